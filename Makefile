@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: ISC
+# One Makefile, not recursive. Every folder is a list: a new file needs no edit here.
+#   make                builds everything into build/
+#   make SAN=address,undefined   the same with sanitizers, into build-san/
+#   make CC=clang       the other compiler
+# Folders add fragments: master/rules.mk and so on. README names the targets for people.
+all:
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+CC = gcc
+PKGS := libevent_core libldns lmdb hiredis libbsd libidn2 libpcre2-8 libseccomp jansson openssl
+PKG_FLAGS := $(shell pkg-config --cflags libevent_core hiredis libidn2 libpcre2-8 libseccomp jansson openssl 2>/dev/null)
+SAN ?=
+# make FUZZ=1: clang with libFuzzer's instrumentation and both sanitizers, into build-fuzz/
+ifdef FUZZ
+override CC = clang
+override SAN = address,undefined
+endif
+B := $(if $(FUZZ),build-fuzz,build$(if $(SAN),-san)$(if $(findstring clang,$(CC)),-clang))
+OPT ?= -O2 -g
+WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wswitch-enum -Wvla \
+	-Wpointer-arith -Wwrite-strings -Wundef -Wold-style-definition -Wno-missing-field-initializers
+HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE -fno-strict-aliasing
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all -U_FORTIFY_SOURCE) \
+	$(if $(FUZZ),-fsanitize=fuzzer-no-link)
+CFLAGS = -std=gnu11 $(OPT) $(WARN) $(HARDEN) $(SANFLAGS)
+CPPFLAGS = -I. -I$(B) -D_GNU_SOURCE $(PKG_FLAGS)
+LDFLAGS = -pie -Wl,-z,relro,-z,now $(SANFLAGS)
+LIBS = -levent_core -lldns -llmdb -lhiredis -lbsd -lidn2 -lpcre2-8 -lseccomp -ljansson -lssl -lcrypto -lpthread -ldl
+LDLIBS = -Wl,--as-needed $(LIBS)
+
+SUBJECTS := base ipc event conf mail spool dns tls lang sign dsn daemon
+DAEMONS := master smtpd policyd router qmgr smtp-out local
+
+COMMON_SRC := $(foreach s,$(SUBJECTS),$(wildcard common/$(s)/*.c))
+COMMON_OBJ := $(COMMON_SRC:%.c=$(B)/obj/%.o)
+COMMON_LIB := $(B)/libcommon.a
+
+$(B)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(COMMON_LIB): $(COMMON_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+# One executable a daemon: all of its folder and what it uses of common/.
+define daemon_rule
+$(1)_SRC := $$(wildcard $(1)/*.c)
+$(1)_OBJ := $$($(1)_SRC:%.c=$(B)/obj/%.o)
+ifneq ($$($(1)_SRC),)
+all: $(B)/libexec/$(1)
+endif
+$(B)/libexec/$(1): $$($(1)_OBJ) $(COMMON_LIB)
+	@mkdir -p $$(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $$@ $$^ $$(LDLIBS)
+# The daemon without its main(), for unit tests and fuzz targets.
+$(B)/lib$(1).a: $$(filter-out %/main.o,$$($(1)_OBJ))
+	@rm -f $$@
+	$(AR) rcs $$@ $$^
+endef
+$(foreach d,$(DAEMONS),$(eval $(call daemon_rule,$(d))))
+
+include $(sort $(wildcard */rules.mk))
+
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
+
+clean:
+	rm -rf build build-san build-clang build-san-clang build-fuzz
+
+.PHONY: all clean

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: ISC */
+#include "common/base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "common/base/clock.h"
+
+enum { LOG_LINE_MAX = 8192, LOG_PENDING_MAX = 32768 };
+
+void log_init(struct log *log)
+{
+	*log = (struct log){ .fd = { -1, -1, -1 } };
+}
+
+void log_set_fd(struct log *log, enum log_target target, int fd)
+{
+	for (int i = 0; i < LOG_TARGETS; i++) {
+		if (target != (enum log_target)(1 << i))
+			continue;
+		log_flush(log);
+		if (log->fd[i] >= 0)
+			close(log->fd[i]);
+		log->fd[i] = fd;
+	}
+}
+
+static void log_write(struct log *log, int i)
+{
+	struct buf *b = &log->pending[i];
+	int fd = log->fd[i] >= 0 ? log->fd[i] : 1 << i == LOG_PANIC ? STDERR_FILENO : -1;
+	ssize_t n;
+
+	if (!b->len)
+		return;
+	do
+		n = fd < 0 ? (ssize_t)b->len : write(fd, b->p, b->len);
+	while (n < 0 && errno == EINTR);
+	if (n != (ssize_t)b->len)
+		log->lost++;
+	buf_reset(b);
+}
+
+void log_flush(struct log *log)
+{
+	for (int i = 0; i < LOG_TARGETS; i++)
+		log_write(log, i);
+}
+
+/* Length of the valid UTF-8 sequence at p, 0 if there is none. */
+static size_t log_utf8(const unsigned char *p, size_t n)
+{
+	size_t k = p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
+
+	if (!k || k > n)
+		return 0;
+	for (size_t i = 1; i < k; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
+	    (p[0] == 0xf4 && p[1] > 0x8f) || (p[0] == 0xc2 && p[1] < 0xa0))
+		return 0;
+	return k;
+}
+
+static void log_put(struct buf *b, struct str text)
+{
+	const unsigned char *p = (const unsigned char *)text.p;
+	size_t n = text.len > LOG_LINE_MAX ? LOG_LINE_MAX : text.len, plain = 0;
+
+	for (size_t i = 0; i < n;) {
+		size_t k = p[i] >= 0x20 && p[i] < 0x7f ? 1 : p[i] >= 0x80 ? log_utf8(p + i, n - i) : 0;
+
+		if (k) {
+			plain += k;
+			i += k;
+			continue;
+		}
+		buf_add(b, p + i - plain, plain);
+		plain = 0;
+		if (p[i] == '\n')
+			buf_adds(b, "\\n");
+		else if (p[i] == '\t')
+			buf_addc(b, '\t');
+		else
+			buf_printf(b, "\\%03o", p[i]);
+		i++;
+	}
+	buf_add(b, p + n - plain, plain);
+	buf_adds(b, n < text.len ? "...\n" : "\n");
+}
+
+void log_text(struct log *log, unsigned targets, struct str text)
+{
+	char stamp[CLOCK_TEXT];
+	size_t n = clock_log_format(stamp, clock_wall_us(), log->millisec, log->zone, log->utc);
+
+	for (int i = 0; i < LOG_TARGETS; i++) {
+		struct buf *b = &log->pending[i];
+
+		if (!(targets & (1u << i)))
+			continue;
+		buf_add(b, stamp, n);
+		if (log->pid)
+			buf_printf(b, " [%d]", (int)getpid());
+		buf_addc(b, ' ');
+		log_put(b, text);
+		if (b->len > LOG_PENDING_MAX || 1 << i == LOG_PANIC)
+			log_write(log, i);
+	}
+}
+
+void log_vline(struct log *log, unsigned targets, const char *fmt, va_list ap)
+{
+	struct buf b = BUF_INIT;
+
+	buf_vprintf(&b, fmt, ap);
+	log_text(log, targets, buf_str(&b));
+	buf_clear(&b);
+}
+
+void log_line(struct log *log, unsigned targets, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	log_vline(log, targets, fmt, ap);
+	va_end(ap);
+}
+
+void log_clear(struct log *log)
+{
+	for (int i = 0; i < LOG_TARGETS; i++) {
+		log_write(log, i);
+		buf_clear(&log->pending[i]);
+		if (log->fd[i] >= 0)
+			close(log->fd[i]);
+		log->fd[i] = -1;
+	}
+}
+
+bool log_limit_pass(struct log_limit *limit, uint64_t now_ms, uint32_t period_ms, uint32_t *skipped_out)
+{
+	if (limit->next_ms && now_ms < limit->next_ms) {
+		limit->skipped++;
+		return false;
+	}
+	*skipped_out = limit->skipped;
+	limit->skipped = 0;
+	limit->next_ms = now_ms + period_ms;
+	return true;
+}

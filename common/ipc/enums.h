@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: ISC */
+/* enums.h - the numbers that travel in messages and in the spool. A number is never used again for another meaning.
+ * Used by:    whoever sends or reads a message; spool files.
+ * Errors:     a number out of range is refused by the receiver (enum_NAME_valid()). */
+#ifndef IPC_ENUMS_H
+#define IPC_ENUMS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The points at which an ACL may run (specification, chapter 44). */
+enum acl_stage {
+	ACL_CONNECT = 1, ACL_HELO, ACL_STARTTLS, ACL_AUTH, ACL_MAIL, ACL_MAILAUTH, ACL_RCPT, ACL_PREDATA, ACL_MIME,
+	ACL_DKIM, ACL_DATA, ACL_PRDR, ACL_QUIT, ACL_NOTQUIT, ACL_VRFY, ACL_EXPN, ACL_ETRN,
+	ACL_NOTSMTP, ACL_NOTSMTP_START, ACL_NOTSMTP_MIME,
+	ACL_STAGES_END
+};
+
+enum acl_verdict {
+	ACL_ACCEPT = 1,
+	ACL_DENY,    /* 5xx */
+	ACL_DEFER,   /* 4xx */
+	ACL_DROP,    /* 5xx, then the connection is closed */
+	ACL_DISCARD, /* 250, but the recipient (RCPT) or the message (MAIL, DATA) goes nowhere */
+	ACL_VERDICTS_END
+};
+
+/* Properties of a message or session, most of them set by ACL controls. */
+enum msg_flag {
+	MSG_FREEZE = 1 << 0,           /* control = freeze: queue it frozen */
+	MSG_QUEUE = 1 << 1,            /* control = queue: no delivery before the next queue run */
+	MSG_EIGHTBIT = 1 << 2,         /* BODY=8BITMIME was said */
+	MSG_SMTPUTF8 = 1 << 3,
+	MSG_LOCAL = 1 << 4,            /* submitted on this machine */
+	MSG_SUBMISSION = 1 << 5,       /* control = submission */
+	MSG_NO_FIXUPS = 1 << 6,        /* control = suppress_local_fixups */
+	MSG_FAKE_REJECT = 1 << 7,
+	MSG_FAKE_DEFER = 1 << 8,
+	MSG_NO_PIPELINING = 1 << 9,
+	MSG_NO_ENFORCE_SYNC = 1 << 10,
+	MSG_ENFORCE_SYNC = 1 << 11,
+	MSG_CASEFUL_LOCAL = 1 << 12,   /* control = caseful_local_part */
+	MSG_NO_MULTILINE = 1 << 13,
+	MSG_REQUIRETLS = 1 << 14,
+	MSG_DISCARDED = 1 << 15,       /* discard: accepted, goes nowhere */
+	MSG_BOUNCE = 1 << 16,          /* a report made here */
+	MSG_HELD = 1 << 17,            /* held by an administrator */
+	MSG_NO_DELAY_FLUSH = 1 << 18,
+	MSG_CASELOWER_LOCAL = 1 << 19,
+	MSG_FROZEN_ADMIN = 1 << 20,
+};
+
+/* Changes to a header, applied in order when the message is sent; the received octets stay as they are. */
+enum edit_op {
+	EDIT_ADD_TOP = 1,        /* :at_start: */
+	EDIT_ADD_AFTER_RECEIVED, /* :after_received: behind the topmost block of Received: fields */
+	EDIT_ADD_START_RFC,      /* :at_start_rfc: before the first field that is no Received: or Resent- */
+	EDIT_ADD_END,            /* :at_end:, the default of add_header */
+	EDIT_REMOVE,             /* all fields of this name that are in the content (not those added) */
+	EDIT_OPS_END
+};
+
+enum dsn_notify { DSN_NEVER = 1, DSN_SUCCESS = 2, DSN_FAILURE = 4, DSN_DELAY = 8 };
+
+enum route_outcome { ROUTE_DELIVER = 1, ROUTE_FAIL, ROUTE_DEFER, ROUTE_DISCARD, ROUTE_OUTCOMES_END };
+
+enum delivery_result { DELIVERY_OK = 1, DELIVERY_FAILED, DELIVERY_DEFERRED, DELIVERY_RESULTS_END };
+
+/* What retry rules name (specification, chapter 32). */
+enum retry_error {
+	RETRY_NONE = 0,
+	RETRY_OTHER, RETRY_AUTH_FAILED, RETRY_DATA_4XX, RETRY_MAIL_4XX, RETRY_RCPT_4XX, RETRY_LOOKUP, RETRY_LOST_CONNECTION,
+	RETRY_REFUSED, RETRY_TIMEOUT_CONNECT, RETRY_TIMEOUT, RETRY_TLS_REQUIRED, RETRY_QUOTA,
+	RETRY_ERRORS_END
+};
+
+enum hint_op { HINT_GET = 1, HINT_PUT, HINT_ADD, HINT_REMOVE, HINT_LIST, HINT_OPS_END };
+
+const char *acl_stage_name(uint64_t stage);      /* "rcpt"; NULL if there is none */
+const char *acl_verdict_name(uint64_t verdict);
+const char *edit_op_name(uint64_t op);
+const char *retry_error_name(uint64_t error);
+const char *route_outcome_name(uint64_t outcome);
+const char *delivery_result_name(uint64_t result);
+const char *hint_op_name(uint64_t op);
+
+#endif
