@@ -10,6 +10,8 @@ all:
 .SUFFIXES:
 
 CC = gcc
+# make V=1 shows the commands
+Q := $(if $(V),,@)
 PKGS := libevent_core libldns lmdb hiredis libbsd libidn2 libpcre2-8 libseccomp jansson openssl
 PKG_FLAGS := $(shell pkg-config --cflags libevent_core hiredis libidn2 libpcre2-8 libseccomp jansson openssl 2>/dev/null)
 SAN ?=
@@ -40,11 +42,11 @@ COMMON_LIB := $(B)/libcommon.a
 
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(COMMON_LIB): $(COMMON_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $^
 
 # One executable a daemon: all of its folder and what it uses of common/.
 define daemon_rule
@@ -55,11 +57,11 @@ all: $(B)/libexec/$(1)
 endif
 $(B)/libexec/$(1): $$($(1)_OBJ) $(COMMON_LIB)
 	@mkdir -p $$(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $$@ $$^ $$(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $$@ $$^ $$(LDLIBS)
 # The daemon without its main(), for unit tests and fuzz targets.
 $(B)/lib$(1).a: $$(filter-out %/main.o,$$($(1)_OBJ))
 	@rm -f $$@
-	$(AR) rcs $$@ $$^
+	$(Q)$(AR) rcs $$@ $$^
 endef
 $(foreach d,$(DAEMONS),$(eval $(call daemon_rule,$(d))))
 

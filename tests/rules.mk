@@ -11,7 +11,7 @@ daemon_lib_for = $(foreach d,$(DAEMONS),$(if $(filter $(subst -,_,$(d))_%,$(1)),
 define test_rule
 $(B)/$(2)/$(1): $(B)/obj/tests/$(2)/$(1).o $(call daemon_lib_for,$(1)) $(COMMON_LIB)
 	@mkdir -p $$(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) $(3) -o $$@ $$^ $(LDLIBS) $(4)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(3) -o $$@ $$^ $(LDLIBS) $(4)
 endef
 $(foreach t,$(UNIT_BIN),$(eval $(call test_rule,$(notdir $(t)),unit,,-lcmocka)))
 $(foreach t,$(FUZZ_BIN),$(eval $(call test_rule,$(notdir $(t)),fuzz,$(if $(FUZZ),-fsanitize=fuzzer),)))

@@ -36,7 +36,7 @@ enum { LOOP_READ = 1, LOOP_WRITE = 2 };
 /* A descriptor that is watched. In the caller's storage; small, since a session has one. */
 struct loop_fd {
 	struct loop *loop;
-	void *impl;              /* NULL while nothing is wanted */
+	void *impl;              /* NULL until something is wanted */
 	void (*fn)(void *arg, unsigned ready);
 	void *arg;
 	int fd;

@@ -6,8 +6,8 @@
  *             them; those it leaves in fds[] (not set to -1) are closed when it returns. A descriptor that is sent is given
  *             away: it is closed here once the kernel has it, or on error.
  * Packets:    one packet carries one or more frames. Frames sent during a turn of the loop are put together into as few
- *             packets as fit, in order, when the turn ends; a frame with descriptors starts a packet of its own. On a channel
- *             to a pool (`single`) every frame is a packet, up to `pack` frames may ride together (see channel_open()).
+ *             packets as fit, in order, when the turn ends; a frame with descriptors is a packet of its own. On a channel to a
+ *             pool at most `pack` frames ride together, so that questions spread over its workers.
  * Hostility:  the peer may have been taken over. A malformed frame, a message that is not in the handlers' table, an answer
  *             to nothing, more than the limit waiting: the channel is closed with a reason, never the process.
  * Errors:     an open question of a closed channel is answered with NULL and ST_DEFER. */
@@ -30,6 +30,7 @@ struct ipc_in {
 	const void *msg;         /* struct ipc_NAME */
 	struct arena *arena;     /* where it was decoded; reset after the handler */
 	int fds[IPC_FDS_MAX];    /* -1: none */
+	bool keep;               /* in a reply function: set to keep the question open, for an answer in several parts */
 };
 
 /* A daemon's whole interface to one kind of peer, on one page: rows, ended by a zero number. */
@@ -45,8 +46,7 @@ struct channel_spec {
 	const struct ipc_handler *handlers;  /* what this peer may send besides answers */
 	void *owner;
 	void (*closed)(void *owner, struct channel *ch, const char *why); /* called once, from the loop; then free it */
-	unsigned pack;                       /* frames with one destination packet; 1 on channels whose far end is a pool of
-	                                      * workers, so that questions spread; 0: as many as fit */
+	unsigned pack;                       /* frames in one packet, at most; 0: as many as fit */
 	size_t queue_max;                    /* octets that may wait to be sent before the channel is closed; 0: 64 MB */
 };
 

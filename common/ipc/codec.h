@@ -16,7 +16,7 @@ enum {
 	IPC_FRAME_MAX = 180 * 1024,    /* octets of one frame with its head; below the socket buffer that a user may have */
 	IPC_STRS_ITEM_MAX = 8192,      /* octets of one text of a list */
 	IPC_FDS_MAX = 4,
-	IPC_HEAD = 16,                 /* frame head: u32 length with head, u16 message, u16 descriptors, u64 request; little endian */
+	IPC_HEAD = 16,                 /* frame head: u32 length with head, u16 message, u8 descriptors, u8 flags, u64 request; little endian */
 };
 
 struct ipc_strs {
@@ -112,8 +112,7 @@ struct ipc_type {
 	size_t size;
 	uint16_t number;            /* 0 for a part */
 	uint16_t fds;
-	const struct ipc_field *fields;
-	size_t n_fields;
+	const struct ipc_field *(*fields)(size_t *n_out); /* its rows, in the order of the declaration */
 };
 
 /* ipc_type_NAME for every STRUCT and MESSAGE. */
