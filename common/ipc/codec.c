@@ -404,10 +404,13 @@ static bool decode_fields(const struct ipc_type *type, struct in *in, void *obj)
 enum status ipc_decode(const struct ipc_type *type, struct str data, struct arena *a, void *obj, struct err *err)
 {
 	struct err own = ERR_INIT;
-	struct in in = { (const unsigned char *)data.p, (const unsigned char *)data.p + data.len, a, &own, 0 };
+	struct in in = { .p = (const unsigned char *)data.p, .arena = a, .err = &own };
 
 	memset(obj, 0, type->size);
-	if (data.len && !decode_fields(type, &in, obj))
+	if (!data.len)
+		return ST_OK;
+	in.end = in.p + data.len;
+	if (!decode_fields(type, &in, obj))
 		return err_set(err, ST_ERROR, "%s", own.text);
 	return ST_OK;
 }
@@ -533,7 +536,7 @@ static void dump_fields(const struct ipc_type *type, const void *obj, struct buf
 
 			buf_addc(out, '[');
 			for (uint32_t i = 0; i < k; i++)
-				dump_fields(f->type, *FIELD_C(obj, f, const char *) + i * f->type->size, out);
+				dump_fields(f->type, *FIELD_C(obj, f, const char *) + (size_t)i * f->type->size, out);
 			buf_addc(out, ']');
 			if (k)
 				goto shown;
