@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: ISC
+import os
+import shutil
+
+import pytest
+
+from bulkhead import BIN, Instance, Sink
+
+
+def pytest_configure(config):
+    if not os.path.exists(BIN):
+        raise pytest.UsageError("%s is missing: run make first" % BIN)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.failed and call.when == "call":
+        for value in item.funcargs.values():
+            for i in value.made if isinstance(value, Factory) else [value] if isinstance(value, Instance) else []:
+                report.sections.append(("log of " + i.dir, i.logs()))
+
+
+class Factory:
+    def __init__(self):
+        self.made = []
+
+    def __call__(self, **kw):
+        i = Instance(**kw)
+        self.made.append(i)
+        return i.start()
+
+
+@pytest.fixture
+def bulkhead():
+    """Makes started instances: bulkhead(main=..., routers=...)."""
+    f = Factory()
+    yield f
+    for i in f.made:
+        i.destroy()
+
+
+@pytest.fixture
+def sink():
+    s = Sink()
+    yield s
+    s.close()
+
+
+@pytest.fixture
+def tmpfs(tmp_path):
+    """A small file system of its own, for running full."""
+    import subprocess
+    if os.geteuid() != 0:
+        pytest.skip("mounting a tmpfs needs root")
+    d = tmp_path / "small"
+    d.mkdir()
+
+    mounted = []
+
+    def mount(size):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=" + size, "tmpfs", str(d)], check=True)
+        mounted.append(d)
+        return str(d)
+    yield mount
+    for m in mounted:
+        subprocess.run(["umount", "-l", str(m)], check=False)
+    shutil.rmtree(d, ignore_errors=True)
