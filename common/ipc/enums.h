@@ -48,6 +48,7 @@ enum msg_flag {
 	MSG_NO_DELAY_FLUSH = 1 << 18,
 	MSG_CASELOWER_LOCAL = 1 << 19,
 	MSG_FROZEN_ADMIN = 1 << 20,
+	MSG_HEADER_OPEN = 1 << 21,     /* no empty line ends the content's header: whoever sends it supplies one */
 };
 
 /* Changes to a header, applied in order when the message is sent; the received octets stay as they are. */
