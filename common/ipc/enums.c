@@ -77,3 +77,13 @@ const char *hint_op_name(uint64_t op)
 
 	return NAME_OF(names, op);
 }
+
+const char *spool_record_kind_name(uint64_t kind)
+{
+	static const char *const names[] = {
+		[SPOOL_RESULT] = "result", [SPOOL_RETRY] = "retry", [SPOOL_FLAGS] = "flags", [SPOOL_REPLACE] = "replace",
+		[SPOOL_WARNED] = "warned", [SPOOL_NOTE] = "note",
+	};
+
+	return NAME_OF(names, kind);
+}

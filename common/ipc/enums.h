@@ -75,6 +75,17 @@ enum retry_error {
 	RETRY_ERRORS_END
 };
 
+/* What a record in a message's file is about. */
+enum spool_record_kind {
+	SPOOL_RESULT = 1, /* a recipient was delivered, failed or deferred */
+	SPOOL_RETRY,      /* when to try again */
+	SPOOL_FLAGS,      /* frozen, held, released */
+	SPOOL_REPLACE,    /* one_time: a recipient is replaced for good */
+	SPOOL_WARNED,     /* a delay warning was sent */
+	SPOOL_NOTE,       /* facts */
+	SPOOL_RECORDS_END
+};
+
 enum hint_op { HINT_GET = 1, HINT_PUT, HINT_ADD, HINT_REMOVE, HINT_LIST, HINT_OPS_END };
 
 const char *acl_stage_name(uint64_t stage);      /* "rcpt"; NULL if there is none */
@@ -84,5 +95,6 @@ const char *retry_error_name(uint64_t error);
 const char *route_outcome_name(uint64_t outcome);
 const char *delivery_result_name(uint64_t result);
 const char *hint_op_name(uint64_t op);
+const char *spool_record_kind_name(uint64_t kind);
 
 #endif
