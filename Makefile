@@ -33,7 +33,7 @@ LDFLAGS = -pie -Wl,-z,relro,-z,now $(SANFLAGS)
 LIBS = -levent_core -lldns -llmdb -lhiredis -lbsd -lidn2 -lpcre2-8 -lseccomp -ljansson -lssl -lcrypto -lpthread -ldl
 LDLIBS = -Wl,--as-needed $(LIBS)
 
-SUBJECTS := base ipc event conf mail spool dns tls lang sign dsn daemon
+SUBJECTS := base event ipc conf mail spool dns tls lang sign dsn daemon
 DAEMONS := master smtpd policyd router qmgr smtp-out local
 
 COMMON_SRC := $(foreach s,$(SUBJECTS),$(wildcard common/$(s)/*.c))
@@ -73,3 +73,19 @@ clean:
 	rm -rf build build-san build-clang build-san-clang build-fuzz
 
 .PHONY: all clean
+
+# ---- the two commands for people, and what they stand on ----
+quickstart: deps-build
+	$(Q)$(MAKE) -s -j$$(nproc) all
+	$(Q)scripts/quickstart
+deps-build:
+	@scripts/deps build
+deps-test:
+	@scripts/deps build test
+check: deps-test
+	$(Q)$(MAKE) -s -j$$(nproc) all
+	$(Q)tests/run
+# Includes point downward only: a subject of common/ uses those before it, a daemon uses common/ and itself.
+layers:
+	@scripts/layers $(SUBJECTS) -- $(DAEMONS) ctl
+.PHONY: quickstart deps-build deps-test check layers
