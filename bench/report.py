@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Tables from $WORKDIR/results.jsonl and $WORKDIR/disk.txt: median (min-max)."""
+"""Tables from $WORKDIR/results.jsonl: median (min-max), and ratios."""
 import collections
 import json
 import os
@@ -82,13 +82,6 @@ def main():
     for r in pick("syncs"):
         r.update(r["per_message"])
     table(pick("syncs"), ("peer",), calls, "system calls per message")
-    try:
-        with open(os.path.join(WORKDIR, "disk.txt")) as f:
-            disk = [line.split() for line in f]
-    except FileNotFoundError:
-        disk = []
-    table([dict(mode=d[0], n=int(d[1]), **dict(zip(("msgs_per_s", "syncs_per_s", "p50_us", "p99_us"), map(float, d[2:]))))
-           for d in disk], ("mode", "n"), ("msgs_per_s", "syncs_per_s", "p50_us", "p99_us"), "disk")
 
 
 main()

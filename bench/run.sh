@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: ISC
-# The whole comparison, in sections: bench/run.sh [section...]. Sections: relay big idle queue loss syncs disk.
+# The whole comparison, in sections: bench/run.sh [section...]. Sections: relay big idle queue loss syncs.
 # $REPEATS: default 3. Needs root; builds Bulkhead and the peers' roots if they are missing. Peers are interleaved within a
 # repeat. Slow peers get fewer messages, so that a cell takes seconds; rates are per message and every cell reports its count.
 # Tables at the end; all results are in $WORKDIR/results.jsonl (default /var/tmp/bulkhead-bench).
@@ -39,7 +39,6 @@ queue() {
 }
 loss() { b loss --peers bulkhead,postfix --count 2000; }
 syncs() { [ "$1" != 0 ] || b syncs --peers bulkhead,postfix,exim,opensmtpd; }
-disk() { [ "$1" != 0 ] || ./disk.sh; }
 
 for section in ${*:-relay big idle queue loss syncs}; do
 	for ((i = 0; i < REPEATS; i++)); do
