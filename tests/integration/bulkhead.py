@@ -17,6 +17,7 @@ BUILD = os.environ.get("BULKHEAD_BUILD", os.path.join(TOP, "build"))
 BIN = os.path.join(BUILD, "bin", "bulkhead")
 SENDMAIL = os.path.join(BUILD, "bin", "sendmail")
 UID_BASE = 62000
+USERS = ("x", "joe", "ann", "bob", "postmaster")
 
 
 def wait_for(what, limit=20.0, step=0.02, why=""):
@@ -249,6 +250,7 @@ acl_check_rcpt:
 local:
   driver = accept
   domains = +local_domains
+  local_parts = lsearch;{dir}/users
   transport = maildir
 sink:
   driver = manualroute
@@ -271,7 +273,7 @@ maildir:
     RETRY = "* * F,2h,1s; F,4d,1m"
 
     def __init__(self, name="mx.test.example", main="", acl=None, routers=None, transports=None, retry=None, sink=9, config=None,
-                 directory=None, privileged=None, port=None, **subst):
+                 directory=None, privileged=None, port=None, users=(), **subst):
         self.dir = directory or tempfile.mkdtemp(prefix="bulkhead-test-")
         os.chmod(self.dir, 0o755)
         self.port = port or free_port()
@@ -289,6 +291,9 @@ maildir:
                               transports if transports is not None else self.TRANSPORTS, retry if retry is not None else self.RETRY))
         with open(self.conf, "w") as f:
             f.write(text)
+        # Who may have a maildir: what strangers say may not name a directory, what this file says may.
+        with open(os.path.join(self.dir, "users"), "w") as f:
+            f.writelines("%s: %s\n" % (u, u) for u in [*USERS, *users])
         for d in ("log", "mail", "run"):
             os.makedirs(os.path.join(self.dir, d), exist_ok=True)
         if self.privileged:

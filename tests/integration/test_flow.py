@@ -41,7 +41,7 @@ def test_relayed_byte_for_byte(bulkhead, sink, name):
 
 
 def test_bodies_into_maildir(bulkhead):
-    b = bulkhead()
+    b = bulkhead(users=BODIES)
     for name, body in BODIES.items():
         b.send("a@b.example", name + "@local.example", HEADER + body)
     for name, body in BODIES.items():
@@ -72,7 +72,7 @@ def test_fifty_megabytes(bulkhead, sink):
 
 
 def test_thousand_recipients(bulkhead, sink):
-    b = bulkhead(sink=sink, main="recipients_max = 2000")
+    b = bulkhead(sink=sink, main="recipients_max = 2000", users=["r%d" % i for i in range(400)])
     rcpts = ["r%d@y.example" % i for i in range(600)] + ["r%d@local.example" % i for i in range(400)]
     c = b.client()
     c.ask("EHLO x.example", 250)

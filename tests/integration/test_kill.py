@@ -12,6 +12,7 @@ import pytest
 
 from bulkhead import Client, wait_for
 
+NAMES = ["m%06d" % i for i in range(1, 2001)]
 HEADER = b"From: a@b.example\r\nSubject: %s\r\n\r\n"
 
 
@@ -115,7 +116,7 @@ def seeded():
 @pytest.mark.parametrize("daemon", ["smtpd", "policyd", "router", "qmgr", "smtp-out", "local"])
 def test_one_daemon_is_killed_again_and_again(bulkhead, sink, daemon):
     rng = seeded()
-    b = bulkhead(sink=sink, retry="* * F,1h,1s")
+    b = bulkhead(sink=sink, retry="* * F,1h,1s", users=NAMES)
     load = Load(b.port, 8, 600)
     kills = 0
     while load.running():
@@ -137,7 +138,7 @@ def test_one_daemon_is_killed_again_and_again(bulkhead, sink, daemon):
 
 def test_everything_is_killed(bulkhead, sink):
     rng = seeded()
-    b = bulkhead(sink=sink, retry="* * F,1h,1s")
+    b = bulkhead(sink=sink, retry="* * F,1h,1s", users=NAMES)
     load = Load(b.port, 8, 1500)
     kills = 0
     while load.running():
@@ -152,7 +153,7 @@ def test_everything_is_killed(bulkhead, sink):
 
 
 def test_stop_and_start_lose_nothing_and_double_nothing(bulkhead, sink):
-    b = bulkhead(sink=sink, retry="* * F,1h,1s")
+    b = bulkhead(sink=sink, retry="* * F,1h,1s", users=NAMES)
     load = Load(b.port, 8, 800)
     for _ in range(3):
         time.sleep(0.4)
@@ -164,7 +165,7 @@ def test_stop_and_start_lose_nothing_and_double_nothing(bulkhead, sink):
 
 def test_reload_drops_no_connection(bulkhead, sink):
     """Sessions that are open during a reload go on to their end, with no reply lost; new ones see the new configuration."""
-    b = bulkhead(sink=sink)
+    b = bulkhead(sink=sink, users=NAMES)
     old = b.client()
     old.ask("EHLO old.example", 250)
     old.ask("MAIL FROM:<a@b.example>", 250)

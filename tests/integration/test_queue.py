@@ -112,6 +112,7 @@ aliases:
 local:
   driver = accept
   domains = +local_domains
+  local_parts = lsearch;{dir}/users
   transport = maildir
 sink:
   driver = manualroute
