@@ -2,7 +2,7 @@
 /* received.h - our own Received: field, in the default form of Exim's received_header_text.
  * Used by:    smtpd (and qmgr for reports).
  * Owns:       the result is in the caller's arena.
- * Errors:     none: every text that comes from a stranger has been checked before, and is left out here when it has control octets.
+ * Errors:     none: every text of a stranger has been checked before, and is left out here when it has control octets.
  * Standards:  RFC 5321 section 4.4. */
 #ifndef MAIL_RECEIVED_H
 #define MAIL_RECEIVED_H
