@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: ISC */
+/* pool.h - a manager and its workers, which do one thing at a time: policyd, router, local.
+ * Used by:    the main() of daemons that use blocking libraries: `return pool_main(&router_spec, argc, argv);`
+ * Owns:       the manager owns its copies of the clients' channels; each worker its own copies, its arena and its state.
+ * Invariant:  a question that a worker has read is answered, or the client is told ctl_lost, or its channel is closed.
+ * Errors:     a worker that dies or is stuck is replaced; the client asks again, and decides by `attempt` when to give up.
+ *
+ * The manager is a daemon like any other (daemon.h). It forks the workers; they inherit jail, filter, view and the far end of
+ * each client's channel, and whichever is free reads the next packet. A packet's frames are worked off in order; answers go
+ * back on the same channel, together where they were quick. */
+#ifndef DAEMON_POOL_H
+#define DAEMON_POOL_H
+
+#include "common/daemon/daemon.h"
+
+/* A worker, in its own process. */
+struct worker {
+	const struct pool_spec *spec;
+	const struct conf *conf;     /* the view */
+	struct log *log;             /* flushed after each packet */
+	unsigned number;             /* from 1, unique among those alive */
+	const char *name;            /* "router/1:3", for the log */
+	uint64_t generation;
+	bool unprivileged;
+	void *state;                 /* made by worker_start() */
+	struct arena arena;          /* for one question: reset behind each handler */
+	int upstream;                /* channel to the daemon named in spec->needs; -1: none now. See worker_call() */
+	struct worker_impl *impl;
+};
+
+/* What a kind of client may ask: rows, ended by a zero number. The question's descriptors belong to the handler (those it leaves
+ * in in->fds are closed behind it); in->msg lives in w->arena; in->channel is NULL. */
+struct pool_handler {
+	enum ipc_message number;
+	void (*fn)(struct worker *w, struct ipc_in *in);
+};
+
+struct pool_peer {
+	const char *name;                   /* smtpd, policyd, qmgr, ctl ... */
+	const struct pool_handler *handlers;
+};
+
+struct pool_size {
+	unsigned min, max;
+	uint64_t stuck_ms;                  /* one question may take so long; 0: for ever */
+	uint64_t grow_ms;                   /* a worker more when none was free for so long; 0: 20 */
+	uint64_t idle_ms;                   /* one fewer when some were idle for so long; 0: 30000 */
+};
+
+struct pool_spec {
+	const char *name, *what;            /* as in struct daemon_spec, and the following three */
+	uint32_t see, sys;
+	const char *const *sys_more;
+	struct daemon_limits limits;
+	const struct pool_peer *peers;      /* clients; ended by a NULL name */
+	const char *needs;                  /* daemon to which every worker has a channel of its own: "router"; or NULL */
+	bool drain_when_idle;               /* a drain ends when all questions are answered (local), not when all clients are gone */
+	void (*size)(const struct conf *conf, struct pool_size *out); /* out has the defaults: 1, 10, 5 minutes */
+	/* In the new worker, before its first question: open databases, make tables. Failing at the pool's start ends the pool. */
+	enum status (*worker_start)(struct worker *w, struct err *err);
+	void (*worker_stop)(struct worker *w);                        /* orderly end; may be NULL */
+};
+
+int pool_main(const struct pool_spec *spec, int argc, char **argv);
+
+/* Answers; collected, and sent behind the packet's last question or when an answer has waited for half a millisecond. May be called
+ * several times for one question where the protocol has answers in parts. An answer beyond the limits of its declaration is logged,
+ * and the question reported as lost. Descriptors are given away. A client that is gone is no error. */
+void worker_answer(struct worker *w, const struct ipc_in *in, const struct ipc_type *type, const void *msg, const int *fds, unsigned n_fds);
+/* Sends what was collected: before something slow, when answers of the same packet wait. */
+void worker_flush(struct worker *w);
+/* A notice to the client that asked (not an answer): request 0. */
+void worker_notice(struct worker *w, const struct ipc_in *in, const struct ipc_type *type, const void *msg);
+/* Asks upstream and waits; descriptors are given away. When the channel is lost (the daemon died or was replaced), waits for
+ * another and asks once more, without descriptors only. ST_DEFER when there is no answer within timeout_ms. *answer_out is
+ * in w->arena. */
+enum status worker_call(struct worker *w, const struct ipc_type *type, const void *msg, const int *fds, unsigned n_fds,
+	const struct ipc_type *want, void *answer_out, int timeout_ms, struct err *err);
+/* "router/1:3: TEXT" in the log. */
+void worker_log(struct worker *w, unsigned targets, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+#endif
