@@ -34,6 +34,8 @@ enum {
 	DNS_TTL_TROUBLE_S = 5,     /* nor a failure: a dead server is not asked anew for each recipient */
 	DNS_CACHE_MAX = 20000,     /* entries, unless dns_config says less */
 	DNS_CACHE_OCTETS_MAX = 16 * 1024 * 1024,
+	DNS_QUESTION_MAX_MS = 30000, /* one question, over all servers and rounds */
+	DNS_SERVER_REST_MS = 10000, /* a server that did not answer is asked last for so long */
 };
 
 /* Numbers as on the wire. Any other number may be asked too; its rows then carry raw data. */
@@ -69,6 +71,7 @@ struct dns_answer {
 	enum dns_trouble trouble;  /* with ST_DEFER */
 	unsigned rcode;            /* as the server said, 0 when it said nothing */
 	bool secure;               /* validated by a resolver that we trust, over the whole chain of CNAMEs */
+	bool authoritative;        /* AA: the server answers for the zone itself */
 	bool cut;                  /* there were more rows than DNS_ROWS_MAX */
 	bool cached;
 	struct str name;           /* at the end of the chain of CNAMEs */
@@ -92,13 +95,14 @@ struct dns_server {
 };
 
 /* Lists of domains that the resolver must ask about: matching is the language's business, so it is a call. */
-enum dns_list { DNS_LIST_AGAIN_NONEXIST /* dns_again_means_nonexist */, DNS_LIST_IPV4 /* dns_ipv4_lookup */ };
+enum dns_list { DNS_LIST_AGAIN_NONEXIST /* dns_again_means_nonexist */, DNS_LIST_IPV4 /* dns_ipv4_lookup */, DNS_LIST_TRUST_AA /* dns_trust_aa */ };
 
 struct dns_config {
 	struct dns_server servers[DNS_SERVERS_MAX];
 	unsigned n_servers;
 	uint32_t retrans_ms;       /* dns_retrans: first wait for an answer; 0: 3000. Doubles with each round */
 	unsigned retry;            /* dns_retry: rounds over all servers; 0: 3 */
+	uint32_t timeout_ms;       /* dns_timeout: one question with all its tries; 0: DNS_QUESTION_MAX_MS */
 	int edns;                  /* dns_use_edns0: -1 and 1 yes, 0 no */
 	int dnssec;                /* dns_dnssec_ok: 0 never ask; -1, 1 ask for AD */
 	bool trust_ad;             /* the servers and the way to them are trusted */

@@ -3,8 +3,8 @@
  * Used by:    router (dnslookup, manualroute, host_ask, name_ask), the sender and recipient checks.
  * Owns:       results are in the caller's arena.
  * Invariant:  a list is in the order to try: by group (MX preference), random within. FIND_HOSTS_MAX names and FIND_ADDRS_MAX
- *             entries at most, whatever the zone holds. A temporary failure of one of several hosts never hides it: it makes
- *             the result ST_DEFER only if no better or equal host was found.
+ *             entries at most, whatever the zone holds. A host whose address can't be known now is left out; ST_DEFER only if
+ *             no other is left, so that a backup takes the mail as it would from a host that does not answer.
  * Errors:     ST_FAIL: no such domain, no mail there (result->why tells them apart); ST_DEFER.
  * Standards:  RFC 5321 section 5.1, 7505, 2782, 3596. */
 #ifndef DNS_FIND_H
@@ -60,7 +60,7 @@ struct find_options {
 	unsigned flags;
 	struct str srv;            /* check_srv: service ("smtp"); empty: none */
 	bool (*ignored)(void *ctx, struct str ip, struct str name);  /* ignore_target_hosts; NULL: none */
-	bool (*local)(void *ctx, struct str ip);                     /* NULL: no address is */
+	bool (*local)(void *ctx, struct str ip, struct str name);    /* NULL: no address is */
 	void *ctx;
 };
 
