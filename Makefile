@@ -52,7 +52,7 @@ $(COMMON_LIB): $(COMMON_OBJ)
 define daemon_rule
 $(1)_SRC := $$(wildcard $(1)/*.c)
 $(1)_OBJ := $$($(1)_SRC:%.c=$(B)/obj/%.o)
-ifneq ($$($(1)_SRC),)
+ifneq ($$(wildcard $(1)/main.c),)
 all: $(B)/libexec/$(1)
 endif
 $(B)/libexec/$(1): $$($(1)_OBJ) $(COMMON_LIB)

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: ISC */
+/* hints.h - what is worth remembering but never needed: retry times, counters, callout results. One small key-value store.
+ * Used by:    router's handler of hint_ask; router itself.
+ * Owns:       the LMDB environment (a file hints.mdb in hints_directory), one in each worker; LMDB lets them share the file.
+ * Invariant:  an entry past its time is as good as absent. Counters are added within one transaction: none is lost.
+ * Errors:     ST_FAIL no such key; ST_DEFER the store is out of reach, full or damaged: mail still flows. A damaged store is
+ *             moved aside and begun anew. */
+#ifndef ROUTER_HINTS_H
+#define ROUTER_HINTS_H
+
+#include "common/base/err.h"
+#include "common/base/mem.h"
+#include "common/ipc/codec.h"
+#include "common/ipc/enums.h"
+
+enum {
+	HINTS_KEY_MAX = 500,                     /* octets of name space and key; LMDB's limit is 511; longer keys are hashed */
+	HINTS_MAP_SIZE = 1024 * 1024 * 1024,     /* octets of address space; the file grows as needed, up to this */
+	HINTS_EXPIRE_BATCH = 256,                /* entries looked at in one hints_expire() */
+};
+
+struct hints;
+struct hints *hints_open(const char *directory, struct err *err); /* NULL: ST_DEFER in *err */
+void hints_close(struct hints *hints);
+/* One operation; the answer's status, value, amount and entries are set, its text too on error. Never fails otherwise. */
+void hints_do(struct hints *hints, const struct ipc_hint_ask *ask, int64_t now_s, struct arena *a, struct ipc_hint_answer *out);
+/* Removes some of what has expired; call it now and then. Returns how many went. */
+unsigned hints_expire(struct hints *hints, int64_t now_s);
+
+#endif

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: ISC */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <lmdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "router/hints.h"
+#include "router/lookup_drivers.h"
+
+static char dir[] = "/tmp/bulkhead-lookup-XXXXXX";
+
+static char *path_of(const char *name)
+{
+	static char path[256];
+
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	return path;
+}
+
+static void file_write(const char *path, const char *text, size_t n)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	assert_int_equal(fwrite(text, 1, n, f), n);
+	fclose(f);
+}
+
+/* One lookup through a driver: "value", or "FAIL", "DEFER text" ... */
+static const char *look(const struct lookup_driver *d, const char *file, const char *key, const char *options)
+{
+	static char got[4096];
+	struct lookup_env env = { .dns = NULL };
+	struct lookup_result r = { .value = STR_NULL };
+	struct arena a = ARENA_INIT;
+	struct err err = ERR_INIT;
+	void *handle = NULL;
+	enum status st = d->open ? d->open(&env, str_of(file), &handle, &err) : ST_OK;
+
+	if (!st)
+		st = d->find(&env, handle, str_of(file), str_taint(str_of(key)), str_of(options), &a, &r, &err);
+	if (!st)
+		snprintf(got, sizeof got, "%.*s%s", STR_FMT(r.value), r.value.tainted ? " (tainted)" : "");
+	else
+		snprintf(got, sizeof got, "%s%s%s", status_name(st), err.text[0] ? " " : "", err.text);
+	if (handle)
+		d->close(handle);
+	arena_clear(&a);
+	return got;
+}
+
+static const char aliases[] =
+	"# a comment\n"
+	"postmaster: root\n"
+	"Root:\tjoe, \n"
+	"   ann\n"
+	"\n"
+	"# within an item\n"
+	"\tbob  \n"
+	"plain data here\n"
+	"colon :  :fail: gone\n"
+	"\"with space\": x\n"
+	"\"esc\\\"aped\\x41\\101\\n\" y\n"
+	"empty:\n"
+	"alone\n"
+	"root: second\n"
+	"last: no newline";
+
+static void test_lsearch(void **state)
+{
+	static const struct { const char *key, *want; } cases[] = {
+		{ "postmaster", "root" }, { "POSTMASTER", "root" }, { "root", "joe, ann bob" }, { "plain", "data here" }, { "colon", ":fail: gone" },
+		{ "with space", "x" }, { "esc\"apedAA\n", "y" }, { "empty", "" }, { "alone", "" }, { "last", "no newline" }, { "absent", "fail" },
+		{ "#", "fail" }, { "", "fail" },
+	};
+	char *path = path_of("aliases");
+
+	(void)state;
+	file_write(path, aliases, sizeof aliases - 1);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		const char *got = look(&lookup_driver_lsearch, path, cases[i].key, NULL);
+
+		if (strcmp(got, cases[i].want))
+			fail_msg("\"%s\": got \"%s\", want \"%s\"", cases[i].key, got, cases[i].want);
+	}
+	assert_non_null(strstr(look(&lookup_driver_lsearch, path_of("none"), "x", NULL), "defer failed to open"));
+	assert_non_null(strstr(look(&lookup_driver_lsearch, dir, "x", NULL), "no regular file"));
+}
+
+static void test_changed_file_is_noticed(void **state)
+{
+	struct lookup_env env = { .dns = NULL };
+	struct err err = ERR_INIT;
+	char *path = path_of("changing");
+	void *handle;
+
+	(void)state;
+	file_write(path, "a: 1\n", 5);
+	assert_int_equal(lookup_driver_lsearch.open(&env, str_of(path), &handle, &err), ST_OK);
+	assert_false(lookup_driver_lsearch.changed(handle));
+	file_write(path, "a: 10\n", 6);
+	assert_true(lookup_driver_lsearch.changed(handle));
+	unlink(path);
+	assert_true(lookup_driver_lsearch.changed(handle));
+	lookup_driver_lsearch.close(handle);
+}
+
+static void test_iplsearch(void **state)
+{
+	static const char table[] = "1.2.3.4: one\n10.0.0.0/9: ten\n\"2001:db8::/33\": six\n10.200.0.0/16: never\n10.128.0.0/9: rest\n*: all\n";
+	static const struct { const char *key, *want; } cases[] = {
+		{ "1.2.3.4", "one" }, { "1.2.3.5", "fail" }, { "10.1.1.1", "ten" }, { "10.127.255.255", "ten" }, { "10.200.0.1", "never" },
+		{ "10.201.0.1", "rest" }, { "2001:db8:7fff::1", "six" }, { "2001:db8:8000::1", "fail" }, { "*", "all" },
+	};
+	char *path = path_of("nets");
+
+	(void)state;
+	file_write(path, table, sizeof table - 1);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		const char *got = look(&lookup_driver_iplsearch, path, cases[i].key, NULL);
+
+		if (strcmp(got, cases[i].want))
+			fail_msg("\"%s\": got \"%s\", want \"%s\"", cases[i].key, got, cases[i].want);
+	}
+	assert_non_null(strstr(look(&lookup_driver_iplsearch, path, "host.example", NULL), "no IP address"));
+}
+
+static void test_dsearch(void **state)
+{
+	static const struct { const char *key, *options, *want; } cases[] = {
+		{ "file", NULL, "file" }, { "sub", NULL, "sub" }, { "none", NULL, "fail" }, { "file", "filter=dir", "fail" }, { "sub", "filter=dir", "sub" },
+		{ "sub", "filter=file", "fail" }, { "..", "filter=subdir", "fail" }, { "..", NULL, ".." }, { "", NULL, "fail" },
+	};
+	char *path = path_of("ds");
+
+	(void)state;
+	assert_int_equal(mkdir(path, 0700), 0);
+	file_write(path_of("ds/file"), "", 0);
+	assert_int_equal(mkdir(path_of("ds/sub"), 0700), 0);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		const char *got = look(&lookup_driver_dsearch, path_of("ds"), cases[i].key, cases[i].options);
+
+		if (strcmp(got, cases[i].want))
+			fail_msg("\"%s\" %s: got \"%s\", want \"%s\"", cases[i].key, cases[i].options, got, cases[i].want);
+	}
+	assert_non_null(strstr(look(&lookup_driver_dsearch, path_of("ds"), "../aliases", NULL), "slash"));
+	assert_non_null(strstr(look(&lookup_driver_dsearch, path_of("ds"), "file", "ret=full"), "/ds/file"));
+}
+
+static void lmdb_make(const char *path, const char *value)
+{
+	MDB_env *env;
+	MDB_txn *txn;
+	MDB_dbi dbi;
+	MDB_val k = { 3, (void *)(uintptr_t)"key" }, v = { strlen(value), (void *)(uintptr_t)value };
+
+	assert_int_equal(mdb_env_create(&env), 0);
+	assert_int_equal(mdb_env_open(env, path, MDB_NOSUBDIR, 0600), 0);
+	assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+	assert_int_equal(mdb_dbi_open(txn, NULL, 0, &dbi), 0);
+	assert_int_equal(mdb_put(txn, dbi, &k, &v, 0), 0);
+	assert_int_equal(mdb_txn_commit(txn), 0);
+	mdb_env_close(env);
+}
+
+static void test_lmdb(void **state)
+{
+	char *path = path_of("t.mdb");
+	struct lookup_env env = { .dns = NULL };
+	struct lookup_result r;
+	struct arena a = ARENA_INIT;
+	struct err err = ERR_INIT;
+	void *handle;
+
+	(void)state;
+	lmdb_make(path, "value one");
+	assert_string_equal(look(&lookup_driver_lmdb, path, "key", NULL), "value one");
+	assert_string_equal(look(&lookup_driver_lmdb, path, "other", NULL), "fail");
+	assert_string_equal(look(&lookup_driver_lmdb, path, "", NULL), "fail");
+	/* A lookup sees what was written after the handle was opened. */
+	assert_int_equal(lookup_driver_lmdb.open(&env, str_of(path), &handle, &err), ST_OK);
+	lmdb_make(path, "value two");
+	assert_int_equal(lookup_driver_lmdb.find(&env, handle, str_of(path), STR_LIT("key"), STR_NULL, &a, &r, &err), ST_OK);
+	assert_true(str_is(r.value, "value two"));
+	assert_false(lookup_driver_lmdb.changed(handle));
+	/* Cut short under our feet: a temporary error, not a dead worker. */
+	assert_int_equal(truncate(path, 8192), 0);
+	assert_int_equal(lookup_driver_lmdb.find(&env, handle, str_of(path), STR_LIT("key"), STR_NULL, &a, &r, &err), ST_DEFER);
+	unlink(path);
+	assert_true(lookup_driver_lmdb.changed(handle));
+	lookup_driver_lmdb.close(handle);
+	file_write(path, aliases, sizeof aliases - 1);
+	assert_non_null(strstr(look(&lookup_driver_lmdb, path, "key", NULL), "defer LMDB: Unable to open environment"));
+	unlink(path);
+	assert_non_null(strstr(look(&lookup_driver_lmdb, path, "key", NULL), "defer LMDB: Unable to open environment"));
+	arena_clear(&a);
+}
+
+static void hint(struct hints *h, enum hint_op op, const char *key, const char *value, int64_t amount, uint64_t expire, int64_t now,
+	struct arena *a, struct ipc_hint_answer *out)
+{
+	struct ipc_hint_ask ask = { .op = op, .space = STR_LIT("test"), .key = str_of(key), .value = str_of(value), .amount = amount, .expire_s = expire };
+
+	hints_do(h, &ask, now, a, out);
+}
+
+static void test_hints(void **state)
+{
+	struct err err = ERR_INIT;
+	struct arena a = ARENA_INIT;
+	struct hints *h = hints_open(dir, &err);
+	struct ipc_hint_answer r;
+	char *longkey = arena_alloc(&a, 1000);
+
+	(void)state;
+	assert_non_null(h);
+	memset(longkey, 'k', 999);
+	hint(h, HINT_GET, "a", NULL, 0, 0, 100, &a, &r);
+	assert_int_equal(r.status, ST_FAIL);
+	hint(h, HINT_PUT, "a", "one", 0, 10, 100, &a, &r);
+	assert_int_equal(r.status, ST_OK);
+	hint(h, HINT_GET, "a", NULL, 0, 0, 109, &a, &r);
+	assert_true(r.status == ST_OK && str_is(r.value, "one"));
+	hint(h, HINT_GET, "a", NULL, 0, 0, 110, &a, &r);
+	assert_int_equal(r.status, ST_FAIL); /* expired */
+	hint(h, HINT_ADD, "n", NULL, 5, 60, 100, &a, &r);
+	hint(h, HINT_ADD, "n", NULL, -7, 60, 130, &a, &r);
+	assert_int_equal(r.amount, -2);
+	hint(h, HINT_ADD, "n", NULL, 1, 60, 161, &a, &r);
+	assert_int_equal(r.amount, 1); /* begun anew */
+	hint(h, HINT_PUT, longkey, "long", 0, 0, 100, &a, &r);
+	assert_int_equal(r.status, ST_OK);
+	hint(h, HINT_GET, longkey, NULL, 0, 0, 100, &a, &r);
+	assert_true(str_is(r.value, "long"));
+	hint(h, HINT_PUT, "list1", "x", 0, 0, 100, &a, &r);
+	hint(h, HINT_PUT, "list2", "y", 0, 0, 100, &a, &r);
+	hint(h, HINT_LIST, "list", NULL, 0, 0, 100, &a, &r);
+	assert_int_equal(r.n_entries, 2);
+	assert_true(str_is(r.entries[1].name, "list2") && str_is(r.entries[1].value, "y"));
+	assert_int_equal(hints_expire(h, 10000), 2);
+	hint(h, HINT_REMOVE, "list1", NULL, 0, 0, 100, &a, &r);
+	assert_int_equal(r.status, ST_OK);
+	hint(h, HINT_REMOVE, "list1", NULL, 0, 0, 100, &a, &r);
+	assert_int_equal(r.status, ST_FAIL);
+	hint(h, HINT_OPS_END, "x", NULL, 0, 0, 100, &a, &r);
+	assert_int_equal(r.status, ST_ERROR);
+	hints_close(h);
+	/* Damaged: moved aside, begun anew. */
+	file_write(path_of("hints.mdb"), aliases, sizeof aliases - 1);
+	h = hints_open(dir, &err);
+	assert_non_null(h);
+	hint(h, HINT_PUT, "a", "again", 0, 0, 100, &a, &r);
+	assert_int_equal(r.status, ST_OK);
+	hints_close(h);
+	assert_int_equal(access(path_of("hints.mdb.damaged"), F_OK), 0);
+	arena_clear(&a);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	return mkdtemp(dir) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	char command[300];
+
+	(void)state;
+	snprintf(command, sizeof command, "rm -rf '%s'", dir);
+	return system(command);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_lsearch), cmocka_unit_test(test_changed_file_is_noticed), cmocka_unit_test(test_iplsearch),
+		cmocka_unit_test(test_dsearch), cmocka_unit_test(test_lmdb), cmocka_unit_test(test_hints),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
