@@ -27,20 +27,23 @@ struct spool_head {
 	uint64_t content;        /* octets */
 	uint32_t envelope;       /* octets */
 	uint32_t content_crc, envelope_crc;
-	uint32_t salt;           /* the checksums of the records begin with it */
+	uint32_t salt;           /* checksum of the head itself; those of the records begin with it */
 };
 
-void spool_head_encode(const struct spool_head *head, enum spool_head_kind kind, unsigned char out[static SPOOL_HEAD]);
+/* Sets head->salt. */
+void spool_head_encode(struct spool_head *head, enum spool_head_kind kind, unsigned char out[static SPOOL_HEAD]);
 enum spool_head_kind spool_head_decode(const unsigned char in[static SPOOL_HEAD], struct spool_head *out);
 
 /* Appends a framed record. seq counts from 1. */
 enum status spool_record_encode(struct buf *out, uint32_t salt, uint32_t seq, const struct ipc_spool_record *record, struct err *err);
 /* The frame at data's start: its whole length, 0 when it is cut off, damaged or not number seq. */
 size_t spool_record_frame(struct str data, uint32_t salt, uint32_t seq, struct str *payload_out);
-/* Every frame of data, decoded; *end_out: octets that hold whole records (in hexadecimal dumps: where the damage begins). ST_FAIL when
- * a record is undamaged yet means nothing. */
+/* Every whole frame of data, decoded, from number first_seq on; *end_out: octets that they take. ST_FAIL when a record is undamaged yet
+ * means nothing. */
 enum status spool_records_decode(struct str data, uint32_t salt, uint32_t first_seq, struct arena *a, struct ipc_spool_record **out,
 	uint32_t *n_out, size_t *end_out, struct err *err);
+/* The same without decoding: how many whole frames there are. */
+size_t spool_records_span(struct str data, uint32_t salt, uint32_t first_seq, uint32_t *n_out);
 
 /* A file, as far as it holds. */
 struct spool_file {
@@ -55,6 +58,8 @@ struct spool_file {
 /* Reads head, envelope and records from fd. The content's checksum is compared only with check_content. Damage behind the last
  * whole record is left to the caller (end < size). */
 enum status spool_file_read(const struct spool_fs *fs, int fd, bool check_content, struct arena *a, struct spool_file *out, struct err *err);
+/* The checksum of a file's content. */
+enum status spool_content_crc(const struct spool_fs *fs, int fd, uint64_t content, uint32_t *out, struct err *err);
 
 uint32_t spool_crc(uint32_t crc, const void *p, size_t n);   /* CRC-32C; 0 to begin with */
 

@@ -18,10 +18,10 @@
 #include "common/ipc/codec.h"
 
 enum {
-	SPOOL_ID_MAX = 31,                     /* octets of a message id: letters, digits, '-' */
+	SPOOL_ID_MAX = 23,                     /* octets of a message id: letters, digits, '-' */
 	SPOOL_CONTENT_OFFSET = 64,             /* where the content begins in the message's file */
 	SPOOL_ENVELOPE_MAX = 48 * 1024 * 1024, /* octets of an encoded envelope */
-	SPOOL_RECORD_MAX = 1024 * 1024,        /* octets of one encoded record */
+	SPOOL_RECORD_MAX = 256 * 1024,         /* octets of one encoded record */
 	SPOOL_TAIL_MAX = 256 * 1024 * 1024,    /* octets of all records of a message */
 };
 
@@ -31,20 +31,22 @@ struct spool_fs;  /* fs.h: the system calls, replaceable by tests */
 /* A message of the spool. The first part is for reading by everybody, except that `owner` is its owner's to set. */
 struct spool_msg {
 	char id[SPOOL_ID_MAX + 1];
-	uint8_t state;             /* enum spool_msg_state */
-	uint8_t shard;
-	uint8_t busy;              /* jobs of ours that still name it */
-	uint8_t flags;
 	void *owner;               /* free for the queue manager */
-	uint64_t content;          /* octets of content; it begins at SPOOL_CONTENT_OFFSET of the file */
+	uint64_t content;          /* octets of content; it begins at SPOOL_CONTENT_OFFSET of the file; 0 before the commit */
+	uint8_t state;             /* enum spool_msg_state */
 	/* the spool's own */
+	uint8_t shard;
+	bool settling, unchecked, failed, large;
+	uint16_t segment, later;   /* whose list `node` is in; where to go after settling */
+	uint32_t waiting;          /* entries that are not yet durable */
+	uint32_t envelope, salt;   /* octets of the envelope; what the records' checksums begin with */
+	uint32_t seq;              /* number of the last record */
+	int fd;                    /* while it is received; -1 */
 	struct list node;          /* in the list of its segment, while something of it is durable only in the journal */
-	struct spool_young *young; /* while the file has no head yet: where the journal holds the envelope */
-	struct buf *pending;       /* records that are in the journal but not in the file */
-	uint64_t file_end;         /* octets of the file that hold head, content, envelope and records; 0: no head yet */
-	uint32_t seq;              /* records so far */
-	uint32_t segment;          /* whose list `node` is in */
-	uint64_t since_ms;         /* when it came into that list */
+	struct buf *pending;       /* records that the file does not have */
+	uint64_t file_end;         /* octets of the file up to the last record it has; 0: young, the file has no head yet */
+	uint64_t place;            /* while young: where in its segment the message is */
+	uint64_t since_ms;         /* when it came into its list */
 };
 
 enum spool_msg_state {
@@ -130,19 +132,22 @@ enum status spool_record(struct spool *spool, struct spool_msg *msg, const struc
 	void *arg, struct err *err);
 /* All recipients are done: the message is removed and msg released. A report about it must have been committed (callback) before. */
 void spool_finish(struct spool *spool, struct spool_msg *msg);
-int spool_open_reader(struct spool *spool, const struct spool_msg *msg, struct err *err); /* read-only descriptor, -1 on error */
+/* A read-only descriptor, -1 on error: ST_DEFER, or ST_ERROR when the file is damaged (the content is compared with its checksum the
+ * first time after a start). */
+int spool_open_reader(struct spool *spool, struct spool_msg *msg, struct err *err);
 /* Envelope and records, from wherever they are. */
 enum status spool_load(struct spool *spool, struct spool_msg *msg, struct arena *a, struct spool_loaded *out, struct err *err);
 struct spool_msg *spool_find(struct spool *spool, struct str id);   /* NULL: not here (or not yet scanned) */
 
 /* ---- the administrator ---- */
 
-/* Makes the message's own file complete and durable, so that a reader of it sees everything (show, export): then fn. */
-void spool_settle(struct spool *spool, struct spool_msg *msg, spool_done_fn *fn, void *arg);
+/* A read-only descriptor of the complete message file, all records included, wherever they are now (show, export); -1 on error. */
+int spool_export(struct spool *spool, struct spool_msg *msg, struct err *err);
 /* Takes a message file from elsewhere (fd is lent until fn is called): everything is checked, the content copied. `id` is the name
  * it gets: its own or a new one. ST_FAIL in fn: not a valid message file. */
 enum status spool_import(struct spool *spool, const char *id, int fd, struct spool_msg **msg_out, spool_done_fn *fn, void *arg, struct err *err);
-/* Moves the file to damaged/ and releases msg: for a message that nothing can be done with. */
+/* Moves the file to damaged/ and releases msg: for a message that nothing can be done with (spool_open_reader() or spool_load() said
+ * ST_ERROR). ST_DEFER while something of it is on its way to the disk: try again. */
 enum status spool_set_aside(struct spool *spool, struct spool_msg *msg, const char *reason, struct err *err);
 
 /* ---- state ---- */

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: ISC */
+/* How messages come in: through the journal when they are small, by their own file when they are not or the journal is short. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/spool/priv.h"
+
+static enum status refuse(const struct spool *spool, struct err *err)
+{
+	return err_set(err, ST_DEFER, "%s", spool->health_text);
+}
+
+static enum status create_failed(struct spool *spool, struct spool_msg *msg, const char *what, struct err *err)
+{
+	int error = errno;
+
+	err_set(err, error == EEXIST ? ST_FAIL : ST_DEFER, "queue/%02x/%s: %s: %s", msg->shard, msg->id, what, strerror(error));
+	if (msg->fd >= 0)
+		spool->fs->unlink(spool->fs->arg, spool->shard_fd[msg->shard], msg->id);
+	msg_forget(spool, msg);
+	msg_release(spool, msg);
+	return error == EEXIST ? ST_FAIL : ST_DEFER;
+}
+
+static enum status file_create(struct spool *spool, const char *id, struct spool_msg **msg_out, struct err *err)
+{
+	const struct spool_fs *fs = spool->fs;
+	struct spool_head none = { 0 };
+	unsigned char head[SPOOL_HEAD];
+	struct spool_msg *msg;
+
+	if (spool->health != SPOOL_GOOD)
+		return refuse(spool, err);
+	if (!spool_id_valid(str_of(id)))
+		return err_set(err, ST_ERROR, "\"%.40s\" is no message id", id);
+	if (spool_find(spool, str_of(id)))
+		return err_set(err, ST_FAIL, "message %s exists", id);
+	msg = msg_new(spool, str_of(id));
+	msg->state = SPOOL_NEW;
+	msg->fd = fs->open(fs->arg, spool->shard_fd[msg->shard], msg->id, O_RDWR | O_CREAT | O_EXCL, 0600);
+	if (msg->fd < 0)
+		return create_failed(spool, msg, "can't create the file", err);
+	/* Says that what follows was never accepted, unless the journal knows better. */
+	spool_head_encode(&none, SPOOL_HEAD_NEW, head);
+	if (spool_fs_write(fs, msg->fd, head, sizeof head, 0))
+		return create_failed(spool, msg, "write", err);
+	*msg_out = msg;
+	return ST_OK;
+}
+
+enum status spool_create(struct spool *spool, const char *id, struct spool_msg **msg_out, int *fd_out, int *read_fd_out, struct err *err)
+{
+	const struct spool_fs *fs = spool->fs;
+	struct spool_msg *msg;
+	enum status st;
+	int read_fd = -1, fd;
+
+	*msg_out = NULL;
+	st = file_create(spool, id, &msg, err);
+	if (st)
+		return st;
+	fd = fcntl(msg->fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		return create_failed(spool, msg, "dup", err);
+	if (read_fd_out) {
+		read_fd = fs->open(fs->arg, spool->shard_fd[msg->shard], msg->id, O_RDONLY, 0);
+		if (read_fd < 0) {
+			int error = errno;
+
+			close(fd);
+			errno = error;
+			return create_failed(spool, msg, "open", err);
+		}
+		*read_fd_out = read_fd;
+	}
+	*msg_out = msg;
+	*fd_out = fd;
+	return ST_OK;
+}
+
+/* ---- commit ---- */
+
+struct commit {
+	struct spool_msg *msg;
+	const struct ipc_spool_envelope *envelope;
+	spool_done_fn *fn;
+	void *arg;
+};
+
+static void direct_done(struct spool *spool, struct spool_job *job);
+
+/* By its own file, made durable by the files' thread. */
+static struct file_item *direct_add(struct spool *spool, const struct commit *c)
+{
+	struct file_item *item;
+
+	if (!spool->direct)
+		spool->direct = file_job_new(direct_done);
+	item = file_job_add(spool->direct, c->msg);
+	item->write_head = true;
+	item->head.content = c->msg->content;
+	item->tail_at = SPOOL_HEAD + c->msg->content;
+	item->fn = c->fn;
+	item->arg = c->arg;
+	c->msg->state = SPOOL_COMMITTING;
+	c->msg->settling = true;
+	return item;
+}
+
+static void present_add(struct spool *spool, struct spool_msg *msg, spool_done_fn *fn, void *arg)
+{
+	struct journal_entry entry = { .type = JOURNAL_PRESENT };
+	struct batch *b = batch_room(spool, 0);
+	size_t payload;
+
+	memcpy(entry.id, msg->id, sizeof entry.id);
+	payload = journal_entry_open(&b->data, &entry);
+	journal_entry_close(&b->data, payload);
+	batch_item_add(b, ITEM_PRESENT, msg, payload, fn, arg);
+}
+
+static void direct_item_done(struct spool *spool, struct file_item *item)
+{
+	struct spool_msg *msg = item->msg;
+
+	msg->settling = false;
+	if (spool->health == SPOOL_BROKEN && !item->status)
+		item->status = err_set(&item->err, ST_DEFER, "%s", spool->health_text);
+	if (item->status) {
+		msg->state = SPOOL_NEW;
+		msg->failed = true;
+		if (item->fn)
+			item->fn(item->arg, msg, item->status, &item->err);
+		return;
+	}
+	msg->envelope = (uint32_t)(item->tail.len - item->settled);
+	msg->salt = item->head.salt;
+	msg->file_end = item->tail_at + item->tail.len;
+	spool->stats.large++;
+	present_add(spool, msg, item->fn, item->arg);
+}
+
+static void direct_done(struct spool *spool, struct spool_job *job)
+{
+	struct file_job *fj = (struct file_job *)(void *)((char *)job - offsetof(struct file_job, job));
+
+	if (spool->crossed) {
+		file_job_drop(spool, fj);
+		return;
+	}
+	for (uint32_t i = 0; i < fj->n; i++)
+		if (fj->items[i].sync_failed)
+			spool_break(spool, fj->items[i].err.text, fj->items[i].error);
+	for (uint32_t i = 0; i < fj->n; i++)
+		direct_item_done(spool, &fj->items[i]);
+	file_job_free(fj);
+}
+
+static enum status commit_direct(struct spool *spool, const struct commit *c, struct str encoded)
+{
+	struct file_item *item = direct_add(spool, c);
+
+	item->crc = true;
+	buf_add_str(&item->tail, encoded);
+	item->head.envelope = encoded.len;
+	item->head.envelope_crc = spool_crc(0, encoded.p, encoded.len);
+	return ST_OK;
+}
+
+/* A whole message as an entry: head, content, envelope; the content is copied once, from the file's pages into the batch. */
+static enum status commit_journal(struct spool *spool, const struct commit *c, struct err *err)
+{
+	struct journal_entry entry = { .type = JOURNAL_COMMIT };
+	struct spool_msg *msg = c->msg;
+	struct spool_head head = { .content = msg->content };
+	unsigned char image[SPOOL_HEAD];
+	struct batch *b = batch_room(spool, 2 * (size_t)spool->opt.small_max + SPOOL_HEAD);
+	size_t before = b->data.len, payload, at;
+	struct str encoded;
+	enum status st;
+
+	memcpy(entry.id, msg->id, sizeof entry.id);
+	payload = journal_entry_open(&b->data, &entry);
+	buf_room(&b->data, SPOOL_HEAD + msg->content);
+	b->data.len += SPOOL_HEAD;
+	at = b->data.len;
+	if (spool_fs_read(spool->fs, msg->fd, b->data.p + at, msg->content, SPOOL_CONTENT_OFFSET)) {
+		b->data.len = before;
+		return err_set(err, ST_DEFER, "queue/%02x/%s: can't read the content: %s", msg->shard, msg->id, strerror(errno));
+	}
+	b->data.len += msg->content;
+	head.content_crc = spool_crc(0, b->data.p + at, msg->content);
+	at = b->data.len;
+	st = ipc_encode(&ipc_type_spool_envelope, c->envelope, &b->data, err);
+	if (st) {
+		b->data.len = before;
+		return st;
+	}
+	encoded = str_make(b->data.p + at, b->data.len - at);
+	if (encoded.len > spool->opt.small_max) {
+		st = commit_direct(spool, c, encoded);
+		b->data.len = before;
+		return st;
+	}
+	head.envelope = encoded.len;
+	head.envelope_crc = spool_crc(0, encoded.p, encoded.len);
+	spool_head_encode(&head, SPOOL_HEAD_COMPLETE, image);
+	memcpy(b->data.p + payload, image, sizeof image);
+	journal_entry_close(&b->data, payload);
+	msg->envelope = encoded.len;
+	msg->salt = head.salt;
+	msg->state = SPOOL_COMMITTING;
+	batch_item_add(b, ITEM_COMMIT, msg, payload, c->fn, c->arg);
+	return ST_OK;
+}
+
+static enum status commit_check(struct spool *spool, const struct commit *c, struct err *err)
+{
+	struct spool_msg *msg = c->msg;
+	struct stat st;
+
+	if (spool->health != SPOOL_GOOD)
+		return refuse(spool, err);
+	if (msg->state != SPOOL_NEW || msg->failed)
+		return err_set(err, ST_ERROR, "message %s is not being received", msg->id);
+	if (!str_is(c->envelope->id, msg->id))
+		return err_set(err, ST_ERROR, "the envelope of %s is for another message", msg->id);
+	if (fstat(msg->fd, &st))
+		return err_set(err, ST_DEFER, "queue/%02x/%s: fstat: %s", msg->shard, msg->id, strerror(errno));
+	if (c->envelope->content != (uint64_t)st.st_size - SPOOL_CONTENT_OFFSET || st.st_size < SPOOL_CONTENT_OFFSET)
+		return err_set(err, ST_ERROR, "queue/%02x/%s: %llu octets of content were announced, the file has %lld from octet %d on", msg->shard,
+			msg->id, (unsigned long long)c->envelope->content, (long long)st.st_size - SPOOL_CONTENT_OFFSET, SPOOL_CONTENT_OFFSET);
+	return ST_OK;
+}
+
+enum status spool_commit(struct spool *spool, struct spool_msg *msg, const struct ipc_spool_envelope *envelope, spool_done_fn *fn, void *arg,
+	struct err *err)
+{
+	struct commit c = { msg, envelope, fn, arg };
+	enum status st = commit_check(spool, &c, err);
+	uint64_t reserve = (uint64_t)spool->seg_size * (spool->n_seg < 8 ? 1 : 2);
+
+	if (st)
+		return st;
+	msg->content = envelope->content;
+	if (msg->content <= spool->opt.small_max && journal_room(spool) > reserve + spool->seg_size / 2) {
+		st = commit_journal(spool, &c, err);
+	} else {
+		struct buf encoded = BUF_LIMIT(SPOOL_ENVELOPE_MAX);
+
+		st = ipc_encode(&ipc_type_spool_envelope, envelope, &encoded, err);
+		if (!st)
+			st = commit_direct(spool, &c, buf_str(&encoded));
+		buf_clear(&encoded);
+	}
+	if (st)
+		return st;
+	spool->fs->close(spool->fs->arg, msg->fd);
+	msg->fd = -1;
+	return ST_OK;
+}
+
+enum status spool_submit(struct spool *spool, const char *id, struct str content, const struct ipc_spool_envelope *envelope,
+	struct spool_msg **msg_out, spool_done_fn *fn, void *arg, struct err *err)
+{
+	struct spool_msg *msg;
+	enum status st;
+
+	*msg_out = NULL;
+	st = file_create(spool, id, &msg, err);
+	if (st)
+		return st;
+	if (spool_fs_write(spool->fs, msg->fd, content.p, content.len, SPOOL_CONTENT_OFFSET))
+		return create_failed(spool, msg, "write", err);
+	st = spool_commit(spool, msg, envelope, fn, arg, err);
+	if (st)
+		spool_abort(spool, msg);
+	else
+		*msg_out = msg;
+	return st;
+}
+
+void spool_abort(struct spool *spool, struct spool_msg *msg)
+{
+	bug_on(msg->state != SPOOL_NEW);
+	/* A commit that failed may yet be in the journal or complete in the file; a removal that is told there settles it. */
+	if (msg->failed)
+		finish_add(spool, msg);
+	else
+		spool->fs->unlink(spool->fs->arg, spool->shard_fd[msg->shard], msg->id);
+	msg_forget(spool, msg);
+	msg_release(spool, msg);
+}
+
+/* ---- from elsewhere ---- */
+
+static enum status import_tail(struct file_item *item, const struct spool_file *file, const char *id, struct err *err)
+{
+	struct ipc_spool_envelope envelope = *file->envelope;
+	unsigned char image[SPOOL_HEAD];
+	enum status st;
+
+	envelope.id = str_of(id);
+	st = ipc_encode(&ipc_type_spool_envelope, &envelope, &item->tail, err);
+	if (st)
+		return st;
+	item->head = (struct spool_head){ .content = file->head.content, .envelope = (uint32_t)item->tail.len,
+		.content_crc = file->head.content_crc, .envelope_crc = spool_crc(0, item->tail.p, item->tail.len) };
+	spool_head_encode(&item->head, SPOOL_HEAD_COMPLETE, image);
+	for (uint32_t i = 0; i < file->n_records && !st; i++)
+		st = spool_record_encode(&item->tail, item->head.salt, i + 1, &file->records[i], err);
+	item->settled = (uint32_t)item->tail.len - item->head.envelope;
+	return st;
+}
+
+enum status spool_import(struct spool *spool, const char *id, int fd, struct spool_msg **msg_out, spool_done_fn *fn, void *arg, struct err *err)
+{
+	struct arena a = ARENA_INIT;
+	struct spool_file file;
+	struct spool_msg *msg = NULL;
+	struct file_item *item = NULL;
+	enum status st;
+
+	*msg_out = NULL;
+	st = spool_file_read(&spool_fs_real, fd, false, &a, &file, err);
+	if (!st && file.end != file.size)
+		st = err_set(err, ST_FAIL, "damaged from octet %llu on", (unsigned long long)file.end);
+	if (!st)
+		st = file_create(spool, id, &msg, err);
+	if (!st) {
+		struct commit c = { msg, NULL, fn, arg };
+
+		msg->content = file.head.content;
+		msg->seq = file.seq;
+		item = direct_add(spool, &c);
+		item->from_fd = fd;
+		st = import_tail(item, &file, id, err);
+		spool->fs->close(spool->fs->arg, msg->fd);
+		msg->fd = -1;
+	}
+	arena_clear(&a);
+	if (!st) {
+		*msg_out = msg;
+	} else if (item) {
+		buf_clear(&item->tail);
+		spool->direct->n--;
+		msg->state = SPOOL_NEW;
+		msg->settling = false;
+		spool_abort(spool, msg);
+	}
+	return st;
+}
