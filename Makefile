@@ -84,8 +84,12 @@ deps-test:
 	@scripts/deps build test
 check: deps-test
 	$(Q)$(MAKE) -s -j$$(nproc) all
-	$(Q)tests/run
+	$(Q)tests/run $(PARTS)
+# Several hosts, each its own container (tests/compose/run); needs root.
+check-compose: deps-test
+	@scripts/deps compose
+	$(Q)tests/compose/run
 # Includes point downward only: a subject of common/ uses those before it, a daemon uses common/ and itself.
 layers:
 	@scripts/layers $(SUBJECTS) -- $(DAEMONS) ctl
-.PHONY: quickstart deps-build deps-test check layers
+.PHONY: quickstart deps-build deps-test check check-compose layers
