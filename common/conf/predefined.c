@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: ISC */
+/* The macros that exist before the file is read (specification, section 6.9): made from the tables, so that a
+ * configuration may ask what this build knows. */
+#include "common/conf/log_selector.h"
+#include "common/conf/reader.h"
+
+#include <string.h>
+
+static const char *const have[] = { "IPV6", "LOOKUP_LSEARCH", "LOOKUP_LMDB", "LMDB", "LOOKUP_REDIS", "LOOKUP_DNSDB", "TRANSPORT_APPENDFILE",
+	"TRANSPORT_LMTP", "TRANSPORT_SMTP", "MAILDIR", "BULKHEAD", NULL };
+
+static void add(struct hash *set, struct arena *a, const char *prefix, const char *middle, const char *name)
+{
+	struct str s = str_printf(a, "%s%s%s", prefix, middle, name);
+	char *p = (char *)s.p;
+
+	for (uint32_t i = 0; i < s.len; i++)
+		p[i] = ascii_upper(p[i]);
+	hash_put(set, s, p);
+}
+
+void conf_predefined_fill(struct hash *set, struct arena *a, const struct conf_macro_family *families)
+{
+	static const char *const driver_prefix[CONF_CLASSES] = { "_DRIVER_ROUTER_", "_DRIVER_TRANSPORT_", "_DRIVER_AUTHENTICATOR_" };
+
+	for (unsigned i = 0; have[i]; i++)
+		add(set, a, "_HAVE_", "", have[i]);
+	for (const struct conf_driver *d = conf_drivers; d->name; d++)
+		if (!d->later)
+			add(set, a, driver_prefix[d->class], "", d->name);
+	for (unsigned t = 0; conf_tables[t]; t++)
+		for (const struct conf_option *o = conf_tables[t]->rows; o->name; o++)
+			if (!(o->flags & F_LATER))
+				add(set, a, "_OPT_", arena_printf(a, "%s_", conf_tables[t]->family), o->name);
+	for (unsigned i = 0; i < LOG_SELECTORS; i++)
+		add(set, a, "_LOG_", "", log_selector_name(i));
+	for (; families && families->prefix; families++)
+		for (unsigned i = 0; families->names[i]; i++)
+			add(set, a, families->prefix, "", families->names[i]);
+}
