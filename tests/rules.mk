@@ -6,7 +6,7 @@ UNIT_SRC := $(wildcard tests/unit/*_test.c)
 UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(B)/unit/%)
 FUZZ_SRC := $(wildcard tests/fuzz/*_fuzz.c)
 FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/fuzz/%)
-daemon_lib_for = $(foreach d,$(DAEMONS),$(if $(filter $(subst -,_,$(d))_%,$(1)),$(B)/lib$(d).a))
+daemon_lib_for = $(foreach d,$(DAEMONS) ctl,$(if $(filter $(subst -,_,$(d))_%,$(1)),$(B)/lib$(d).a))
 
 define test_rule
 $(B)/$(2)/$(1): $(B)/obj/tests/$(2)/$(1).o $(call daemon_lib_for,$(1)) $(COMMON_LIB)

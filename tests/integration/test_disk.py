@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: ISC
+"""The disk: full, and holding what it should not. Nothing that was answered 250 is lost, and all recovers by itself."""
+import os
+import shutil
+import subprocess
+
+from bulkhead import Client, wait_for
+from test_flow import HEADER
+
+MAIN = "check_spool_space = 1M\ncheck_spool_inodes = 0"
+
+
+def test_full_disk(bulkhead, sink, tmpfs, tmp_path):
+    """A spool on a small file system: 452 when it is full, no message lost, and intake opens again by itself."""
+    small = tmpfs("96M")
+    b = bulkhead(sink=9, directory=small, main=MAIN, retry="* * F,1d,1s")
+    accepted, refused = [], []
+    body = HEADER + b"x" * 70 * 1000 + b"\r\n"
+    for i in range(3000):
+        c = b.client()
+        try:
+            c.ask("EHLO x.example", 250)
+            got = c.ask("MAIL FROM:<a@b.example> SIZE=%d" % len(body))
+            if got.startswith("250"):
+                got = c.ask("RCPT TO:<r%d@y.example>" % i)
+            if got.startswith("250"):
+                got = c.ask("DATA")
+            if got.startswith("354"):
+                got = c.data(body)
+            (accepted if got.startswith("250") else refused).append((i, got))
+        finally:
+            c.close()
+        if len(refused) >= 5:
+            break
+    assert accepted and refused, (len(accepted), len(refused))
+    assert all(r.startswith("452") for _, r in refused), refused
+    wait_for(lambda: int(b.command("queue", "count")) == len(accepted), why=b.logs)
+    # What lies in the way of the last octet: fill it up, then let go.
+    ballast = os.path.join(small, "ballast")
+    subprocess.run(["dd", "if=/dev/zero", "of=" + ballast, "bs=64k"], stderr=subprocess.DEVNULL)
+    assert not b.client().ask("NOOP").startswith("5")
+    os.unlink(ballast)
+    # Deliver all of it: a full disk must not stand in the way of finishing.
+    text = open(b.conf).read().replace("127.0.0.1::9", "127.0.0.1::%d" % sink.port)
+    with open(b.conf, "w") as f:
+        f.write(text)
+    b.command("reload")
+    b.command("queue", "retry", "--all")
+    sink.wait(len(accepted), 90)
+    assert sorted(m[1][0] for m in sink.messages) == sorted("r%d@y.example" % i for i, _ in accepted)
+    assert all(m[2].endswith(body) for m in sink.messages)
+    b.wait_empty()
+    wait_for(lambda: Client(b.port).mail("a@b.example", "again@y.example", body).startswith("250"), 30, 0.5, why=b.logs)
+    sink.wait(len(accepted) + 1)
+
+
+def test_store_that_is_full_defers(bulkhead, tmpfs):
+    """A maildir on a full file system: deferred, nothing partial left, delivered when there is room."""
+    small = tmpfs("2M")
+    b = bulkhead(retry="* * F,1d,1s", transports="""
+smtp:
+  driver = smtp
+maildir:
+  driver = appendfile
+  directory = %s/mail/$local_part_data
+  maildir_format
+  create_directory
+  user = {mail_uid}
+  group = {mail_uid}
+""" % small)
+    b.stop()
+    text = open(b.conf).read().replace("store_directories = " + b.dir, "store_directories = " + small)
+    with open(b.conf, "w") as f:
+        f.write(text)
+    os.makedirs(small + "/mail")
+    shutil.chown(small + "/mail", b.mail_uid, b.mail_uid)
+    with open(small + "/ballast", "wb") as f:
+        try:
+            while f.write(b"\0" * 65536):
+                f.flush()
+        except OSError:
+            pass
+    b.start()
+    b.send("a@b.example", "joe@local.example", HEADER + b"y" * 60000 + b"\r\n")
+    b.wait_log(r"== joe@local\.example R=local T=maildir defer \(28\)")
+    left = [n for base, _, names in os.walk(small + "/mail") for n in names]
+    assert left == [], left
+    os.unlink(small + "/ballast")
+    wait_for(lambda: os.path.isdir(small + "/mail/joe/new") and os.listdir(small + "/mail/joe/new"), 30, why=b.logs)
+    b.wait_empty()
+
+
+def spool_files(b):
+    return [os.path.join(base, n) for base, _, names in os.walk(os.path.join(b.dir, "spool", "queue")) for n in names]
+
+
+def test_damaged_and_foreign_files(bulkhead, sink):
+    """Damaged, cut off and foreign files in the spool: set aside or left alone, reported, and the others are delivered."""
+    b = bulkhead(sink=9, retry="* * F,1d,1s")
+    ids = [b.send("s%d@b.example" % i, "r%d@y.example" % i, HEADER + b"z" * 1000 * i + b"\r\n") for i in range(8)]
+    wait_for(lambda: len(b.queue()) == 8)
+    b.stop()
+    files = {i: [f for f in spool_files(b) if os.path.basename(f).startswith(i)][0] for i in ids}
+    with open(files[ids[1]], "r+b") as f:          # one octet of the envelope or records turned over
+        f.seek(-20, 2)
+        f.write(b"\xff\xff\xff\xff")
+    os.truncate(files[ids[2]], 100)                # cut off within the content
+    os.truncate(files[ids[3]], 0)
+    directory = os.path.dirname(files[ids[0]])
+    with open(os.path.join(directory, "README"), "w") as f:
+        f.write("what is this doing here\n")
+    with open(os.path.join(directory, "1aaaaa-000001-00"), "wb") as f:
+        f.write(os.urandom(5000))
+    os.mkdir(os.path.join(directory, "1aaaaa-000002-00"))
+    text = open(b.conf).read().replace("127.0.0.1::9", "127.0.0.1::%d" % sink.port)
+    with open(b.conf, "w") as f:
+        f.write(text)
+    b.start()
+    b.command("queue", "retry", "--all")
+    want = {"r%d@y.example" % i for i in (0, 4, 5, 6, 7)}
+    wait_for(lambda: want <= {m[1][0] for m in sink.messages}, 60, why=b.logs)
+    panic = b.log("panic") + b.log("main")
+    for i in (2, 3):
+        assert ids[i] in panic, panic
+    damaged = os.path.join(b.dir, "spool", "damaged")
+    assert os.path.isdir(damaged) and os.listdir(damaged), panic
+    assert os.path.exists(os.path.join(directory, "README"))
+    # A message whose records were damaged is whole up to there or set aside, never half delivered.
+    got = [m for m in sink.messages if m[1][0] == "r1@y.example"]
+    assert (got and got[0][2].endswith(HEADER + b"z" * 1000 + b"\r\n")) or any(ids[1] in n for n in os.listdir(damaged))
