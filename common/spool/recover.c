@@ -50,7 +50,6 @@ static unsigned segments_count(struct spool *spool)
 enum status segments_open(struct spool *spool, struct err *err)
 {
 	const struct spool_fs *fs = spool->fs;
-	bool made = false;
 	unsigned have;
 
 	spool->seg_size = spool->opt.segment_size;
@@ -71,14 +70,13 @@ enum status segments_open(struct spool *spool, struct err *err)
 		if (s->fd < 0 || fstat(s->fd, &st))
 			return err_set(err, ST_ERROR, "%s/journal/%s: %s", spool->dir, name, strerror(errno));
 		if (st.st_size < (off_t)spool->seg_size) {
-			enum status made_st = segment_make(spool, name, s->fd, err);
+			enum status made = segment_make(spool, name, s->fd, err);
 
-			if (made_st)
-				return made_st;
-			made = true;
+			if (made)
+				return made;
 		}
 	}
-	if (made && fs->fsync(fs->arg, spool->journal_fd))
+	if (fs->fsync(fs->arg, spool->journal_fd))
 		return err_set(err, ST_ERROR, "%s/journal: fsync: %s", spool->dir, strerror(errno));
 	if (spool->opt.small_max > spool->seg_size / 16)
 		spool->opt.small_max = spool->seg_size / 16;
@@ -177,7 +175,8 @@ static void batches_choose(struct replay *r)
 		}
 		expect = r->found[i].number + 1;
 	}
-	memmove(r->found, r->found + from, (r->n_found - from) * sizeof *r->found);
+	if (from)
+		memmove(r->found, r->found + from, (r->n_found - from) * sizeof *r->found);
 	r->n_found -= from;
 }
 

@@ -164,13 +164,13 @@ static void spool_on_timer(void *arg)
 
 /* ---- opening ---- */
 
-static enum status dir_open(struct spool *spool, int at, const char *name, bool *made, int *fd_out, struct err *err)
+/* Directories are synced at every start: an earlier one may have been cut off between making and syncing them. */
+
+static enum status dir_open(struct spool *spool, int at, const char *name, int *fd_out, struct err *err)
 {
 	const struct spool_fs *fs = spool->fs;
 
-	if (!fs->mkdir(fs->arg, at, name, 0700))
-		*made = true;
-	else if (errno != EEXIST)
+	if (fs->mkdir(fs->arg, at, name, 0700) && errno != EEXIST)
 		return err_set(err, ST_ERROR, "%s/%s: can't make the directory: %s", spool->dir, name, strerror(errno));
 	*fd_out = fs->open(fs->arg, at, name, O_RDONLY | O_DIRECTORY, 0);
 	if (*fd_out < 0)
@@ -178,34 +178,50 @@ static enum status dir_open(struct spool *spool, int at, const char *name, bool 
 	return ST_OK;
 }
 
+static enum status dir_sync_above(struct spool *spool, bool made, struct err *err)
+{
+	const struct spool_fs *fs = spool->fs;
+	int fd = fs->open(fs->arg, spool->dir_fd, "..", O_RDONLY | O_DIRECTORY, 0);
+	bool bad = fd < 0 || fs->fsync(fs->arg, fd);
+
+	bad = bad && made; /* what an administrator has made may be out of our reach */
+	if (bad)
+		err_set(err, ST_ERROR, "%s/..: fsync: %s", spool->dir, strerror(errno));
+	if (fd >= 0)
+		fs->close(fs->arg, fd);
+	return bad ? ST_ERROR : ST_OK;
+}
+
 static enum status dirs_open(struct spool *spool, struct err *err)
 {
 	const struct spool_fs *fs = spool->fs;
-	bool made = false, made_shard = false;
+	bool made = !fs->mkdir(fs->arg, AT_FDCWD, spool->dir, 0700);
 	enum status st;
 
-	if (fs->mkdir(fs->arg, AT_FDCWD, spool->dir, 0700) && errno != EEXIST)
+	if (!made && errno != EEXIST)
 		return err_set(err, ST_ERROR, "%s: can't make the directory: %s", spool->dir, strerror(errno));
 	spool->dir_fd = fs->open(fs->arg, AT_FDCWD, spool->dir, O_RDONLY | O_DIRECTORY, 0);
 	if (spool->dir_fd < 0)
 		return err_set(err, ST_ERROR, "%s: %s", spool->dir, strerror(errno));
+	if ((st = dir_sync_above(spool, made, err)))
+		return st;
 	spool->lock_fd = fs->open(fs->arg, spool->dir_fd, "lock", O_RDWR | O_CREAT, 0600);
 	if (spool->lock_fd < 0)
 		return err_set(err, ST_ERROR, "%s/lock: %s", spool->dir, strerror(errno));
 	if (flock(spool->lock_fd, LOCK_EX | LOCK_NB))
 		return err_set(err, ST_DEFER, "%s: another queue manager has this spool", spool->dir);
-	if ((st = dir_open(spool, spool->dir_fd, "queue", &made, &spool->queue_fd, err)) ||
-	    (st = dir_open(spool, spool->dir_fd, "journal", &made, &spool->journal_fd, err)) ||
-	    (st = dir_open(spool, spool->dir_fd, "damaged", &made, &spool->damaged_fd, err)))
+	if ((st = dir_open(spool, spool->dir_fd, "queue", &spool->queue_fd, err)) ||
+	    (st = dir_open(spool, spool->dir_fd, "journal", &spool->journal_fd, err)) ||
+	    (st = dir_open(spool, spool->dir_fd, "damaged", &spool->damaged_fd, err)))
 		return st;
 	for (unsigned i = 0; i < SHARDS; i++) {
 		char name[4];
 
 		snprintf(name, sizeof name, "%02x", i);
-		if ((st = dir_open(spool, spool->queue_fd, name, &made_shard, &spool->shard_fd[i], err)))
+		if ((st = dir_open(spool, spool->queue_fd, name, &spool->shard_fd[i], err)))
 			return st;
 	}
-	if ((made && fs->fsync(fs->arg, spool->dir_fd)) || (made_shard && fs->fsync(fs->arg, spool->queue_fd)))
+	if (fs->fsync(fs->arg, spool->dir_fd) || fs->fsync(fs->arg, spool->queue_fd))
 		return err_set(err, ST_ERROR, "%s: fsync: %s", spool->dir, strerror(errno));
 	return ST_OK;
 }
