@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: ISC */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/ip.h>
+#include <netinet/tcp.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "smtp-out/smtp_out.h"
+#include "smtp-out/smtp_result.h"
+
+static void conn_event(void *arg, unsigned ready);
+static void conn_late(void *arg);
+static void conn_work(struct out_conn *conn);
+
+const struct ipc_host *out_conn_host(const struct out_conn *conn)
+{
+	return conn->host < conn->plan->plan.n_hosts ? &conn->plan->plan.hosts[conn->host] : NULL;
+}
+
+/* ---- end ---- */
+
+static struct str number_key(const struct out_conn *conn)
+{
+	return str_make((const char *)&conn->number, sizeof conn->number);
+}
+
+struct out_conn *out_conn_find(struct smtp_out *so, uint64_t number)
+{
+	return number ? hash_get(&so->by_number, str_make((const char *)&number, sizeof number)) : NULL;
+}
+
+static void conn_free(void *arg)
+{
+	mem_free(arg);
+}
+
+/* Closes the socket; what is left is a record of the plan. */
+static void conn_shut(struct out_conn *conn)
+{
+	if (conn->fd < 0)
+		return;
+	loop_timer_stop(&conn->timer);
+	loop_fd_clear(&conn->watch);
+	close(conn->fd);
+	conn->fd = -1;
+	conn->so->n_conns--;
+	if (conn->state == OUT_WAITING)
+		conn->so->n_waiting--;
+	conn->state = OUT_GONE;
+	smtp_client_clear(&conn->client);
+}
+
+void out_conn_close(struct out_conn *conn)
+{
+	struct smtp_out *so = conn->so;
+
+	conn_shut(conn);
+	loop_timer_stop(&conn->timer);
+	if (conn->number && hash_get(&so->by_number, number_key(conn)) == conn)
+		hash_remove(&so->by_number, number_key(conn));
+	conn->number = 0;
+	list_remove(&conn->node);
+	out_plan_drop(conn->plan);
+	conn->plan = NULL;
+	loop_defer(so->loop, conn_free, conn);
+	smtp_out_check_drained(so);
+}
+
+static void conn_forget(void *arg)
+{
+	out_conn_close(arg);
+}
+
+/* A waiting connection has ended: qmgr is told, but may have named it already. */
+static void conn_gone(struct out_conn *conn)
+{
+	struct ipc_conn_closed msg = { .connection = conn->number };
+
+	conn_shut(conn);
+	if (conn->channel)
+		channel_send(conn->channel, &ipc_type_conn_closed, &msg, NULL, 0);
+	loop_timer_start(&conn->timer, conn->so->loop, OUT_GONE_MS, conn_forget, conn);
+	smtp_out_check_drained(conn->so);
+}
+
+/* ---- connecting ---- */
+
+union out_addr {
+	struct sockaddr sa;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+	struct sockaddr_un un;
+};
+
+static socklen_t addr_read(union out_addr *a, struct str ip, uint16_t port)
+{
+	char text[64];
+
+	memset(a, 0, sizeof *a);
+	if (!ip.len || ip.len >= sizeof text)
+		return 0;
+	memcpy(text, ip.p, ip.len);
+	text[ip.len] = '\0';
+	if (inet_pton(AF_INET, text, &a->in.sin_addr) == 1) {
+		a->in.sin_family = AF_INET;
+		a->in.sin_port = htons(port);
+		return sizeof a->in;
+	}
+	if (inet_pton(AF_INET6, text, &a->in6.sin6_addr) == 1) {
+		a->in6.sin6_family = AF_INET6;
+		a->in6.sin6_port = htons(port);
+		return sizeof a->in6;
+	}
+	return 0;
+}
+
+static socklen_t addr_path(union out_addr *a, struct str path)
+{
+	memset(a, 0, sizeof *a);
+	if (!path.len || path.len >= sizeof a->un.sun_path)
+		return 0;
+	a->un.sun_family = AF_UNIX;
+	memcpy(a->un.sun_path, path.p, path.len);
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path.len + 1);
+}
+
+static void socket_prepare(int fd, const union out_addr *to, const struct out_options *o)
+{
+	int one = 1, tos = o->tos;
+
+	if (to->sa.sa_family == AF_UNIX)
+		return;
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	if (o->keepalive)
+		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+	if (tos >= 0 && to->sa.sa_family == AF_INET)
+		setsockopt(fd, IPPROTO_IP, IP_TOS, &tos, sizeof tos);
+	if (tos >= 0 && to->sa.sa_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof tos);
+}
+
+static bool socket_bind(int fd, const union out_addr *to, const struct out_options *o)
+{
+	struct str ip = STR_NULL;
+	union out_addr from;
+	socklen_t len;
+	int one = 1;
+
+	if (to->sa.sa_family != AF_UNIX)
+		ip = out_interface_for(o->interface, to->sa.sa_family);
+	if (!ip.len)
+		return true;
+	len = addr_read(&from, ip, 0);
+#ifdef IP_BIND_ADDRESS_NO_PORT
+	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+#endif
+	return len && bind(fd, &from.sa, len) == 0;
+}
+
+/* errno of connect() in the terms of retry rules. */
+static struct smtp_verdict verdict_connect(struct arena *a, int error)
+{
+	struct smtp_verdict v = {
+		.result = DELIVERY_DEFERRED, .error = RETRY_OTHER, .stage = "initial connection", .host_error = true, .status = STR_LIT("4.4.1"),
+		.text = str_printf(a, "%s", strerror(error)),
+	};
+
+	if (error == ECONNREFUSED)
+		v.error = RETRY_REFUSED;
+	else if (error == ETIMEDOUT)
+		v.error = RETRY_TIMEOUT_CONNECT;
+	return v;
+}
+
+/* No descriptor, no port, no address of ours: the host can't help it. */
+static struct smtp_verdict verdict_ours(struct arena *a, const char *what, int error)
+{
+	return (struct smtp_verdict){
+		.result = DELIVERY_DEFERRED, .error = RETRY_OTHER, .stage = "initial connection", .status = STR_LIT("4.3.0"),
+		.text = str_printf(a, "%s: %s", what, strerror(error)),
+	};
+}
+
+/* The time-outs are the plan's; connect_timeout 0: the system's. */
+static void conn_timer_set(struct out_conn *conn, uint64_t ms)
+{
+	if (ms)
+		loop_timer_start(&conn->timer, conn->so->loop, ms, conn_late, conn);
+	else
+		loop_timer_stop(&conn->timer);
+}
+
+struct out_conn *out_conn_open(struct out_delivery *d, uint32_t host, struct smtp_verdict *v)
+{
+	struct smtp_out *so = d->so;
+	struct out_plan *p = d->plan;
+	const struct out_options *o = &p->options;
+	const struct ipc_host *h = host < p->plan.n_hosts ? &p->plan.hosts[host] : NULL;
+	struct out_conn *conn;
+	union out_addr to;
+	socklen_t len = h ? addr_read(&to, h->ip, h->port ? (uint16_t)h->port : o->port) : addr_path(&to, o->socket);
+	int fd;
+
+	if (!len) {
+		*v = verdict_connect(&d->arena, EADDRNOTAVAIL);
+		v->text = STR_LIT("this is no address");
+		return NULL;
+	}
+	fd = socket(to.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0) {
+		*v = errno == EAFNOSUPPORT ? verdict_connect(&d->arena, errno) : verdict_ours(&d->arena, "socket", errno);
+		return NULL;
+	}
+	socket_prepare(fd, &to, o);
+	if (!socket_bind(fd, &to, o)) {
+		*v = verdict_ours(&d->arena, "the transport's interface", errno);
+		close(fd);
+		return NULL;
+	}
+	if (connect(fd, &to.sa, len) < 0 && errno != EINPROGRESS) {
+		*v = errno == EAGAIN ? verdict_ours(&d->arena, "connect", errno) : verdict_connect(&d->arena, errno);
+		close(fd);
+		return NULL;
+	}
+	conn = mem_new(sizeof *conn);
+	conn->so = so;
+	conn->plan = out_plan_hold(p);
+	conn->channel = d->channel;
+	conn->host = h ? host : UINT32_MAX;
+	conn->fd = fd;
+	conn->state = OUT_CONNECTING;
+	list_push(&so->conns, &conn->node);
+	so->n_conns++;
+	so->count.connections++;
+	conn->delivery = d;
+	d->conn = conn;
+	smtp_client_init(&conn->client, out_plan_profile(p, h), &d->txn);
+	loop_fd_init(&conn->watch, so->loop, fd, conn_event, conn);
+	loop_fd_set(&conn->watch, LOOP_WRITE);
+	conn_timer_set(conn, o->connect_ms);
+	return conn;
+}
+
+/* The delivery goes on elsewhere; the connection has told all it knows. */
+static void conn_detach(struct out_conn *conn)
+{
+	struct out_delivery *d = conn->delivery;
+
+	conn->delivery = NULL;
+	d->conn = NULL;
+	out_delivery_answered(d, conn);
+}
+
+static void conn_failed(struct out_conn *conn, const struct smtp_verdict *v)
+{
+	if (conn->delivery) {
+		smtp_verdict_give_all(&conn->delivery->txn, v);
+		conn->client.txn = NULL;
+		conn->client.phase = SMTP_OVER;
+		conn_detach(conn);
+	}
+	out_conn_close(conn);
+}
+
+static void local_addr_note(struct out_conn *conn)
+{
+	union out_addr a;
+	socklen_t len = sizeof a;
+
+	if (getsockname(conn->fd, &a.sa, &len) < 0)
+		return;
+	if (a.sa.sa_family == AF_INET) {
+		inet_ntop(AF_INET, &a.in.sin_addr, conn->local_ip, sizeof conn->local_ip);
+		conn->local_port = ntohs(a.in.sin_port);
+	} else if (a.sa.sa_family == AF_INET6) {
+		inet_ntop(AF_INET6, &a.in6.sin6_addr, conn->local_ip, sizeof conn->local_ip);
+		conn->local_port = ntohs(a.in6.sin6_port);
+	}
+}
+
+static void conn_connected(struct out_conn *conn)
+{
+	int error = 0;
+	socklen_t len = sizeof error;
+
+	if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+		error = errno;
+	if (error) {
+		struct smtp_verdict v = verdict_connect(&conn->delivery->arena, error);
+
+		conn_failed(conn, &v);
+		return;
+	}
+	local_addr_note(conn);
+	conn->state = OUT_TALKING;
+	conn_work(conn);
+}
+
+/* ---- talking ---- */
+
+static void conn_lost(struct out_conn *conn, enum smtp_loss loss, const char *text)
+{
+	smtp_client_lost(&conn->client, loss, text);
+}
+
+/* False when there is nothing more to read now. */
+static bool conn_read(struct out_conn *conn)
+{
+	ssize_t n = recv(conn->fd, conn->so->scratch, OUT_SCRATCH, 0);
+
+	if (n > 0)
+		smtp_client_input(&conn->client, conn->so->scratch, (size_t)n);
+	else if (n == 0)
+		conn_lost(conn, SMTP_LOST_CLOSED, NULL);
+	else if (errno != EAGAIN && errno != EINTR)
+		conn_lost(conn, SMTP_LOST_ERROR, strerror(errno));
+	return n > 0;
+}
+
+enum flush { FLUSH_ALL, FLUSH_BLOCKED, FLUSH_DEAD };
+
+static enum flush conn_flush(struct out_conn *conn)
+{
+	struct smtp_client *c = &conn->client;
+
+	while (c->out.len) {
+		ssize_t n = send(conn->fd, c->out.p, c->out.len, MSG_NOSIGNAL);
+		int error = errno;
+
+		if (n > 0) {
+			conn->so->count.bytes += (uint64_t)n;
+			if (conn->delivery)
+				conn->delivery->bytes += (uint64_t)n;
+			smtp_client_sent(c, (size_t)n);
+			conn->timer_kind = SMTP_T_NONE; /* progress */
+		} else if (n < 0 && error == EAGAIN) {
+			return FLUSH_BLOCKED;
+		} else if (n < 0 && error != EINTR) {
+			/* The host may have said why before it closed. */
+			while (c->phase != SMTP_OVER && conn_read(conn))
+				;
+			conn_lost(conn, SMTP_LOST_ERROR, strerror(error));
+			return FLUSH_DEAD;
+		}
+	}
+	return FLUSH_ALL;
+}
+
+static void conn_fill(struct out_conn *conn)
+{
+	struct out_delivery *d = conn->delivery;
+	struct err err = ERR_INIT;
+	uint64_t room = d->content.size + d->content.size / 64 + 64;
+
+	buf_room(&conn->client.out, room < OUT_FILL ? room : OUT_FILL + OUT_FILL / 8);
+	if (out_content_fill(&d->content, &conn->client.out, OUT_FILL, conn->so->scratch, &err) == ST_OK)
+		return;
+	d->failed_here = true;
+	conn_lost(conn, SMTP_LOST_CONTENT, err.text);
+}
+
+static uint64_t timer_ms(const struct out_conn *conn, enum smtp_timer kind)
+{
+	const struct out_options *o = &conn->plan->options;
+
+	switch (kind) {
+	case SMTP_T_COMMAND: return o->command_ms;
+	case SMTP_T_DATA: return o->data_ms;
+	case SMTP_T_FINAL: return o->final_ms;
+	case SMTP_T_QUIT: return OUT_QUIT_MS;
+	case SMTP_T_NONE: break;
+	}
+	return OUT_IDLE_MS;
+}
+
+/* A time-out holds for one reply, or one piece of content, however slowly its octets come. */
+static void conn_timer_update(struct out_conn *conn)
+{
+	struct smtp_client *c = &conn->client;
+	enum smtp_timer kind = smtp_client_timer(c);
+	uint32_t mark = c->replies + c->commands;
+
+	if (kind != SMTP_T_NONE && kind == conn->timer_kind && mark == conn->timer_mark)
+		return;
+	conn->timer_kind = (uint8_t)kind;
+	conn->timer_mark = mark;
+	conn_timer_set(conn, timer_ms(conn, kind));
+}
+
+/* Brings the connection as far as it goes now. May close it. */
+static void conn_work(struct out_conn *conn)
+{
+	struct smtp_client *c = &conn->client;
+	enum flush flush = FLUSH_ALL;
+
+	for (unsigned round = 0; round < OUT_ROUNDS; round++) {
+		if (c->phase == SMTP_BODY && !conn->delivery->content.ended && c->out.len < OUT_FILL / 2)
+			conn_fill(conn);
+		flush = conn_flush(conn);
+		if (c->phase != SMTP_BODY || flush != FLUSH_ALL)
+			break;
+		if (conn->delivery->content.ended) {
+			smtp_client_body_sent(c);
+			break;
+		}
+	}
+	if (!c->txn && conn->delivery)
+		conn_detach(conn); /* and let the delivery say whether to wait or leave */
+	if (conn->fd < 0)
+		return;
+	if (c->phase == SMTP_READY && conn->state == OUT_TALKING) /* nobody asked it to wait */
+		out_conn_quit(conn);
+	if (c->phase == SMTP_OVER) {
+		if (conn->state == OUT_WAITING)
+			conn_gone(conn);
+		else
+			out_conn_close(conn);
+		return;
+	}
+	/* Content that is not yet out of the door, too: the next turn goes on with it. */
+	loop_fd_set(&conn->watch, LOOP_READ | (c->out.len || c->phase == SMTP_BODY ? LOOP_WRITE : 0));
+	if (conn->state != OUT_WAITING)
+		conn_timer_update(conn);
+}
+
+static void conn_event(void *arg, unsigned ready)
+{
+	struct out_conn *conn = arg;
+
+	if (conn->fd < 0)
+		return;
+	if (conn->state == OUT_CONNECTING) {
+		conn_connected(conn);
+		return;
+	}
+	if (ready & LOOP_READ)
+		conn_read(conn);
+	conn_work(conn);
+}
+
+static void conn_late(void *arg)
+{
+	struct out_conn *conn = arg;
+
+	if (conn->state == OUT_CONNECTING) {
+		struct smtp_verdict v = verdict_connect(&conn->delivery->arena, ETIMEDOUT);
+
+		conn_failed(conn, &v);
+	} else if (conn->state == OUT_WAITING) {
+		struct ipc_conn_closed msg = { .connection = conn->number };
+
+		channel_send(conn->channel, &ipc_type_conn_closed, &msg, NULL, 0);
+		out_conn_quit(conn);
+		conn_work(conn);
+	} else {
+		conn_lost(conn, SMTP_LOST_TIMEOUT, NULL);
+		conn_work(conn);
+	}
+}
+
+/* ---- between messages ---- */
+
+void out_conn_wait(struct out_conn *conn)
+{
+	struct smtp_out *so = conn->so;
+
+	if (!conn->number) {
+		conn->number = ++so->last_number;
+		hash_put(&so->by_number, number_key(conn), conn);
+	}
+	conn->state = OUT_WAITING;
+	so->n_waiting++;
+	smtp_client_trim(&conn->client);
+	conn->timer_kind = SMTP_T_NONE;
+	loop_timer_start(&conn->timer, so->loop, OUT_IDLE_MS, conn_late, conn);
+}
+
+void out_conn_begin(struct out_conn *conn, struct out_delivery *d)
+{
+	bug_on(conn->state != OUT_WAITING);
+	conn->so->n_waiting--;
+	conn->so->count.reused++;
+	conn->state = OUT_TALKING;
+	conn->delivery = d;
+	d->conn = conn;
+	smtp_client_begin(&conn->client, &d->txn);
+	conn_work(conn);
+}
+
+void out_conn_quit(struct out_conn *conn)
+{
+	if (conn->fd < 0) {
+		out_conn_close(conn);
+		return;
+	}
+	if (conn->state == OUT_WAITING)
+		conn->so->n_waiting--;
+	conn->state = OUT_LEAVING;
+	smtp_client_quit(&conn->client);
+	conn_flush(conn);
+	conn_timer_update(conn);
+}

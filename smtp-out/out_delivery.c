@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: ISC */
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/clock.h"
+#include "common/mail/delivery.h"
+#include "smtp-out/smtp_out.h"
+#include "smtp-out/smtp_result.h"
+
+enum { SPARE_MAX = 64, CONFIRMATION_MAX = 1000 };
+
+static void delivery_try(struct out_delivery *d);
+
+/* ---- life ---- */
+
+static struct out_delivery *delivery_new(struct smtp_out *so)
+{
+	struct list *n = list_first(&so->spare);
+	struct out_delivery *d;
+
+	if (n) {
+		d = list_entry(n, struct out_delivery, node);
+		list_remove(n);
+		so->n_spare--;
+	} else {
+		d = mem_new(sizeof *d);
+	}
+	d->so = so;
+	d->content.fd = -1;
+	list_push(&so->deliveries, &d->node);
+	so->n_deliveries++;
+	so->count.deliveries++;
+	return d;
+}
+
+static void delivery_free(struct out_delivery *d)
+{
+	struct smtp_out *so = d->so;
+	struct arena a = d->arena;
+
+	if (d->content.fd >= 0)
+		close(d->content.fd);
+	out_plan_drop(d->plan);
+	list_remove(&d->node);
+	so->n_deliveries--;
+	arena_reset(&a);
+	memset(d, 0, sizeof *d);
+	if (so->n_spare < SPARE_MAX) {
+		d->arena = a;
+		list_push(&so->spare, &d->node);
+		so->n_spare++;
+	} else {
+		arena_clear(&a);
+		mem_free(d);
+	}
+	smtp_out_check_drained(so);
+}
+
+void out_delivery_abandon(struct out_delivery *d)
+{
+	struct out_conn *conn = d->conn;
+
+	if (conn) {
+		conn->delivery = NULL;
+		conn->client.txn = NULL;
+		out_conn_close(conn);
+	}
+	delivery_free(d);
+}
+
+/* ---- the answer ---- */
+
+/* As the log has it: quotes around, quotes and backslashes within escaped. */
+static struct str confirmation_quote(struct arena *a, struct str s)
+{
+	struct buf b = BUF_INIT;
+	struct str out;
+
+	buf_addc(&b, '"');
+	for (uint32_t i = 0; i < s.len && i < CONFIRMATION_MAX; i++) {
+		if (s.p[i] == '"' || s.p[i] == '\\')
+			buf_addc(&b, '\\');
+		if (s.p[i] == '\n')
+			buf_adds(&b, "\\n");
+		else
+			buf_addc(&b, s.p[i]);
+	}
+	buf_addc(&b, '"');
+	out = str_taint(str_dup(a, buf_str(&b)));
+	buf_clear(&b);
+	return out;
+}
+
+static void outcomes_fill(struct out_delivery *d, struct ipc_delivered *out)
+{
+	out->outcomes = arena_alloc(&d->arena, d->txn.n_rcpts * sizeof *out->outcomes);
+	out->n_outcomes = d->txn.n_rcpts;
+	for (uint32_t i = 0; i < d->txn.n_rcpts; i++) {
+		struct smtp_rcpt *r = &d->txn.rcpts[i];
+		bool failed = r->result == DELIVERY_FAILED || (r->result == DELIVERY_DEFERRED && r->refused);
+		uint64_t *count = r->result == DELIVERY_OK ? &d->so->count.delivered : failed ? &d->so->count.failed : &d->so->count.deferred;
+
+		++*count;
+		out->outcomes[i] = (struct ipc_outcome){
+			.recipient = d->msg.recipients[i].index, .result = failed ? DELIVERY_FAILED : r->result, .code = r->code, .status = r->status,
+			.text = r->text, .stage = str_of(r->stage), .error = r->error, .host_error = r->host_error, .host = d->given_by[i],
+		};
+	}
+}
+
+static void conn_facts_fill(struct out_delivery *d, struct out_conn *conn, struct ipc_delivered *out)
+{
+	const struct ipc_host *h = out_conn_host(conn);
+
+	if (h) {
+		out->host = h->name;
+		out->ip = h->ip;
+		out->port = h->port ? h->port : conn->plan->options.port;
+	} else {
+		out->store = conn->plan->options.socket;
+	}
+	out->local_ip = str_of(conn->local_ip);
+	out->local_port = conn->local_port;
+	out->sequence = conn->messages;
+	out->dsn_passed = d->txn.dsn_passed;
+}
+
+/* Whether the connection waits for more from qmgr. */
+static bool conn_is_worth_keeping(const struct out_conn *conn)
+{
+	const struct out_options *o = &conn->plan->options;
+
+	return conn->client.phase == SMTP_READY && conn->state == OUT_TALKING && !conn->so->draining &&
+		(!o->max_messages || conn->messages < o->max_messages);
+}
+
+static void delivery_report(struct out_delivery *d, struct out_conn *conn)
+{
+	struct ipc_delivered out = { .delivery = d->msg.delivery, .hosts = d->hosts, .n_hosts = d->n_hosts, .bytes = d->bytes };
+	struct ipc_pair log[2];
+
+	outcomes_fill(d, &out);
+	out.log = log;
+	if (d->txn.pipelined)
+		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("L") };
+	if (d->txn.confirmation.len)
+		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("C"), .value = confirmation_quote(&d->arena, d->txn.confirmation), .tainted = true };
+	if (conn) {
+		conn_facts_fill(d, conn, &out);
+		if (conn_is_worth_keeping(conn)) {
+			out_conn_wait(conn);
+			out.connection = conn->number;
+		}
+	}
+	if (d->request)
+		channel_answer(d->channel, d->request, &ipc_type_delivered, &out, NULL, 0);
+	else
+		channel_send(d->channel, &ipc_type_delivered, &out, NULL, 0);
+	delivery_free(d);
+}
+
+static void delivery_refuse(struct out_delivery *d, const struct err *err)
+{
+	struct smtp_verdict v = {
+		.result = DELIVERY_DEFERRED, .error = RETRY_OTHER, .stage = "start", .status = STR_LIT("4.3.0"),
+		.text = str_printf(&d->arena, "%s", err->text),
+	};
+
+	smtp_verdict_give_all(&d->txn, &v);
+	delivery_report(d, NULL);
+}
+
+/* ---- hosts ---- */
+
+static void host_note(struct out_delivery *d, uint32_t host)
+{
+	const struct ipc_host *h = host < d->plan->plan.n_hosts ? &d->plan->plan.hosts[host] : NULL;
+	struct ipc_host_state *s;
+
+	if (d->txn.host_error)
+		d->so->count.host_errors++;
+	if (h && d->n_hosts < OUT_HOST_STATES_MAX) {
+		s = &d->hosts[d->n_hosts++];
+		s->name = h->name;
+		s->ip = h->ip;
+		s->port = h->port ? h->port : d->plan->options.port;
+		s->retry_rules = h->retry_rules;
+		s->error = d->txn.host_error;
+		s->text = d->txn.host_text;
+	}
+	for (uint32_t i = 0; i < d->txn.n_rcpts; i++)
+		if (!d->txn.rcpts[i].skip || !d->given_by[i])
+			d->given_by[i] = (uint8_t)d->n_hosts;
+}
+
+/* The next host to try: past hosts_max_try only the first of each further preference (specification, section 30.5). */
+static bool host_next(struct out_delivery *d, uint32_t *out)
+{
+	const struct ipc_plan *p = &d->plan->plan;
+	const struct out_options *o = &d->plan->options;
+	uint32_t i = d->next_host;
+
+	if (o->socket.len) {
+		*out = UINT32_MAX;
+		return !d->tried;
+	}
+	if (o->hosts_max_try_hardlimit && d->tried >= o->hosts_max_try_hardlimit)
+		return false;
+	if (i && o->hosts_max_try && d->tried >= o->hosts_max_try)
+		while (i < p->n_hosts && p->hosts[i].group == p->hosts[i - 1].group)
+			i++;
+	*out = i;
+	return i < p->n_hosts;
+}
+
+static bool somebody_waits(const struct out_delivery *d)
+{
+	for (uint32_t i = 0; i < d->txn.n_rcpts; i++) {
+		const struct smtp_rcpt *r = &d->txn.rcpts[i];
+
+		if (!r->skip && r->result == DELIVERY_DEFERRED)
+			return true;
+	}
+	return false;
+}
+
+static void delivery_try(struct out_delivery *d)
+{
+	uint32_t host;
+
+	while (host_next(d, &host)) {
+		struct smtp_verdict v;
+
+		d->tried++;
+		d->next_host = host == UINT32_MAX ? host : host + 1;
+		d->reused = false;
+		smtp_txn_again(&d->txn);
+		out_content_rewind(&d->content);
+		if (out_conn_open(d, host, &v))
+			return;
+		smtp_verdict_give_all(&d->txn, &v);
+		if (!v.host_error)
+			break;
+		host_note(d, host);
+	}
+	if (!d->tried) {
+		struct err err;
+
+		err_set(&err, ST_DEFER, "there is no host to deliver to");
+		delivery_refuse(d, &err);
+		return;
+	}
+	delivery_report(d, NULL);
+}
+
+void out_delivery_answered(struct out_delivery *d, struct out_conn *conn)
+{
+	uint32_t host;
+
+	if (d->txn.n_delivered || d->txn.mail_answered)
+		conn->messages++;
+	if (d->reused && !d->txn.mail_answered) { /* it had died while it waited: as if it had never been there */
+		d->tried = d->next_host = 0;
+		delivery_try(d);
+		return;
+	}
+	host_note(d, conn->host);
+	if (!d->failed_here && somebody_waits(d) && host_next(d, &host)) {
+		delivery_try(d);
+		return;
+	}
+	delivery_report(d, conn);
+}
+
+/* ---- start ---- */
+
+static enum status plan_find(struct out_delivery *d, struct out_conn *conn, struct err *err)
+{
+	if (d->msg.plan.len)
+		return out_plan_get(&d->so->plans, d->msg.plan, d->so->helo, &d->plan, err);
+	if (!conn)
+		return err_set(err, ST_DEFER, "the connection has gone, and with it its plan");
+	d->plan = out_plan_hold(conn->plan);
+	return ST_OK;
+}
+
+static void txn_init(struct out_delivery *d)
+{
+	const struct ipc_deliver *m = &d->msg;
+
+	d->txn = (struct smtp_txn){
+		.arena = &d->arena, .sender = m->sender, .ret = m->ret, .envid = m->envid, .eightbit = m->content_8bit || (m->flags & MSG_EIGHTBIT),
+		.utf8 = m->flags & MSG_SMTPUTF8, .n_rcpts = m->n_recipients,
+	};
+	d->txn.rcpts = arena_alloc(&d->arena, m->n_recipients * sizeof *d->txn.rcpts);
+	d->given_by = arena_alloc(&d->arena, m->n_recipients);
+	for (uint32_t i = 0; i < m->n_recipients; i++) {
+		d->txn.rcpts[i].addr = m->recipients[i].addr;
+		d->txn.rcpts[i].orcpt = m->recipients[i].orcpt;
+		d->txn.rcpts[i].notify = (uint8_t)m->recipients[i].notify;
+	}
+}
+
+static enum status content_prepare(struct out_delivery *d, int fd, struct err *err)
+{
+	const struct out_options *o = &d->plan->options;
+	const struct ipc_deliver *m = &d->msg;
+	struct str fields[DELIVERY_FIELDS_MAX];
+	struct delivery_fields want = {
+		.return_path = o->return_path_add, .envelope_to = o->envelope_to_add, .delivery_date = o->delivery_date_add, .sender = d->txn.sender,
+		.recipients = m->recipients, .n_recipients = m->n_recipients, .now_s = clock_wall(),
+	};
+	struct out_content_spec spec = {
+		.edit = {
+			.edits = m->edits, .n_edits = m->n_edits, .headers_add = d->plan->plan.headers_add,
+			.headers_remove = d->plan->plan.headers_remove, .prepend = fields, .fd = fd, .header_size = m->header_size, .flags = m->flags,
+		},
+		.content = m->content, .headers_only = o->headers_only, .body_only = o->body_only,
+	};
+	enum status st;
+
+	spec.edit.n_prepend = delivery_fields_make(&want, &d->arena, fields);
+	st = out_content_init(&d->content, &spec, &d->arena, err);
+	d->content.fd = fd;
+	d->txn.size = d->content.size;
+	return st;
+}
+
+void out_delivery_start(struct smtp_out *so, struct ipc_in *in)
+{
+	struct out_delivery *d = delivery_new(so);
+	struct out_conn *conn;
+	struct err err = ERR_INIT;
+	int fd = in->fds[0];
+
+	in->fds[0] = -1;
+	d->channel = in->channel;
+	d->request = in->request;
+	d->content.fd = fd;
+	ipc_copy(&ipc_type_deliver, in->msg, &d->msg, &d->arena);
+	txn_init(d);
+	conn = out_conn_find(so, d->msg.connection);
+	if (conn && (conn->channel != d->channel || (conn->state != OUT_WAITING && conn->state != OUT_GONE)))
+		conn = NULL;
+	if (so->n_deliveries > OUT_DELIVERIES_MAX)
+		err_set(&err, ST_DEFER, "too many deliveries at once");
+	else if (!d->msg.n_recipients)
+		err_set(&err, ST_ERROR, "no recipients");
+	else if (fd < 0)
+		err_set(&err, ST_ERROR, "no descriptor came with the message");
+	else if (!plan_find(d, conn, &err)) {
+		if (d->plan->plan.has_return_path)
+			d->txn.sender = d->plan->plan.return_path;
+		content_prepare(d, fd, &err);
+	}
+	if (err.status) {
+		delivery_refuse(d, &err);
+		return;
+	}
+	d->hosts = arena_alloc(&d->arena, (d->plan->plan.n_hosts < OUT_HOST_STATES_MAX ? d->plan->plan.n_hosts : OUT_HOST_STATES_MAX) * sizeof *d->hosts);
+	if (conn && conn->state == OUT_WAITING && conn->plan == d->plan) {
+		d->reused = true;
+		d->tried = 1;
+		d->next_host = conn->host == UINT32_MAX ? conn->host : conn->host + 1;
+		out_conn_begin(conn, d);
+		return;
+	}
+	delivery_try(d);
+}

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: ISC */
+#include "smtp-out/out_options.h"
+
+#include <arpa/inet.h>
+#include <string.h>
+
+#include "common/conf/option.h"
+
+enum { TEXT_MAX = 256 };
+
+/* ---- words to numbers ---- */
+
+static bool port_read(struct str s, uint16_t *out)
+{
+	/* The empty root of the daemon has no /etc/services. */
+	static const struct { const char *name; uint16_t port; } services[] = {
+		{ "smtp", 25 }, { "submission", 587 }, { "submissions", 465 }, { "smtps", 465 }, { "ssmtp", 465 }, { "lmtp", 24 },
+	};
+	uint64_t n;
+
+	for (size_t i = 0; i < sizeof services / sizeof *services; i++)
+		if (str_isi(s, services[i].name)) {
+			*out = services[i].port;
+			return true;
+		}
+	if (!str_u64(s, 65535, &n) || !n)
+		return false;
+	*out = (uint16_t)n;
+	return true;
+}
+
+/* Names of RFC 2474, 2597 and 3246, and the older TOS words, or the number of the code point. */
+static bool dscp_read(struct str s, int16_t *out)
+{
+	static const struct { const char *name; uint8_t tos; } names[] = {
+		{ "af11", 0x28 }, { "af12", 0x30 }, { "af13", 0x38 }, { "af21", 0x48 }, { "af22", 0x50 }, { "af23", 0x58 },
+		{ "af31", 0x68 }, { "af32", 0x70 }, { "af33", 0x78 }, { "af41", 0x88 }, { "af42", 0x90 }, { "af43", 0x98 },
+		{ "ef", 0xb8 }, { "cs0", 0 }, { "cs1", 0x20 }, { "cs2", 0x40 }, { "cs3", 0x60 }, { "cs4", 0x80 }, { "cs5", 0xa0 },
+		{ "cs6", 0xc0 }, { "cs7", 0xe0 }, { "lowdelay", 0x10 }, { "throughput", 0x08 }, { "reliability", 0x04 }, { "mincost", 0x02 },
+	};
+	uint64_t n;
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		if (str_isi(s, names[i].name)) {
+			*out = names[i].tos;
+			return true;
+		}
+	if (!str_u64(s, 63, &n))
+		return false;
+	*out = (int16_t)(n << 2);
+	return true;
+}
+
+/* ---- host lists ---- */
+
+static bool list_item(struct str *rest, char *sep, struct str *item)
+{
+	if (!*sep) {
+		*sep = ':';
+		*rest = str_trim(*rest);
+		if (rest->len > 1 && rest->p[0] == '<') {
+			*sep = rest->p[1];
+			*rest = str_from(*rest, 2);
+		}
+	}
+	/* An IPv6 address in a list with colons is written with each of them doubled; most write another separator. */
+	if (!str_split(rest, *sep, item))
+		return false;
+	*item = str_trim(*item);
+	return true;
+}
+
+static bool cstr_make(struct str s, char out[TEXT_MAX])
+{
+	if (s.len >= TEXT_MAX)
+		return false;
+	memcpy(out, s.p, s.len);
+	out[s.len] = '\0';
+	return true;
+}
+
+static int address_read(struct str s, unsigned char out[16])
+{
+	char text[TEXT_MAX];
+
+	if (!s.len || !cstr_make(s, text))
+		return AF_UNSPEC;
+	if (inet_pton(AF_INET, text, out) == 1)
+		return AF_INET;
+	return inet_pton(AF_INET6, text, out) == 1 ? AF_INET6 : AF_UNSPEC;
+}
+
+static bool address_matches(struct str item, struct str ip)
+{
+	unsigned char a[16], b[16];
+	ptrdiff_t slash = str_find(item, '/');
+	int family = address_read(slash < 0 ? item : str_sub(item, 0, (size_t)slash), a);
+	uint64_t bits = family == AF_INET ? 32 : 128;
+
+	if (family == AF_UNSPEC || family != address_read(ip, b))
+		return false;
+	if (slash >= 0 && !str_u64(str_from(item, (size_t)slash + 1), bits, &bits))
+		return false;
+	if (memcmp(a, b, bits / 8))
+		return false;
+	return !(bits % 8) || !((a[bits / 8] ^ b[bits / 8]) >> (8 - bits % 8));
+}
+
+static bool item_matches(struct str item, struct str name, struct str ip)
+{
+	if (str_is(item, "*") || str_is(item, "yes") || str_is(item, "true"))
+		return true;
+	if (item.len && item.p[0] == '*')
+		return name.len >= item.len - 1 && str_eqi(str_from(name, name.len - (item.len - 1)), str_from(item, 1));
+	return str_eqi(item, name) || address_matches(item, ip);
+}
+
+bool out_host_matches(struct str list, struct str name, struct str ip)
+{
+	struct str item;
+	char sep = 0;
+	bool negated = false;
+
+	while (list_item(&list, &sep, &item)) {
+		if (!item.len)
+			continue;
+		negated = item.p[0] == '!';
+		if (negated)
+			item = str_trim(str_from(item, 1));
+		if (item_matches(item, name, ip))
+			return !negated;
+	}
+	return negated; /* a list that ends in a negated item goes on with "everything else" */
+}
+
+struct str out_interface_for(struct str list, int family)
+{
+	unsigned char octets[16];
+	struct str item;
+	char sep = 0;
+
+	if (address_read(str_trim(list), octets) == family) /* one IPv6 address, undoubled */
+		return str_trim(list);
+	while (list_item(&list, &sep, &item))
+		if (address_read(item, octets) == family)
+			return item;
+	return STR_NULL;
+}
+
+/* ---- reading ---- */
+
+static uint64_t ms_of(int64_t seconds)
+{
+	enum { YEAR = 366 * 24 * 3600 };
+
+	return (uint64_t)(seconds < 0 ? 0 : seconds > YEAR ? YEAR : seconds) * 1000;
+}
+
+static enum status generic_take(const struct conf_opts_transport *g, struct out_options *out, struct err *err)
+{
+	out->headers_only = g->headers_only;
+	out->body_only = g->body_only;
+	out->return_path_add = g->return_path_add;
+	out->delivery_date_add = g->delivery_date_add;
+	out->envelope_to_add = g->envelope_to_add;
+	if (out->headers_only && out->body_only)
+		return err_set(err, ST_ERROR, "headers_only and body_only are both set");
+	return ST_OK;
+}
+
+static enum status smtp_take(const struct conf_opts_transport_smtp *o, struct out_options *out, struct err *err)
+{
+	struct str port = o->port.text;
+
+	out->lmtp = str_isi(o->protocol.text, "lmtp");
+	out->port = out->lmtp ? 24 : 25;
+	if (port.len && !port_read(port, &out->port))
+		return err_set(err, ST_ERROR, "port: \"%.*s\" is neither a number nor a known service", STR_FMT(port));
+	out->tos = -1;
+	if (o->dscp.text.len && !dscp_read(o->dscp.text, &out->tos))
+		return err_set(err, ST_ERROR, "dscp: \"%.*s\" is not known", STR_FMT(o->dscp.text));
+	out->connect_ms = ms_of(o->connect_timeout);
+	out->command_ms = ms_of(o->command_timeout);
+	out->data_ms = ms_of(o->data_timeout);
+	out->final_ms = ms_of(o->final_timeout);
+	out->hosts_max_try = o->hosts_max_try > 0 ? (uint32_t)o->hosts_max_try : 0;
+	out->hosts_max_try_hardlimit = o->hosts_max_try_hardlimit > 0 ? (uint32_t)o->hosts_max_try_hardlimit : 0;
+	out->max_messages = o->connection_max_messages > 0 ? (uint32_t)o->connection_max_messages : 0;
+	out->helo = o->helo_data.text;
+	out->interface = o->interface.text;
+	out->avoid_esmtp = o->hosts_avoid_esmtp.text;
+	out->avoid_pipelining = o->hosts_avoid_pipelining.text;
+	out->size_addition = o->size_addition;
+	out->keepalive = o->keepalive;
+	return ST_OK;
+}
+
+static enum status lmtp_take(const struct conf_opts_transport_lmtp *o, struct out_options *out, struct err *err)
+{
+	out->lmtp = true;
+	out->socket = o->socket.text;
+	out->ignore_quota = o->ignore_quota;
+	out->connect_ms = out->command_ms = out->data_ms = out->final_ms = ms_of(o->timeout);
+	out->hosts_max_try = out->hosts_max_try_hardlimit = 1;
+	out->max_messages = 500;
+	out->size_addition = -1;
+	out->tos = -1;
+	if (!out->socket.len || out->socket.p[0] != '/')
+		return err_set(err, ST_ERROR, "socket: \"%.*s\" is no absolute path", STR_FMT(out->socket));
+	return ST_OK;
+}
+
+enum status out_options_read(const struct ipc_plan *plan, struct arena *a, struct out_options *out, struct err *err)
+{
+	union {
+		struct conf_opts_transport_smtp smtp;
+		struct conf_opts_transport_lmtp lmtp;
+	} own;
+	struct conf_opts_transport generic;
+	const struct conf_driver *driver = conf_driver_find(CONF_TRANSPORTS, plan->driver);
+	const struct conf_table *table = conf_class_table(CONF_TRANSPORTS);
+	enum status st;
+
+	if (!driver || (driver->table != &conf_table_transport_smtp && driver->table != &conf_table_transport_lmtp))
+		return err_set(err, ST_ERROR, "driver %.*s is not delivered by SMTP or LMTP", STR_FMT(plan->driver));
+	memset(out, 0, sizeof *out);
+	conf_opts_init(table, &generic);
+	conf_opts_init(driver->table, &own);
+	for (uint32_t i = 0; i < plan->n_options; i++) {
+		const struct ipc_pair *o = &plan->options[i];
+
+		st = conf_opts_set(driver->table, &own, a, o->name, o->value, err);
+		if (st == ST_FAIL)
+			st = conf_opts_set(table, &generic, a, o->name, o->value, err);
+		if (st)
+			return err_prefix(err, "transport %.*s", STR_FMT(plan->transport));
+	}
+	st = generic_take(&generic, out, err);
+	if (!st)
+		st = driver->table == &conf_table_transport_smtp ? smtp_take(&own.smtp, out, err) : lmtp_take(&own.lmtp, out, err);
+	return st ? err_prefix(err, "transport %.*s", STR_FMT(plan->transport)) : ST_OK;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: ISC */
+/* out_options.h - what a plan's options mean for a connection and a transaction.
+ * Used by:    out_plan.c.
+ * Owns:       nothing; texts are in the caller's arena.
+ * Errors:     ST_ERROR for a value that an expansion made and that can't be used: the delivery is deferred. */
+#ifndef OUT_OPTIONS_H
+#define OUT_OPTIONS_H
+
+#include "common/base/err.h"
+#include "common/ipc/codec.h"
+
+struct out_options {
+	uint64_t connect_ms, command_ms, data_ms, final_ms;
+	uint32_t hosts_max_try, hosts_max_try_hardlimit; /* 0: no limit */
+	uint32_t max_messages;       /* on one connection; 0: no limit */
+	uint16_t port;
+	int16_t tos;                 /* IP type of service, -1: the system's */
+	struct str helo;             /* empty: the host's name */
+	struct str interface;        /* addresses to send from, list */
+	struct str socket;           /* Unix socket of driver lmtp */
+	struct str avoid_esmtp, avoid_pipelining; /* host lists */
+	int64_t size_addition;
+	bool lmtp, ignore_quota, keepalive;
+	bool headers_only, body_only, return_path_add, delivery_date_add, envelope_to_add;
+};
+
+enum status out_options_read(const struct ipc_plan *plan, struct arena *a, struct out_options *out, struct err *err);
+/* True if the host is in the list: items `*`, names with `*` in front, addresses, networks with a mask, each with `!`; "yes" and "no"
+ * where the router has decided already. Lookups and named lists are resolved before. */
+bool out_host_matches(struct str list, struct str name, struct str ip);
+/* The first address of the list that is of this family (AF_INET, AF_INET6); STR_NULL: none. */
+struct str out_interface_for(struct str list, int family);
+
+#endif

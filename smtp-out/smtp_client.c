@@ -1,0 +1,575 @@
+/* SPDX-License-Identifier: ISC */
+#include "smtp-out/smtp_client.h"
+
+#include "common/base/err.h"
+#include "smtp-out/smtp_command.h"
+#include "smtp-out/smtp_result.h"
+
+enum { STEP_AHEAD = 1 /* with PIPELINING the next command may go before the reply has come */ };
+
+struct step_row {
+	const char *name, *phrase;
+	enum smtp_timer timer;
+	unsigned flags;
+	void (*send)(struct smtp_client *c);   /* writes the command and moves `send` on; NULL: nothing is sent here */
+	void (*reply)(struct smtp_client *c);  /* moves `recv` on, or ends the transaction */
+};
+static const struct step_row steps[SMTP_STEPS];
+
+/* ---- ends of transactions and connections ---- */
+
+static void client_over(struct smtp_client *c)
+{
+	c->txn = NULL;
+	c->send = c->recv = SMTP_END;
+	c->phase = SMTP_OVER;
+}
+
+static void txn_done(struct smtp_client *c)
+{
+	if (c->peer_closes) {
+		client_over(c);
+		return;
+	}
+	c->txn = NULL;
+	c->send = c->recv = SMTP_WAIT;
+	c->phase = SMTP_READY;
+}
+
+static uint32_t rcpt_next(const struct smtp_txn *t, uint32_t i)
+{
+	while (i < t->n_rcpts && t->rcpts[i].skip)
+		i++;
+	return i;
+}
+
+static uint32_t rcpt_next_accepted(const struct smtp_txn *t, uint32_t i)
+{
+	while (i < t->n_rcpts && (t->rcpts[i].skip || !t->rcpts[i].accepted))
+		i++;
+	return i;
+}
+
+static bool all_answered(const struct smtp_client *c)
+{
+	return c->commands == c->replies;
+}
+
+/* The command of step recv, as it is sent and as the log shows it. */
+static void command_write(const struct smtp_client *c, struct buf *out)
+{
+	switch ((enum smtp_step)c->recv) {
+	case SMTP_EHLO:
+	case SMTP_HELO:
+		buf_printf(out, "%s %.*s", c->recv == SMTP_HELO ? "HELO" : c->profile->lmtp ? "LHLO" : "EHLO", STR_FMT(c->profile->helo));
+		break;
+	case SMTP_MAIL:
+		smtp_command_mail(c, out);
+		break;
+	case SMTP_RCPT:
+		smtp_command_rcpt(c, &c->txn->rcpts[c->recv_rcpt], out);
+		break;
+	case SMTP_BANNER:
+	case SMTP_WAIT:
+	case SMTP_RSET:
+	case SMTP_DATA:
+	case SMTP_CONTENT:
+	case SMTP_DOT:
+	case SMTP_QUIT:
+	case SMTP_END:
+	case SMTP_STEPS:
+		buf_adds(out, steps[c->recv].phrase);
+		break;
+	}
+}
+
+static struct str command_words(const struct smtp_client *c)
+{
+	struct buf b = BUF_INIT;
+	struct str s;
+
+	command_write(c, &b);
+	s = str_dup(c->txn->arena, buf_str(&b));
+	buf_clear(&b);
+	return s;
+}
+
+static struct smtp_verdict verdict_now(struct smtp_client *c, enum retry_error error)
+{
+	return smtp_verdict_reply(c->txn, &c->reply, steps[c->recv].phrase, command_words(c), error);
+}
+
+/* Where a loss is the message's or a recipient's affair and not the host's (specification, section 49.2). */
+static bool loss_is_host_error(const struct smtp_client *c, enum retry_error error)
+{
+	if (c->recv == SMTP_DOT)
+		return false;
+	return error != RETRY_TIMEOUT || (c->recv != SMTP_MAIL && c->recv != SMTP_RCPT);
+}
+
+static void client_give_up(struct smtp_client *c, enum retry_error error, struct str text)
+{
+	if (c->txn) {
+		struct smtp_verdict v =
+			smtp_verdict_loss(c->txn, steps[c->recv].phrase, command_words(c), error, loss_is_host_error(c, error), text);
+
+		smtp_verdict_give_all(c->txn, &v);
+	}
+	client_over(c);
+}
+
+static void client_malformed(struct smtp_client *c, const char *why)
+{
+	if (c->txn) {
+		struct arena *a = c->txn->arena;
+		struct smtp_verdict v = {
+			.result = DELIVERY_DEFERRED, .error = RETRY_OTHER, .stage = steps[c->recv].phrase, .host_error = c->recv != SMTP_DOT,
+			.status = STR_LIT("4.5.0"),
+			.text = str_taint(str_printf(a, "Malformed SMTP reply (%s) in response to %s%.*s: %.*s", why, c->txn->pipelined ? "pipelined " : "",
+				STR_FMT(str_sub(command_words(c), 0, 1000)), STR_FMT(str_sub(buf_str(&c->reply.text), 0, 500)))),
+		};
+
+		smtp_verdict_give_all(c->txn, &v);
+	}
+	client_over(c);
+}
+
+/* The host does not want us at all: the next one may. */
+static void client_refused(struct smtp_client *c)
+{
+	if (c->txn) {
+		struct smtp_verdict v = verdict_now(c, RETRY_OTHER);
+
+		v.refused = v.result == DELIVERY_FAILED;
+		v.result = DELIVERY_DEFERRED;
+		v.error = RETRY_OTHER;
+		v.host_error = true;
+		smtp_verdict_give_all(c->txn, &v);
+	}
+	txn_done(c);
+	smtp_client_quit(c);
+}
+
+/* ---- sending ---- */
+
+static void command_end(struct smtp_client *c, enum smtp_step next)
+{
+	buf_add(&c->out, "\r\n", 2);
+	c->commands++;
+	c->send = (uint8_t)next;
+}
+
+static void send_hello(struct smtp_client *c)
+{
+	command_write(c, &c->out);
+	command_end(c, SMTP_WAIT);
+}
+
+static void send_rset(struct smtp_client *c)
+{
+	buf_add(&c->out, "RSET", 4);
+	command_end(c, SMTP_MAIL);
+}
+
+static void send_mail(struct smtp_client *c)
+{
+	smtp_command_mail(c, &c->out);
+	c->send_rcpt = rcpt_next(c->txn, 0);
+	command_end(c, SMTP_RCPT);
+}
+
+static void send_rcpt(struct smtp_client *c)
+{
+	if (!all_answered(c))
+		c->txn->pipelined = true;
+	smtp_command_rcpt(c, &c->txn->rcpts[c->send_rcpt], &c->out);
+	c->send_rcpt = rcpt_next(c->txn, c->send_rcpt + 1);
+	command_end(c, c->send_rcpt < c->txn->n_rcpts ? SMTP_RCPT : SMTP_DATA);
+}
+
+static void send_data(struct smtp_client *c)
+{
+	if (all_answered(c) && !c->txn->n_accepted) { /* not worth it */
+		c->rset = true;
+		txn_done(c);
+		return;
+	}
+	buf_add(&c->out, "DATA", 4);
+	command_end(c, SMTP_CONTENT);
+}
+
+static void client_send(struct smtp_client *c)
+{
+	for (;;) {
+		const struct step_row *row = &steps[c->send];
+
+		if (!row->send || (!all_answered(c) && !c->ahead))
+			return;
+		c->ahead = (row->flags & STEP_AHEAD) && (c->offers & SMTP_O_PIPELINING);
+		row->send(c);
+	}
+}
+
+static void txn_start(struct smtp_client *c)
+{
+	struct smtp_txn *t = c->txn;
+
+	if (!t) {
+		txn_done(c);
+		return;
+	}
+	c->phase = SMTP_BUSY;
+	c->lone_dot = false;
+	t->dsn_passed = c->offers & SMTP_O_DSN;
+	smtp_txn_check(c);
+	if (rcpt_next(t, 0) == t->n_rcpts) {
+		t->mail_answered = true;
+		txn_done(c);
+		return;
+	}
+	c->send = c->recv = c->rset ? SMTP_RSET : SMTP_MAIL;
+	c->rset = false;
+}
+
+/* ---- receiving ---- */
+
+static bool reply_is(const struct smtp_client *c, unsigned class)
+{
+	return c->reply.code / 100u == class;
+}
+
+static void reply_banner(struct smtp_client *c)
+{
+	if (!reply_is(c, 2))
+		client_refused(c);
+	else
+		c->send = c->recv = c->profile->avoid_esmtp && !c->profile->lmtp ? SMTP_HELO : SMTP_EHLO;
+}
+
+static void reply_ehlo(struct smtp_client *c)
+{
+	if (reply_is(c, 2)) {
+		smtp_offers_read(c);
+		txn_start(c);
+	} else if (reply_is(c, 5) && !c->profile->lmtp) {
+		c->send = c->recv = SMTP_HELO;
+	} else {
+		client_refused(c);
+	}
+}
+
+static void reply_helo(struct smtp_client *c)
+{
+	if (reply_is(c, 2))
+		txn_start(c);
+	else
+		client_refused(c);
+}
+
+static void reply_rset(struct smtp_client *c)
+{
+	c->recv = SMTP_MAIL; /* an error shows again at MAIL, or does no harm */
+}
+
+static void reply_mail(struct smtp_client *c)
+{
+	struct smtp_txn *t = c->txn;
+
+	t->mail_answered = true;
+	if (reply_is(c, 3)) {
+		client_malformed(c, "not a reply to this command");
+		return;
+	}
+	if (!reply_is(c, 2)) {
+		struct smtp_verdict v = verdict_now(c, RETRY_MAIL_4XX);
+
+		smtp_verdict_give_all(t, &v);
+		c->rset = true;
+		if (all_answered(c)) {
+			txn_done(c);
+			return;
+		}
+	}
+	c->recv = SMTP_RCPT;
+	c->recv_rcpt = rcpt_next(t, 0);
+}
+
+static void reply_rcpt(struct smtp_client *c)
+{
+	struct smtp_txn *t = c->txn;
+	struct smtp_rcpt *r = &t->rcpts[c->recv_rcpt];
+
+	if (reply_is(c, 3)) {
+		client_malformed(c, "not a reply to this command");
+		return;
+	}
+	if (!reply_is(c, 2)) {
+		struct smtp_verdict v = verdict_now(c, RETRY_RCPT_4XX);
+
+		smtp_verdict_give(r, &v);
+	} else if (!r->result) {
+		r->accepted = true;
+		t->n_accepted++;
+	}
+	c->recv_rcpt = rcpt_next(t, c->recv_rcpt + 1);
+	c->recv = c->recv_rcpt < t->n_rcpts ? SMTP_RCPT : SMTP_DATA;
+}
+
+static void reply_data(struct smtp_client *c)
+{
+	if (reply_is(c, 2)) {
+		client_malformed(c, "not a reply to this command");
+	} else if (!reply_is(c, 3)) {
+		struct smtp_verdict v = verdict_now(c, RETRY_DATA_4XX);
+
+		smtp_verdict_give_all(c->txn, &v);
+		c->rset = true;
+		txn_done(c);
+	} else if (c->txn->n_accepted) {
+		c->recv = SMTP_CONTENT;
+		c->phase = SMTP_BODY;
+	} else if (c->profile->lmtp) { /* there may be no reply to the dot, as there is no recipient */
+		client_over(c);
+	} else {
+		buf_add(&c->out, ".\r\n", 3);
+		c->commands++;
+		c->lone_dot = true;
+		c->recv = SMTP_DOT;
+	}
+}
+
+/* Before the content has all been sent: nothing but an error makes sense, and the dialogue can't be continued. */
+static void reply_content(struct smtp_client *c)
+{
+	struct smtp_verdict v;
+
+	if (!reply_is(c, 4) && !reply_is(c, 5)) {
+		client_malformed(c, "too early");
+		return;
+	}
+	v = verdict_now(c, RETRY_DATA_4XX);
+	smtp_verdict_give_all(c->txn, &v);
+	client_over(c);
+}
+
+static void delivered(struct smtp_client *c, struct smtp_rcpt *r)
+{
+	struct smtp_verdict v = {
+		.result = DELIVERY_OK, .stage = steps[SMTP_DOT].phrase, .code = c->reply.code, .status = smtp_status_of(c->txn, &c->reply),
+		.text = c->txn->confirmation,
+	};
+
+	if (!r->result && r->accepted)
+		c->txn->n_delivered++;
+	smtp_verdict_give(r, &v);
+}
+
+static void reply_dot(struct smtp_client *c)
+{
+	struct smtp_txn *t = c->txn;
+	struct smtp_verdict v;
+
+	if (c->lone_dot) {
+		txn_done(c);
+		return;
+	}
+	if (reply_is(c, 3)) {
+		client_malformed(c, "not a reply to this command");
+		return;
+	}
+	if (reply_is(c, 2))
+		t->confirmation = smtp_reply_words(t, &c->reply);
+	else
+		v = verdict_now(c, RETRY_DATA_4XX);
+	for (;;) {
+		struct smtp_rcpt *r = &t->rcpts[c->recv_rcpt];
+
+		if (reply_is(c, 2))
+			delivered(c, r);
+		else
+			smtp_verdict_give(r, &v);
+		c->recv_rcpt = rcpt_next_accepted(t, c->recv_rcpt + 1);
+		if (c->recv_rcpt >= t->n_rcpts)
+			break;
+		if (c->profile->lmtp) /* one reply for each */
+			return;
+	}
+	txn_done(c);
+}
+
+static void reply_over(struct smtp_client *c)
+{
+	client_over(c);
+}
+
+static const struct step_row steps[SMTP_STEPS] = {
+	[SMTP_BANNER] = { "BANNER", "initial connection", SMTP_T_COMMAND, 0, NULL, reply_banner },
+	[SMTP_EHLO] = { "EHLO", "EHLO", SMTP_T_COMMAND, 0, send_hello, reply_ehlo },
+	[SMTP_HELO] = { "HELO", "HELO", SMTP_T_COMMAND, 0, send_hello, reply_helo },
+	[SMTP_WAIT] = { "WAIT", "nothing", SMTP_T_NONE, 0, NULL, reply_over },
+	[SMTP_RSET] = { "RSET", "RSET", SMTP_T_COMMAND, STEP_AHEAD, send_rset, reply_rset },
+	[SMTP_MAIL] = { "MAIL", "MAIL FROM", SMTP_T_COMMAND, STEP_AHEAD, send_mail, reply_mail },
+	[SMTP_RCPT] = { "RCPT", "RCPT TO", SMTP_T_COMMAND, STEP_AHEAD, send_rcpt, reply_rcpt },
+	[SMTP_DATA] = { "DATA", "DATA", SMTP_T_COMMAND, 0, send_data, reply_data },
+	[SMTP_CONTENT] = { "CONTENT", "sending data block", SMTP_T_DATA, 0, NULL, reply_content },
+	[SMTP_DOT] = { "DOT", "end of data", SMTP_T_FINAL, 0, NULL, reply_dot },
+	[SMTP_QUIT] = { "QUIT", "QUIT", SMTP_T_QUIT, 0, NULL, reply_over },
+	[SMTP_END] = { "END", "nothing", SMTP_T_NONE, 0, NULL, reply_over },
+};
+
+/* 421: the host goes away, whatever was asked. */
+static void reply_closing(struct smtp_client *c)
+{
+	struct smtp_verdict v;
+
+	if (c->recv == SMTP_DOT || c->recv == SMTP_CONTENT || !c->txn)
+		return;
+	v = verdict_now(c, RETRY_LOST_CONNECTION);
+	v.host_error = true;
+	if (c->recv == SMTP_RCPT) { /* the answer to this one, and no answer to the others */
+		struct smtp_verdict own = v;
+
+		own.error = RETRY_RCPT_4XX;
+		own.host_error = false;
+		smtp_verdict_give(&c->txn->rcpts[c->recv_rcpt], &own);
+	} else if (c->recv == SMTP_MAIL) {
+		c->txn->mail_answered = true;
+	}
+	smtp_verdict_give_all(c->txn, &v);
+	client_over(c);
+}
+
+static void reply_take(struct smtp_client *c)
+{
+	c->replies++;
+	if (c->reply.code == 421) {
+		c->peer_closes = true;
+		reply_closing(c);
+	}
+	if (c->phase != SMTP_OVER)
+		steps[c->recv].reply(c);
+	if (c->peer_closes && c->phase != SMTP_OVER) /* LMTP: other recipients still wait for their replies */
+		client_give_up(c, RETRY_LOST_CONNECTION, STR_NULL);
+	if (c->phase == SMTP_BUSY)
+		client_send(c);
+}
+
+/* ---- the interface ---- */
+
+void smtp_client_init(struct smtp_client *c, const struct smtp_profile *profile, struct smtp_txn *txn)
+{
+	*c = (struct smtp_client){
+		.profile = profile, .txn = txn, .commands = 1, .send = SMTP_BANNER, .recv = SMTP_BANNER, .phase = SMTP_BUSY,
+	};
+}
+
+void smtp_client_begin(struct smtp_client *c, struct smtp_txn *txn)
+{
+	bug_on(c->phase != SMTP_READY || c->txn);
+	c->txn = txn;
+	txn_start(c);
+	if (c->phase == SMTP_BUSY)
+		client_send(c);
+}
+
+void smtp_client_input(struct smtp_client *c, const char *p, size_t n)
+{
+	uint32_t asked = c->commands; /* a reply to what has not even been sent is none */
+
+	while (n && c->phase != SMTP_OVER) {
+		size_t used = 0;
+		enum smtp_reply_state state;
+
+		if (c->recv == SMTP_WAIT) { /* good-bye or nonsense */
+			client_over(c);
+			return;
+		}
+		state = smtp_reply_read(&c->reply, p, n, &used);
+		p += used;
+		n -= used;
+		if (state == SMTP_REPLY_MORE)
+			return;
+		if (state == SMTP_REPLY_BAD)
+			client_malformed(c, c->reply.why);
+		else if (c->recv == SMTP_CONTENT)
+			reply_content(c);
+		else if (c->replies == asked)
+			client_malformed(c, "before its command");
+		else
+			reply_take(c);
+	}
+}
+
+void smtp_client_sent(struct smtp_client *c, size_t n)
+{
+	buf_drop(&c->out, n);
+}
+
+void smtp_client_body_sent(struct smtp_client *c)
+{
+	bug_on(c->phase != SMTP_BODY);
+	c->phase = SMTP_BUSY;
+	c->recv = SMTP_DOT;
+	c->recv_rcpt = rcpt_next_accepted(c->txn, 0);
+	c->commands += c->profile->lmtp ? c->txn->n_accepted : 1;
+}
+
+void smtp_client_lost(struct smtp_client *c, enum smtp_loss loss, const char *text)
+{
+	static const enum retry_error errors[] = {
+		[SMTP_LOST_CLOSED] = RETRY_LOST_CONNECTION, [SMTP_LOST_ERROR] = RETRY_LOST_CONNECTION, [SMTP_LOST_TIMEOUT] = RETRY_TIMEOUT,
+	};
+
+	if (c->phase == SMTP_OVER)
+		return;
+	if (loss == SMTP_LOST_CONTENT && c->txn) {
+		struct smtp_verdict v = {
+			.result = DELIVERY_DEFERRED, .error = RETRY_OTHER, .stage = steps[c->recv].phrase, .status = STR_LIT("4.3.0"),
+			.text = str_printf(c->txn->arena, "the message could not be read: %s", text ? text : "unknown error"),
+		};
+
+		smtp_verdict_give_all(c->txn, &v);
+	}
+	if (loss == SMTP_LOST_CONTENT)
+		client_over(c);
+	else
+		client_give_up(c, errors[loss], str_of(text));
+}
+
+void smtp_client_quit(struct smtp_client *c)
+{
+	if (c->phase == SMTP_OVER)
+		return;
+	if (c->txn || c->phase != SMTP_READY) {
+		client_over(c);
+		return;
+	}
+	buf_add(&c->out, "QUIT\r\n", 6);
+	c->commands++;
+	c->send = c->recv = SMTP_QUIT;
+	c->phase = SMTP_BUSY;
+}
+
+enum smtp_timer smtp_client_timer(const struct smtp_client *c)
+{
+	return steps[c->recv].timer;
+}
+
+const char *smtp_step_name(enum smtp_step step)
+{
+	return step < SMTP_STEPS ? steps[step].name : "?";
+}
+
+void smtp_client_trim(struct smtp_client *c)
+{
+	if (!smtp_reply_is_partial(&c->reply))
+		smtp_reply_clear(&c->reply);
+	if (!c->out.len)
+		buf_clear(&c->out);
+}
+
+void smtp_client_clear(struct smtp_client *c)
+{
+	smtp_reply_clear(&c->reply);
+	buf_clear(&c->out);
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: ISC */
+/* smtp_client.h - the client's side of an SMTP or LMTP dialogue, without descriptor, clock or event library.
+ * Used by:    out_conn.c, which joins it to a socket; unit tests and the fuzz target drive it directly.
+ * Owns:       its unfinished reply and what waits in `out`. Profile and transaction are lent by the caller until the client is
+ *             cleared or the transaction is done.
+ * Orders:     BANNER (EHLO | HELO) then, for each message, [RSET] MAIL RCPT+ DATA BODY DOT+ and back to READY; QUIT from READY.
+ *             Two positions walk along: `send` is the next command to go out, `recv` the one whose reply comes next. With
+ *             PIPELINING send runs ahead, without it waits for recv; nothing else differs. A row of the table in
+ *             smtp_client.c says of each step what is sent, what a reply does, which time-out holds and how far one may run
+ *             ahead, so TLS, AUTH and CHUNKING are further rows.
+ * Shell:      after every call: send `out` (smtp_client_sent() takes off what went), and look at `phase`:
+ *             BUSY  waits for replies; the time-out is smtp_client_timer().
+ *             BODY  send the content with its final dot, then call smtp_client_body_sent(); replies may come meanwhile.
+ *             READY no transaction: the connection may wait, carry another, or be quit.
+ *             OVER  close the connection; nothing more will come of it.
+ *             `txn` is NULL again once every recipient has its result.
+ * Errors:     all trouble ends in results of recipients and in txn->host_error.
+ * Standards:  RFC 5321, 1870 (SIZE), 2033 (LMTP), 2920 (PIPELINING), 3461 (DSN), 6152 (8BITMIME). */
+#ifndef SMTP_CLIENT_H
+#define SMTP_CLIENT_H
+
+#include "common/ipc/enums.h"
+#include "smtp-out/smtp_reply.h"
+
+/* How to speak; the same for all connections of one plan. */
+struct smtp_profile {
+	struct str helo;          /* argument of EHLO, HELO, LHLO */
+	bool lmtp;
+	bool avoid_esmtp;         /* HELO at once */
+	bool avoid_pipelining;
+	bool ignore_quota;        /* LMTP: IGNOREQUOTA with RCPT where offered */
+	int64_t size_addition;    /* added to SIZE=; negative: no SIZE */
+};
+
+/* One recipient and what became of it. Zero result: not yet known. */
+struct smtp_rcpt {
+	struct str addr, orcpt;
+	struct str status;        /* enhanced status; never empty with a result */
+	struct str text;          /* the peer's words, or what went wrong */
+	const char *stage;        /* what was being done */
+	uint16_t code;            /* 0: no reply */
+	uint8_t notify;           /* enum dsn_notify */
+	uint8_t result;           /* enum delivery_result */
+	uint8_t error;            /* enum retry_error */
+	bool host_error;          /* the host's fault */
+	bool refused;             /* deferred, but the host said 5xx to us: a failure if no other host is left */
+	bool skip;                /* in: not part of this transaction (it has its result from another host) */
+	bool accepted;            /* RCPT got 2xx */
+};
+
+/* One message on one connection. */
+struct smtp_txn {
+	struct arena *arena;      /* texts of results go here */
+	struct str sender, ret, envid;
+	uint64_t size;            /* octets of the content as it will be sent, about */
+	bool eightbit, utf8;
+	struct smtp_rcpt *rcpts;
+	uint32_t n_rcpts;
+	/* what became of it */
+	uint32_t n_accepted, n_delivered;
+	uint8_t host_error;       /* enum retry_error: the host's trouble; RETRY_NONE: it worked */
+	struct str host_text;
+	bool mail_answered;       /* some reply to MAIL came: the connection was alive */
+	bool dsn_passed;          /* the peer offers DSN */
+	bool pipelined;
+	struct str confirmation;  /* reply to the end of data */
+};
+
+enum smtp_phase { SMTP_BUSY, SMTP_BODY, SMTP_READY, SMTP_OVER };
+enum smtp_timer { SMTP_T_NONE, SMTP_T_COMMAND, SMTP_T_DATA, SMTP_T_FINAL, SMTP_T_QUIT };
+enum smtp_step {
+	SMTP_BANNER, SMTP_EHLO, SMTP_HELO, SMTP_WAIT, SMTP_RSET, SMTP_MAIL, SMTP_RCPT, SMTP_DATA, SMTP_CONTENT, SMTP_DOT, SMTP_QUIT,
+	SMTP_END, SMTP_STEPS
+};
+enum smtp_offer {
+	SMTP_O_PIPELINING = 1, SMTP_O_SIZE = 2, SMTP_O_8BITMIME = 4, SMTP_O_DSN = 8, SMTP_O_SMTPUTF8 = 16, SMTP_O_IGNOREQUOTA = 32,
+	SMTP_O_STARTTLS = 64, SMTP_O_CHUNKING = 128, SMTP_O_AUTH = 256, SMTP_O_REQUIRETLS = 512,
+	SMTP_O_ESMTP = 1024,      /* EHLO was taken */
+};
+enum smtp_loss { SMTP_LOST_CLOSED, SMTP_LOST_ERROR, SMTP_LOST_TIMEOUT, SMTP_LOST_CONTENT /* our file could not be read */ };
+
+struct smtp_client {
+	const struct smtp_profile *profile;
+	struct smtp_txn *txn;
+	struct smtp_reply reply;
+	struct buf out;
+	uint64_t peer_size;       /* SIZE of the peer; 0: no limit */
+	uint32_t send_rcpt, recv_rcpt; /* positions among the recipients, in steps RCPT and DOT */
+	uint32_t commands, replies;    /* asked for, come */
+	uint16_t offers;          /* enum smtp_offer */
+	uint8_t send, recv;       /* enum smtp_step */
+	uint8_t phase;            /* enum smtp_phase */
+	bool ahead;               /* the command sent last allows the next one to follow at once */
+	bool rset;                /* the last transaction was not finished: RSET before the next */
+	bool peer_closes;         /* 421 was said */
+	bool lone_dot;            /* DATA was taken though no recipient was: its content is empty */
+};
+
+/* The connection is open and the banner is awaited, with a first transaction to carry (or NULL). */
+void smtp_client_init(struct smtp_client *c, const struct smtp_profile *profile, struct smtp_txn *txn);
+/* A further transaction, in phase READY. */
+void smtp_client_begin(struct smtp_client *c, struct smtp_txn *txn);
+void smtp_client_input(struct smtp_client *c, const char *p, size_t n);
+void smtp_client_sent(struct smtp_client *c, size_t n);
+void smtp_client_body_sent(struct smtp_client *c);
+/* The connection is gone, or has to be given up; `text` for errors, may be NULL. Phase becomes OVER. */
+void smtp_client_lost(struct smtp_client *c, enum smtp_loss loss, const char *text);
+void smtp_client_quit(struct smtp_client *c);
+enum smtp_timer smtp_client_timer(const struct smtp_client *c);
+const char *smtp_step_name(enum smtp_step step);
+/* Gives memory back while the connection waits. */
+void smtp_client_trim(struct smtp_client *c);
+void smtp_client_clear(struct smtp_client *c);
+
+/* Gives every recipient of the transaction that has no result a deferral for the host's sake. */
+void smtp_txn_host_failed(struct smtp_txn *t, enum retry_error error, const char *stage, struct str status, struct str text);
+/* Forgets the temporary results before the next host is tried; final ones are skipped from now on. False: nobody is left. */
+bool smtp_txn_again(struct smtp_txn *t);
+
+#endif

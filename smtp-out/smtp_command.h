@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: ISC */
+/* smtp_command.h - the lines that the client sends, and what EHLO's reply offers.
+ * Used by:    smtp_client.c.
+ * Invariant:  a command line holds one CRLF, at its end: texts that would break that are refused or left out. */
+#ifndef SMTP_COMMAND_H
+#define SMTP_COMMAND_H
+
+#include "smtp-out/smtp_client.h"
+
+/* Appended without CRLF, as the log shows them. */
+void smtp_command_mail(const struct smtp_client *c, struct buf *out);
+void smtp_command_rcpt(const struct smtp_client *c, const struct smtp_rcpt *r, struct buf *out);
+/* True if the text may stand between < and > of MAIL and RCPT. */
+bool smtp_address_is_safe(struct str addr);
+/* Sets offers and peer_size from the reply to EHLO. */
+void smtp_offers_read(struct smtp_client *c);
+/* Results for what this peer can't take: too large, no SMTPUTF8, unspeakable addresses. Those are skipped then. */
+void smtp_txn_check(struct smtp_client *c);
+
+#endif

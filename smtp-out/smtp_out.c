@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: ISC */
+#include "smtp-out/smtp_out.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static void on_deliver(void *owner, struct ipc_in *in)
+{
+	out_delivery_start(owner, in);
+}
+
+static void on_conn_close(void *owner, struct ipc_in *in)
+{
+	const struct ipc_conn_close *m = in->msg;
+	struct out_conn *conn = out_conn_find(owner, m->connection);
+
+	if (!conn || conn->channel != in->channel)
+		return;
+	if (conn->state == OUT_WAITING)
+		out_conn_quit(conn);
+	else if (conn->state == OUT_GONE)
+		out_conn_close(conn);
+}
+
+const struct ipc_handler smtp_out_handlers[] = {
+	{ IPC_deliver, on_deliver },
+	{ IPC_conn_close, on_conn_close },
+	{ 0, NULL },
+};
+
+struct smtp_out *smtp_out_new(struct loop *loop, struct str helo)
+{
+	struct smtp_out *so = mem_new(sizeof *so);
+
+	so->loop = loop;
+	so->helo = helo;
+	so->helo.p = mem_memdup(helo.p, helo.len);
+	so->scratch = mem_new(OUT_SCRATCH);
+	list_init(&so->conns);
+	list_init(&so->deliveries);
+	list_init(&so->spare);
+	return so;
+}
+
+void smtp_out_free(struct smtp_out *so)
+{
+	list_each_safe(&so->deliveries, n)
+		out_delivery_abandon(list_entry(n, struct out_delivery, node));
+	list_each_safe(&so->conns, n)
+		out_conn_close(list_entry(n, struct out_conn, node));
+	list_each_safe(&so->spare, n) {
+		struct out_delivery *d = list_entry(n, struct out_delivery, node);
+
+		list_remove(n);
+		arena_clear(&d->arena);
+		mem_free(d);
+	}
+	hash_clear(&so->plans);
+	hash_clear(&so->by_number);
+	mem_free((void *)(uintptr_t)so->helo.p);
+	mem_free(so->scratch);
+	mem_free(so);
+}
+
+void smtp_out_channel_closed(struct smtp_out *so, struct channel *ch)
+{
+	list_each_safe(&so->deliveries, n) {
+		struct out_delivery *d = list_entry(n, struct out_delivery, node);
+
+		if (d->channel == ch)
+			out_delivery_abandon(d);
+	}
+	list_each_safe(&so->conns, n) {
+		struct out_conn *conn = list_entry(n, struct out_conn, node);
+
+		if (conn->channel != ch)
+			continue;
+		conn->channel = NULL;
+		if (conn->state == OUT_WAITING)
+			out_conn_quit(conn);
+		else if (conn->state != OUT_LEAVING)
+			out_conn_close(conn);
+	}
+}
+
+void smtp_out_check_drained(struct smtp_out *so)
+{
+	void (*fn)(void *arg) = so->drained;
+
+	if (!so->draining || so->n_deliveries || so->n_conns || !fn)
+		return;
+	so->drained = NULL;
+	fn(so->drained_arg);
+}
+
+void smtp_out_drain(struct smtp_out *so, void (*drained)(void *arg), void *arg)
+{
+	so->draining = true;
+	so->drained = drained;
+	so->drained_arg = arg;
+	list_each_safe(&so->conns, n) {
+		struct out_conn *conn = list_entry(n, struct out_conn, node);
+		struct ipc_conn_closed msg = { .connection = conn->number };
+
+		if (conn->state != OUT_WAITING)
+			continue;
+		channel_send(conn->channel, &ipc_type_conn_closed, &msg, NULL, 0);
+		out_conn_quit(conn);
+	}
+	smtp_out_check_drained(so);
+}
+
+uint32_t smtp_out_counters(const struct smtp_out *so, struct arena *a, struct ipc_pair *out, uint32_t max)
+{
+	const struct { const char *name; uint64_t n; } rows[] = {
+		{ "deliveries_active", so->n_deliveries }, { "connections_open", so->n_conns }, { "connections_waiting", so->n_waiting },
+		{ "deliveries", so->count.deliveries }, { "recipients_delivered", so->count.delivered },
+		{ "recipients_failed", so->count.failed }, { "recipients_deferred", so->count.deferred },
+		{ "connections", so->count.connections }, { "connections_reused", so->count.reused },
+		{ "host_errors", so->count.host_errors }, { "bytes_sent", so->count.bytes },
+	};
+	uint32_t n = 0;
+
+	for (; n < sizeof rows / sizeof *rows && n < max; n++)
+		out[n] = (struct ipc_pair){ .name = str_of(rows[n].name), .value = str_printf(a, "%" PRIu64, rows[n].n) };
+	return n;
+}

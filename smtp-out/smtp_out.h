@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: ISC */
+/* smtp_out.h - the agent: deliveries, connections, and the channels from qmgr.
+ * Used by:    main.c and the tests; its own files.
+ * Owns:       a delivery lives from `deliver` to `delivered`; it tries the plan's hosts one after the other, each on a
+ *             connection. A connection lives from connect to close; it carries one delivery at a time, waits for the next
+ *             one under its number, or takes its leave. Both are released at the end of the loop's turn.
+ * Limits:     below; time-outs are the transport's.
+ * Errors:     a delivery that can't be begun is answered at once with a deferral. */
+#ifndef SMTP_OUT_H
+#define SMTP_OUT_H
+
+#include <sys/socket.h>
+
+#include "common/ipc/channel.h"
+#include "smtp-out/out_content.h"
+#include "smtp-out/out_plan.h"
+
+enum {
+	OUT_DELIVERIES_MAX = 20000,
+	OUT_HOST_STATES_MAX = 64,       /* as in messages.def */
+	OUT_IDLE_MS = 60 * 1000,        /* a connection waits so long for a next message */
+	OUT_GONE_MS = 30 * 1000,        /* and its plan is remembered so long after its end, for a `deliver` under way */
+	OUT_QUIT_MS = 5 * 1000,
+	OUT_FILL = 64 * 1024,           /* octets of content that are produced ahead */
+	OUT_ROUNDS = 8,                 /* fills in one turn of the loop for one connection */
+};
+
+struct out_delivery;
+
+enum out_conn_state { OUT_CONNECTING, OUT_TALKING, OUT_WAITING, OUT_LEAVING, OUT_GONE };
+
+struct out_conn {
+	struct list node;               /* smtp_out.conns */
+	struct smtp_out *so;
+	struct out_plan *plan;
+	struct out_delivery *delivery;  /* NULL: none */
+	struct channel *channel;        /* whose deliveries it carries */
+	struct smtp_client client;
+	struct loop_fd watch;
+	struct loop_timer timer;
+	uint64_t number;                /* 0: never waited */
+	uint32_t host;                  /* index in the plan's hosts */
+	uint32_t messages;
+	uint32_t timer_mark;            /* replies and commands when the timer was started */
+	int fd;
+	uint16_t local_port;
+	uint8_t state;                  /* enum out_conn_state */
+	uint8_t timer_kind;             /* enum smtp_timer */
+	char local_ip[46];
+};
+
+struct out_delivery {
+	struct list node;               /* smtp_out.deliveries, or smtp_out.spare */
+	struct smtp_out *so;
+	struct channel *channel;
+	uint64_t request;
+	struct ipc_deliver msg;
+	struct out_plan *plan;
+	struct out_conn *conn;
+	struct out_content content;
+	struct smtp_txn txn;
+	struct ipc_host_state *hosts;   /* tried */
+	uint8_t *given_by;              /* for each recipient: which of hosts gave its result, from 1 */
+	uint32_t n_hosts;
+	uint32_t next_host, tried;
+	bool reused;                    /* the present connection had carried others before */
+	bool failed_here;               /* our own fault: further hosts would not help */
+	uint64_t bytes;
+	struct arena arena;
+};
+
+struct smtp_out {
+	struct loop *loop;
+	struct hash plans;
+	struct hash by_number;          /* waiting and gone connections */
+	struct list conns, deliveries, spare;
+	struct str helo;
+	char *scratch;                  /* OUT_SCRATCH octets */
+	uint64_t last_number;
+	uint32_t n_conns, n_waiting, n_deliveries, n_spare;
+	bool draining;
+	void (*drained)(void *arg);     /* called once, when draining and nothing is left */
+	void *drained_arg;
+	struct {
+		uint64_t deliveries, delivered, failed, deferred, connections, reused, bytes, host_errors;
+	} count;
+};
+
+/* helo: our name; copied. */
+struct smtp_out *smtp_out_new(struct loop *loop, struct str helo);
+void smtp_out_free(struct smtp_out *so);
+/* What qmgr may send; `owner` of the channel is the smtp_out. */
+extern const struct ipc_handler smtp_out_handlers[];
+void smtp_out_channel_closed(struct smtp_out *so, struct channel *ch); /* gives up all that it asked for */
+/* Nothing new is kept open; drained(arg) when the last delivery has ended. */
+void smtp_out_drain(struct smtp_out *so, void (*drained)(void *arg), void *arg);
+/* Name and number, texts in the arena; at most max. */
+uint32_t smtp_out_counters(const struct smtp_out *so, struct arena *a, struct ipc_pair *out, uint32_t max);
+
+/* ---- among its own files ---- */
+
+/* Opens a connection to the host of d->next_host and gives it the delivery. NULL: *v says why. */
+struct smtp_verdict;
+struct out_conn *out_conn_open(struct out_delivery *d, uint32_t host, struct smtp_verdict *v);
+void out_conn_begin(struct out_conn *conn, struct out_delivery *d); /* on a waiting connection */
+void out_conn_wait(struct out_conn *conn);   /* gives it a number */
+void out_conn_quit(struct out_conn *conn);
+void out_conn_close(struct out_conn *conn);  /* at once */
+struct out_conn *out_conn_find(struct smtp_out *so, uint64_t number);
+const struct ipc_host *out_conn_host(const struct out_conn *conn); /* NULL: Unix socket */
+
+void out_delivery_start(struct smtp_out *so, struct ipc_in *in);
+/* The connection has no more to say about the transaction; conn may be READY, leaving or over. */
+void out_delivery_answered(struct out_delivery *d, struct out_conn *conn);
+void out_delivery_abandon(struct out_delivery *d); /* nobody wants the answer */
+void smtp_out_check_drained(struct smtp_out *so);
+
+#endif
