@@ -340,8 +340,8 @@ void out_delivery_start(struct smtp_out *so, struct ipc_in *in)
 	ipc_copy(&ipc_type_deliver, in->msg, &d->msg, &d->arena);
 	txn_init(d);
 	conn = out_conn_find(so, d->msg.connection);
-	if (conn && (conn->channel != d->channel || (conn->state != OUT_WAITING && conn->state != OUT_GONE)))
-		conn = NULL;
+	if (conn && conn->channel != d->channel)
+		conn = NULL; /* another qmgr's; else, even when it is leaving or gone, its plan is known */
 	if (so->n_deliveries > OUT_DELIVERIES_MAX)
 		err_set(&err, ST_DEFER, "too many deliveries at once");
 	else if (!d->msg.n_recipients)

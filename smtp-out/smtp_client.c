@@ -417,7 +417,8 @@ static const struct step_row steps[SMTP_STEPS] = {
 	[SMTP_END] = { "END", "nothing", SMTP_T_NONE, 0, NULL, reply_over },
 };
 
-/* 421: the host goes away, whatever was asked. */
+/* 421: the host goes away, whatever was asked. On a connection that had waited it was said before it read our MAIL, which
+ * therefore counts as not answered. */
 static void reply_closing(struct smtp_client *c)
 {
 	struct smtp_verdict v;
@@ -432,8 +433,6 @@ static void reply_closing(struct smtp_client *c)
 		own.error = RETRY_RCPT_4XX;
 		own.host_error = false;
 		smtp_verdict_give(&c->txn->rcpts[c->recv_rcpt], &own);
-	} else if (c->recv == SMTP_MAIL) {
-		c->txn->mail_answered = true;
 	}
 	smtp_verdict_give_all(c->txn, &v);
 	client_over(c);
