@@ -374,7 +374,7 @@ static uint64_t timer_ms(const struct out_conn *conn, enum smtp_timer kind)
 	case SMTP_T_QUIT: return OUT_QUIT_MS;
 	case SMTP_T_NONE: break;
 	}
-	return OUT_IDLE_MS;
+	return o->idle_ms;
 }
 
 /* A time-out holds for one reply, or one piece of content, however slowly its octets come. */
@@ -476,7 +476,7 @@ void out_conn_wait(struct out_conn *conn)
 	so->n_waiting++;
 	smtp_client_trim(&conn->client);
 	conn->timer_kind = SMTP_T_NONE;
-	loop_timer_start(&conn->timer, so->loop, OUT_IDLE_MS, conn_late, conn);
+	loop_timer_start(&conn->timer, so->loop, conn->plan->options.idle_ms, conn_late, conn);
 }
 
 void out_conn_begin(struct out_conn *conn, struct out_delivery *d)

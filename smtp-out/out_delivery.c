@@ -131,7 +131,7 @@ static bool conn_is_worth_keeping(const struct out_conn *conn)
 	const struct out_options *o = &conn->plan->options;
 
 	return conn->client.phase == SMTP_READY && conn->state == OUT_TALKING && !conn->so->draining &&
-		(!o->max_messages || conn->messages < o->max_messages);
+		o->idle_ms && (!o->max_messages || conn->messages < o->max_messages);
 }
 
 static void delivery_report(struct out_delivery *d, struct out_conn *conn)
@@ -164,6 +164,18 @@ static void delivery_refuse(struct out_delivery *d, const struct err *err)
 	struct smtp_verdict v = {
 		.result = DELIVERY_DEFERRED, .error = RETRY_OTHER, .stage = "start", .status = STR_LIT("4.3.0"),
 		.text = str_printf(&d->arena, "%s", err->text),
+	};
+
+	smtp_verdict_give_all(&d->txn, &v);
+	delivery_report(d, NULL);
+}
+
+/* Lines longer than the transport allows: the message is returned. */
+static void delivery_too_long(struct out_delivery *d)
+{
+	struct smtp_verdict v = {
+		.result = DELIVERY_FAILED, .error = RETRY_OTHER, .stage = "start", .status = STR_LIT("5.6.0"),
+		.text = STR_LIT("message has lines too long for transport"),
 	};
 
 	smtp_verdict_give_all(&d->txn, &v);
@@ -326,7 +338,7 @@ static enum status content_prepare(struct out_delivery *d, int fd, struct err *e
 	return st;
 }
 
-void out_delivery_start(struct smtp_out *so, struct ipc_in *in)
+void smtp_out_deliver(struct smtp_out *so, struct ipc_in *in)
 {
 	struct out_delivery *d = delivery_new(so);
 	struct out_conn *conn;
@@ -355,6 +367,10 @@ void out_delivery_start(struct smtp_out *so, struct ipc_in *in)
 	}
 	if (err.status) {
 		delivery_refuse(d, &err);
+		return;
+	}
+	if (d->plan->options.line_max && d->msg.longest_line > d->plan->options.line_max) {
+		delivery_too_long(d);
 		return;
 	}
 	d->hosts = arena_alloc(&d->arena, (d->plan->plan.n_hosts < OUT_HOST_STATES_MAX ? d->plan->plan.n_hosts : OUT_HOST_STATES_MAX) * sizeof *d->hosts);

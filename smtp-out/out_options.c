@@ -173,6 +173,8 @@ static enum status smtp_take(const struct conf_opts_transport_smtp *o, struct ou
 	struct str port = o->port.text;
 
 	out->lmtp = str_isi(o->protocol.text, "lmtp");
+	if (str_isi(o->protocol.text, "smtps"))
+		return err_set(err, ST_ERROR, "protocol = smtps is not in this build");
 	out->port = out->lmtp ? 24 : 25;
 	if (port.len && !port_read(port, &out->port))
 		return err_set(err, ST_ERROR, "port: \"%.*s\" is neither a number nor a known service", STR_FMT(port));
@@ -183,15 +185,17 @@ static enum status smtp_take(const struct conf_opts_transport_smtp *o, struct ou
 	out->command_ms = ms_of(o->command_timeout);
 	out->data_ms = ms_of(o->data_timeout);
 	out->final_ms = ms_of(o->final_timeout);
+	out->idle_ms = ms_of(o->connection_idle_timeout);
 	out->hosts_max_try = o->hosts_max_try > 0 ? (uint32_t)o->hosts_max_try : 0;
 	out->hosts_max_try_hardlimit = o->hosts_max_try_hardlimit > 0 ? (uint32_t)o->hosts_max_try_hardlimit : 0;
 	out->max_messages = o->connection_max_messages > 0 ? (uint32_t)o->connection_max_messages : 0;
-	out->helo = o->helo_data.text;
+	out->helo = str_find(o->helo_data.text, '$') < 0 ? o->helo_data.text : STR_NULL; /* the default, which the router leaves out */
 	out->interface = o->interface.text;
 	out->avoid_esmtp = o->hosts_avoid_esmtp.text;
 	out->avoid_pipelining = o->hosts_avoid_pipelining.text;
 	out->size_addition = o->size_addition;
 	out->keepalive = o->keepalive;
+	out->ignore_quota = o->lmtp_ignore_quota;
 	return ST_OK;
 }
 
@@ -201,6 +205,7 @@ static enum status lmtp_take(const struct conf_opts_transport_lmtp *o, struct ou
 	out->socket = o->socket.text;
 	out->ignore_quota = o->ignore_quota;
 	out->connect_ms = out->command_ms = out->data_ms = out->final_ms = ms_of(o->timeout);
+	out->idle_ms = 5000;
 	out->hosts_max_try = out->hosts_max_try_hardlimit = 1;
 	out->max_messages = 500;
 	out->size_addition = -1;
@@ -219,6 +224,7 @@ enum status out_options_read(const struct ipc_plan *plan, struct arena *a, struc
 	struct conf_opts_transport generic;
 	const struct conf_driver *driver = conf_driver_find(CONF_TRANSPORTS, plan->driver);
 	const struct conf_table *table = conf_class_table(CONF_TRANSPORTS);
+	bool line_limit = false;
 	enum status st;
 
 	if (!driver || (driver->table != &conf_table_transport_smtp && driver->table != &conf_table_transport_lmtp))
@@ -229,6 +235,8 @@ enum status out_options_read(const struct ipc_plan *plan, struct arena *a, struc
 	for (uint32_t i = 0; i < plan->n_options; i++) {
 		const struct ipc_pair *o = &plan->options[i];
 
+		/* The default, 998, refuses mail that was accepted; it holds where somebody wrote it down. */
+		line_limit |= str_is(o->name, "message_linelength_limit");
 		st = conf_opts_set(driver->table, &own, a, o->name, o->value, err);
 		if (st == ST_FAIL)
 			st = conf_opts_set(table, &generic, a, o->name, o->value, err);
@@ -238,5 +246,9 @@ enum status out_options_read(const struct ipc_plan *plan, struct arena *a, struc
 	st = generic_take(&generic, out, err);
 	if (!st)
 		st = driver->table == &conf_table_transport_smtp ? smtp_take(&own.smtp, out, err) : lmtp_take(&own.lmtp, out, err);
-	return st ? err_prefix(err, "transport %.*s", STR_FMT(plan->transport)) : ST_OK;
+	if (st)
+		return err_prefix(err, "transport %.*s", STR_FMT(plan->transport));
+	if (line_limit && driver->table == &conf_table_transport_smtp)
+		out->line_max = (uint64_t)own.smtp.message_linelength_limit;
+	return ST_OK;
 }

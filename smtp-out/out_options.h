@@ -10,7 +10,7 @@
 #include "common/ipc/codec.h"
 
 struct out_options {
-	uint64_t connect_ms, command_ms, data_ms, final_ms;
+	uint64_t connect_ms, command_ms, data_ms, final_ms, idle_ms;
 	uint32_t hosts_max_try, hosts_max_try_hardlimit; /* 0: no limit */
 	uint32_t max_messages;       /* on one connection; 0: no limit */
 	uint16_t port;
@@ -19,6 +19,7 @@ struct out_options {
 	struct str interface;        /* addresses to send from, list */
 	struct str socket;           /* Unix socket of driver lmtp */
 	struct str avoid_esmtp, avoid_pipelining; /* host lists */
+	uint64_t line_max;           /* octets of the longest line that is sent; 0: no limit */
 	int64_t size_addition;
 	bool lmtp, ignore_quota, keepalive;
 	bool headers_only, body_only, return_path_add, delivery_date_add, envelope_to_add;

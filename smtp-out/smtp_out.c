@@ -1,18 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 #include "smtp-out/smtp_out.h"
 
-#include <inttypes.h>
 #include <string.h>
 
-static void on_deliver(void *owner, struct ipc_in *in)
-{
-	out_delivery_start(owner, in);
-}
-
-static void on_conn_close(void *owner, struct ipc_in *in)
+void smtp_out_conn_close(struct smtp_out *so, struct ipc_in *in)
 {
 	const struct ipc_conn_close *m = in->msg;
-	struct out_conn *conn = out_conn_find(owner, m->connection);
+	struct out_conn *conn = out_conn_find(so, m->connection);
 
 	if (!conn || conn->channel != in->channel)
 		return;
@@ -21,12 +15,6 @@ static void on_conn_close(void *owner, struct ipc_in *in)
 	else if (conn->state == OUT_GONE)
 		out_conn_close(conn);
 }
-
-const struct ipc_handler smtp_out_handlers[] = {
-	{ IPC_deliver, on_deliver },
-	{ IPC_conn_close, on_conn_close },
-	{ 0, NULL },
-};
 
 struct smtp_out *smtp_out_new(struct loop *loop, struct str helo)
 {
@@ -110,18 +98,18 @@ void smtp_out_drain(struct smtp_out *so, void (*drained)(void *arg), void *arg)
 	smtp_out_check_drained(so);
 }
 
-uint32_t smtp_out_counters(const struct smtp_out *so, struct arena *a, struct ipc_pair *out, uint32_t max)
+bool smtp_out_counter(const struct smtp_out *so, unsigned i, struct smtp_out_counter *out)
 {
-	const struct { const char *name; uint64_t n; } rows[] = {
+	const struct smtp_out_counter rows[] = {
 		{ "deliveries_active", so->n_deliveries }, { "connections_open", so->n_conns }, { "connections_waiting", so->n_waiting },
 		{ "deliveries", so->count.deliveries }, { "recipients_delivered", so->count.delivered },
 		{ "recipients_failed", so->count.failed }, { "recipients_deferred", so->count.deferred },
 		{ "connections", so->count.connections }, { "connections_reused", so->count.reused },
 		{ "host_errors", so->count.host_errors }, { "bytes_sent", so->count.bytes },
 	};
-	uint32_t n = 0;
 
-	for (; n < sizeof rows / sizeof *rows && n < max; n++)
-		out[n] = (struct ipc_pair){ .name = str_of(rows[n].name), .value = str_printf(a, "%" PRIu64, rows[n].n) };
-	return n;
+	if (i >= sizeof rows / sizeof *rows)
+		return false;
+	*out = rows[i];
+	return true;
 }

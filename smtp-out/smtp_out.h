@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* smtp_out.h - the agent: deliveries, connections, and the channels from qmgr.
- * Used by:    main.c and the tests; its own files.
+ * Used by:    out_daemon.c and the tests; its own files.
  * Owns:       a delivery lives from `deliver` to `delivered`; it tries the plan's hosts one after the other, each on a
  *             connection. A connection lives from connect to close; it carries one delivery at a time, waits for the next
  *             one under its number, or takes its leave. Both are released at the end of the loop's turn.
@@ -18,8 +18,7 @@
 enum {
 	OUT_DELIVERIES_MAX = 20000,
 	OUT_HOST_STATES_MAX = 64,       /* as in messages.def */
-	OUT_IDLE_MS = 60 * 1000,        /* a connection waits so long for a next message */
-	OUT_GONE_MS = 30 * 1000,        /* and its plan is remembered so long after its end, for a `deliver` under way */
+	OUT_GONE_MS = 30 * 1000,        /* the plan of one that ended while it waited is remembered so long, for a `deliver` under way */
 	OUT_QUIT_MS = 5 * 1000,
 	OUT_FILL = 64 * 1024,           /* octets of content that are produced ahead */
 	OUT_ROUNDS = 8,                 /* fills in one turn of the loop for one connection */
@@ -89,13 +88,15 @@ struct smtp_out {
 /* helo: our name; copied. */
 struct smtp_out *smtp_out_new(struct loop *loop, struct str helo);
 void smtp_out_free(struct smtp_out *so);
-/* What qmgr may send; `owner` of the channel is the smtp_out. */
-extern const struct ipc_handler smtp_out_handlers[];
+/* What qmgr may send. */
+void smtp_out_deliver(struct smtp_out *so, struct ipc_in *in);
+void smtp_out_conn_close(struct smtp_out *so, struct ipc_in *in);
 void smtp_out_channel_closed(struct smtp_out *so, struct channel *ch); /* gives up all that it asked for */
 /* Nothing new is kept open; drained(arg) when the last delivery has ended. */
 void smtp_out_drain(struct smtp_out *so, void (*drained)(void *arg), void *arg);
-/* Name and number, texts in the arena; at most max. */
-uint32_t smtp_out_counters(const struct smtp_out *so, struct arena *a, struct ipc_pair *out, uint32_t max);
+struct smtp_out_counter { const char *name; uint64_t value; };
+/* One after the other, from i = 0; false behind the last. */
+bool smtp_out_counter(const struct smtp_out *so, unsigned i, struct smtp_out_counter *out);
 
 /* ---- among its own files ---- */
 
@@ -109,7 +110,6 @@ void out_conn_close(struct out_conn *conn);  /* at once */
 struct out_conn *out_conn_find(struct smtp_out *so, uint64_t number);
 const struct ipc_host *out_conn_host(const struct out_conn *conn); /* NULL: Unix socket */
 
-void out_delivery_start(struct smtp_out *so, struct ipc_in *in);
 /* The connection has no more to say about the transaction; conn may be READY, leaving or over. */
 void out_delivery_answered(struct out_delivery *d, struct out_conn *conn);
 void out_delivery_abandon(struct out_delivery *d); /* nobody wants the answer */

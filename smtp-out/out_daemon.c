@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: ISC */
+#include "smtp-out/out_daemon.h"
+
+#include <sys/utsname.h>
+
+#include "common/conf/conf.h"
+#include "smtp-out/smtp_out.h"
+
+static struct smtp_out *link_state(void *owner)
+{
+	struct daemon_link *link = owner;
+
+	return link->daemon->state;
+}
+
+static void on_deliver(void *owner, struct ipc_in *in)
+{
+	smtp_out_deliver(link_state(owner), in);
+}
+
+static void on_conn_close(void *owner, struct ipc_in *in)
+{
+	smtp_out_conn_close(link_state(owner), in);
+}
+
+static void qmgr_closed(struct daemon_link *link, const char *why)
+{
+	(void)why; /* the skeleton logs it */
+	smtp_out_channel_closed(link->daemon->state, link->channel);
+}
+
+static enum status daemon_start(struct daemon *d, struct err *err)
+{
+	struct str helo = d->conf->main.primary_hostname.text;
+	struct utsname uts;
+
+	if (!helo.len) {
+		if (uname(&uts) < 0)
+			return err_set(err, ST_ERROR, "this machine has no name; set primary_hostname");
+		helo = str_of(uts.nodename);
+	}
+	d->state = smtp_out_new(d->loop, helo);
+	return ST_OK;
+}
+
+static void daemon_drained(void *arg)
+{
+	daemon_finish(arg);
+}
+
+static void daemon_drain(struct daemon *d, uint64_t deadline_ms)
+{
+	(void)deadline_ms;
+	smtp_out_drain(d->state, daemon_drained, d);
+}
+
+static void daemon_stop(struct daemon *d)
+{
+	smtp_out_free(d->state);
+}
+
+static void daemon_status_fill(struct daemon *d, struct daemon_status *out)
+{
+	struct smtp_out_counter c;
+
+	for (unsigned i = 0; smtp_out_counter(d->state, i, &c); i++)
+		daemon_count(out, c.name, c.value);
+}
+
+static const struct ipc_handler qmgr_handlers[] = {
+	{ IPC_deliver, on_deliver },
+	{ IPC_conn_close, on_conn_close },
+	{ 0, NULL },
+};
+
+static const struct daemon_peer peers[] = {
+	{ .name = "qmgr", .handlers = qmgr_handlers, .closed = qmgr_closed },
+	{ .name = NULL },
+};
+
+const struct daemon_spec out_daemon_spec = {
+	.name = "smtp-out",
+	.what = "speaks SMTP and LMTP to servers",
+	.see = V_SMTP_OUT,
+	.peers = peers,
+	.sys = DAEMON_SYS_CONNECT,
+	.start = daemon_start,
+	.drain = daemon_drain,
+	.stop = daemon_stop,
+	.status = daemon_status_fill,
+};
