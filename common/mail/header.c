@@ -40,7 +40,7 @@ bool header_scan_next(struct header_scan *scan, struct header_field *out)
 		;
 	for (colon = name_end; colon < text.len && is_blank(text.p[colon]); colon++)
 		;
-	if (name_end == at || colon >= text.len || text.p[colon] != ':') {
+	if (name_end == at || colon >= text.len || text.p[colon] != ':' || colon - at > HEADER_NAME_MAX) {
 		scan->ended = true;
 		return false;
 	}

@@ -11,6 +11,8 @@
 #include "common/base/mem.h"
 #include "common/base/str.h"
 
+enum { HEADER_NAME_MAX = 200 }; /* octets of a field's name with the blanks before its colon: a line with a longer one is no field */
+
 struct header_field {
 	struct str name;        /* without colon and blanks before it */
 	struct str value;       /* behind the colon, folding and blanks as they are, without the last line end */

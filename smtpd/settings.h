@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: ISC */
+/* settings.h - what smtpd goes by: its part of the configuration, and what policyd says of a client at its connection.
+ * Used by:    all of smtpd; unit tests fill the structs by hand (settings_init() gives the defaults).
+ * Owns:       struct settings lends texts from the configuration; struct client_settings is counted, its texts are its own.
+ * Errors:     a value that does not parse keeps the default; *err names it. */
+#ifndef SMTPD_SETTINGS_H
+#define SMTPD_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/base/str.h"
+#include "common/ipc/codec.h"
+#include "common/ipc/enums.h"
+
+struct conf;
+
+/* log_selector words that concern smtpd. */
+enum log_sel {
+	LOG_SEL_CONNECTION_REJECT = 1 << 0,
+	LOG_SEL_INCOMING_INTERFACE = 1 << 1,
+	LOG_SEL_INCOMING_PORT = 1 << 2,
+	LOG_SEL_LOST_CONNECTION = 1 << 3,
+	LOG_SEL_SIZE_REJECT = 1 << 4,
+	LOG_SEL_SMTP_CONNECTION = 1 << 5,
+	LOG_SEL_INCOMPLETE = 1 << 6,
+	LOG_SEL_NO_MAIL = 1 << 7,
+	LOG_SEL_PROTOCOL_ERROR = 1 << 8,
+	LOG_SEL_SYNTAX_ERROR = 1 << 9,
+	LOG_SEL_CONNECTION_ID = 1 << 10,
+	LOG_SEL_DEFAULT = LOG_SEL_CONNECTION_REJECT | LOG_SEL_LOST_CONNECTION | LOG_SEL_SIZE_REJECT,
+};
+
+struct settings {
+	struct str hostname;             /* primary_hostname */
+	struct str qualify_domain, qualify_recipient;
+	struct str software;             /* for Received: and the banner: "Bulkhead 0.1" */
+	struct str helo_allow_chars;
+	uint32_t acl_stages;             /* 1 << enum acl_stage: an ACL is set */
+	uint32_t log;                    /* enum log_sel */
+	uint32_t accept_max, accept_reserve, accept_queue, queue_per_connection, max_nonmail, max_synprot, max_unknown;
+	uint32_t recipients_max, received_max, line_max;
+	uint64_t header_max, header_line_max;
+	uint32_t command_timeout_ms, data_timeout_ms, min_rate; /* min_rate: octets a second */
+	bool enforce_sync, strict, literals, eightbit, recipients_reject, check_space, return_details;
+	bool remove_return_path, remove_envelope_to, remove_delivery_date;
+	bool from_check, sender_retain, received_none, utc, reject_log, nodelay, keepalive;
+	bool untrusted_any;              /* untrusted_set_sender = * */
+};
+
+/* Answers of the connect stage's host lists. */
+enum client_flag {
+	CLIENT_REJECT = 1 << 0,          /* host_reject_connection */
+	CLIENT_REQUIRE_HELO = 1 << 1,
+	CLIENT_HELO_JUNK = 1 << 2,
+	CLIENT_SENDER_UNQUALIFIED = 1 << 3,
+	CLIENT_RCPT_UNQUALIFIED = 1 << 4,
+	CLIENT_PIPELINING = 1 << 5,
+	CLIENT_NONMAIL = 1 << 6,         /* smtp_accept_max_nonmail counts */
+	CLIENT_NOLOG = 1 << 7,           /* hosts_connection_nolog */
+	CLIENT_RESERVED = 1 << 8,        /* smtp_reserve_hosts */
+	CLIENT_DSN = 1 << 9,
+	CLIENT_HELO_VERIFY = 1 << 10,
+	CLIENT_DEFAULT = CLIENT_REQUIRE_HELO | CLIENT_PIPELINING | CLIENT_NONMAIL,
+};
+
+struct client_settings {
+	uint32_t refs;
+	uint32_t flags;                  /* enum client_flag */
+	uint64_t size_limit;             /* octets of a message; 0: none */
+	uint32_t max_per_host, max_per_connection; /* 0: none */
+	uint32_t receive_timeout_ms;     /* 0: none */
+	char *banner;                    /* without the code; NULL: the default */
+	char *active_hostname;           /* NULL: primary_hostname */
+};
+
+void settings_init(struct settings *s);
+enum status settings_from_conf(struct settings *s, const struct conf *conf, struct arena *a, struct err *err);
+/* The words of log_selector; unknown ones belong to other daemons. *millisec_out and *pid_out may be NULL. */
+uint32_t settings_log_parse(struct str text, bool *millisec_out, bool *pid_out);
+
+struct client_settings *client_settings_new(void);      /* the defaults, one reference */
+void client_settings_parse(struct client_settings *c, const struct ipc_pair *v, uint32_t n);
+struct client_settings *client_settings_ref(struct client_settings *c);
+void client_settings_unref(struct client_settings *c);  /* NULL is fine */
+
+#endif
