@@ -46,7 +46,7 @@ static void capture(struct data_scan *d, const char *p, size_t n)
 	buf_add(b, p, n);
 }
 
-static void header_end(struct data_scan *d, bool closed, size_t with)
+static void scan_header_end(struct data_scan *d, bool closed, size_t with)
 {
 	d->in_header = false;
 	d->header_closed = closed;
@@ -54,12 +54,12 @@ static void header_end(struct data_scan *d, bool closed, size_t with)
 }
 
 /* The first octets of a line of the header: which field is it, or is the header over? The same rules as header_scan_next(). */
-static void header_line(struct data_scan *d, const char *p, size_t n)
+static void scan_header_line(struct data_scan *d, const char *p, size_t n)
 {
 	size_t name = 0, colon;
 
 	if (n >= 2 && p[0] == '\r' && p[1] == '\n') {
-		header_end(d, true, 2);
+		scan_header_end(d, true, 2);
 		return;
 	}
 	if (n && (p[0] == ' ' || p[0] == '\t') && d->kept) {
@@ -72,7 +72,7 @@ static void header_line(struct data_scan *d, const char *p, size_t n)
 	for (colon = name; colon < n && (p[colon] == ' ' || p[colon] == '\t'); colon++)
 		;
 	if (!name || colon >= n || p[colon] != ':' || colon > HEADER_NAME_MAX) {
-		header_end(d, false, 0);
+		scan_header_end(d, false, 0);
 		return;
 	}
 	/* The field before is complete: a second of its kind is not captured into it. */
@@ -154,7 +154,7 @@ static bool line_begin(struct data_scan *d, const char *p, size_t n, size_t line
 	if (d->in_header) {
 		if (!complete && n < DATA_LINE_HEAD)
 			return false;
-		header_line(d, p + *skip_out, line_len - *skip_out);
+		scan_header_line(d, p + *skip_out, line_len - *skip_out);
 	}
 	d->line = 0;
 	d->line_start = false;
@@ -211,6 +211,6 @@ size_t data_scan_take(struct data_scan *d, const char *p, size_t n, struct iovec
 	}
 	octets_check(d, p, at);
 	if (d->done && d->in_header)
-		header_end(d, false, 0);
+		scan_header_end(d, false, 0);
 	return at;
 }

@@ -63,6 +63,7 @@ struct session_ops {
 	enum status (*write)(struct session *s, const struct iovec *iov, unsigned n, uint64_t offset, struct err *err);
 	enum status (*read)(struct session *s, void *p, size_t n, uint64_t offset, struct err *err);
 	bool (*input_waiting)(struct session *s);           /* has the client sent something that has not been read? */
+	void (*remember)(struct session *s, uint64_t ms);   /* s->client holds for its address so long */
 	void (*log)(struct session *s, unsigned targets, struct str line);
 };
 

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: ISC */
+/* Commands outside a mail transaction, and the table of all commands. */
+#include <arpa/inet.h>
+#include <string.h>
+
+#include "smtpd/session_priv.h"
+
+const struct verb session_verbs[] = {
+	{ "MAIL", VERB_MAIL | VERB_SYNC_PLAIN, verb_mail, "MAIL FROM:<sender> [parameters]" },
+	{ "RCPT", VERB_MAIL | VERB_SYNC_PLAIN, verb_rcpt, "RCPT TO:<recipient> [parameters]" },
+	{ "DATA", VERB_MAIL | VERB_SYNC, verb_data, "DATA" },
+	{ "EHLO", VERB_SYNC | VERB_BEFORE_HELO, verb_ehlo, "EHLO name" },
+	{ "HELO", VERB_SYNC | VERB_BEFORE_HELO, verb_helo, "HELO name" },
+	{ "RSET", VERB_SYNC_PLAIN | VERB_BEFORE_HELO, verb_rset, "RSET" },
+	{ "NOOP", VERB_SYNC | VERB_BEFORE_HELO, verb_noop, "NOOP" },
+	{ "QUIT", VERB_BEFORE_HELO, verb_quit, "QUIT" },
+	{ "VRFY", VERB_SYNC, verb_vrfy, "VRFY address" },
+	{ "EXPN", VERB_SYNC, verb_expn, "EXPN address" },
+	{ "HELP", VERB_BEFORE_HELO, verb_help, "HELP" },
+	{ NULL, 0, NULL, NULL },
+};
+
+/* ---- HELO and EHLO ---- */
+
+/* RFC 5321 section 4.1.1.1, and what helo_allow_chars adds. A bare address is no name, but too common to be refused. */
+static bool helo_valid(const struct session *s, struct str name)
+{
+	struct str more = s->server->settings.helo_allow_chars;
+	char text[INET6_ADDRSTRLEN + 1];
+	unsigned char ip[16];
+
+	if (!name.len || name.len > ADDR_DOMAIN_MAX)
+		return false;
+	if (address_hostname_valid(name) || address_literal_valid(name))
+		return true;
+	if (name.len < sizeof text) {
+		memcpy(text, name.p, name.len);
+		text[name.len] = 0;
+		if (inet_pton(AF_INET6, text, ip) == 1)
+			return true;
+	}
+	if (session_client(s)->flags & CLIENT_HELO_JUNK)
+		return true;
+	for (size_t i = 0; i < name.len; i++) {
+		char c = name.p[i];
+
+		if (!ascii_is_alnum(c) && c != '-' && c != '.' && !(more.len && memchr(more.p, c, more.len)))
+			return false;
+	}
+	/* Dots and hyphens in odd places pass only together with the option. */
+	return more.len > 0;
+}
+
+/* The keywords of the EHLO reply; a row each. */
+static bool offers_size(const struct session *s) { (void)s; return true; }
+static bool offers_8bit(const struct session *s) { return s->server->settings.eightbit; }
+static bool offers_pipelining(const struct session *s) { return session_pipelining(s); }
+static bool offers_dsn(const struct session *s) { return session_client(s)->flags & CLIENT_DSN; }
+static const struct {
+	const char *keyword;
+	bool (*offers)(const struct session *s);
+} extensions[] = {
+	{ "SIZE", offers_size },
+	{ "8BITMIME", offers_8bit },
+	{ "DSN", offers_dsn },
+	{ "PIPELINING", offers_pipelining },
+	{ "ENHANCEDSTATUSCODES", offers_size },
+	{ "HELP", offers_size },
+};
+
+static struct str greeting(struct session *s)
+{
+	struct arena *a = &s->server->scratch;
+	char ip[64];
+
+	if (s->local)
+		return str_printf(a, "%.*s Hello %s", STR_FMT(session_hostname(s)), s->ident);
+	session_ip_format(s->ipv6, s->client_ip, ip);
+	if (s->client_name)
+		return str_printf(a, "%.*s Hello %s [%s]", STR_FMT(session_hostname(s)), s->client_name, ip);
+	return str_printf(a, "%.*s Hello %s [%s]", STR_FMT(session_hostname(s)), s->helo, ip);
+}
+
+static void ehlo_reply(struct session *s, struct str text)
+{
+	struct buf b = BUF_LIMIT(8192);
+	uint64_t limit = session_client(s)->size_limit;
+
+	buf_add_str(&b, text);
+	for (size_t i = 0; i < sizeof extensions / sizeof *extensions; i++) {
+		if (!extensions[i].offers(s))
+			continue;
+		buf_printf(&b, "\n%s", extensions[i].keyword);
+		if (i == 0 && limit)
+			buf_printf(&b, " %llu", (unsigned long long)limit);
+	}
+	reply(s, 250, NULL, buf_str(&b));
+	buf_clear(&b);
+}
+
+static void helo_proceed(struct session *s, const struct ipc_acl_answer *answer)
+{
+	struct str text;
+
+	if (!policy_accepts(s, answer, "EHLO or HELO", str_of(s->helo))) {
+		mem_free(s->helo);
+		s->helo = NULL;
+		s->esmtp = false;
+		return;
+	}
+	text = answer && answer->text.len ? answer->text : greeting(s);
+	if (s->esmtp)
+		ehlo_reply(s, text);
+	else
+		reply(s, 250, NULL, text);
+}
+
+static void helo_common(struct session *s, struct str name, bool esmtp)
+{
+	if (!helo_valid(s, name)) {
+		log_rejection(s, "EHLO or HELO", name, false, STR_LIT("syntactically invalid argument(s)"), true);
+		reply_syntax(s, 501, "5.5.4", "Syntactically invalid HELO or EHLO argument(s)");
+		return;
+	}
+	session_transaction_end(s);
+	mem_free(s->helo);
+	s->helo = mem_memdup(name.p, name.len);
+	s->esmtp = esmtp;
+	s->helo_verified = false;
+	policy_ask(s, ACL_HELO, helo_proceed);
+}
+
+void verb_helo(struct session *s, struct str args)
+{
+	helo_common(s, args, false);
+}
+
+void verb_ehlo(struct session *s, struct str args)
+{
+	helo_common(s, args, true);
+}
+
+/* ---- the small ones ---- */
+
+void verb_rset(struct session *s, struct str args)
+{
+	if (args.len) {
+		reply_syntax(s, 501, "5.5.4", "RSET has no argument");
+		return;
+	}
+	log_incomplete(s);
+	session_transaction_end(s);
+	reply(s, 250, "2.0.0", STR_LIT("Reset OK"));
+}
+
+void verb_noop(struct session *s, struct str args)
+{
+	(void)args; /* RFC 5321 section 4.1.1.9: an argument is to be ignored */
+	reply(s, 250, "2.0.0", STR_LIT("OK"));
+}
+
+void verb_help(struct session *s, struct str args)
+{
+	struct buf b = BUF_LIMIT(2048);
+
+	(void)args;
+	buf_adds(&b, "Commands supported:\n");
+	for (const struct verb *v = session_verbs; v->name; v++)
+		buf_printf(&b, "%s%s", v->name, v[1].name ? " " : "");
+	reply(s, 214, "2.0.0", buf_str(&b));
+	buf_clear(&b);
+}
+
+static void quit_proceed(struct session *s, const struct ipc_acl_answer *answer)
+{
+	log_incomplete(s);
+	if (answer && answer->text.len && answer->verdict == ACL_ACCEPT)
+		reply(s, 221, "2.0.0", answer->text);
+	else
+		replyf(s, 221, "2.0.0", "%.*s closing connection", STR_FMT(session_hostname(s)));
+	log_closed(s, "closed by QUIT");
+	session_close(s);
+}
+
+void verb_quit(struct session *s, struct str args)
+{
+	if (args.len) {
+		reply_syntax(s, 501, "5.5.4", "QUIT has no argument");
+		return;
+	}
+	s->quit = true;
+	policy_ask(s, ACL_QUIT, quit_proceed);
+}
+
+/* ---- VRFY and EXPN: denied without an ACL ---- */
+
+static void vrfy_proceed(struct session *s, const struct ipc_acl_answer *answer)
+{
+	if (!policy_accepts(s, answer, "VRFY", str_from(str_of(s->line), 5)))
+		return;
+	if (answer && answer->text.len)
+		reply(s, 250, "2.1.5", answer->text);
+	else
+		reply(s, 252, "2.5.2", STR_LIT("Cannot VRFY user, but will accept message and attempt delivery"));
+}
+
+void verb_vrfy(struct session *s, struct str args)
+{
+	if (!args.len) {
+		reply_syntax(s, 501, "5.5.4", "VRFY needs an address");
+	} else if (!policy_has(s, ACL_VRFY)) {
+		log_rejection(s, "VRFY", args, false, STR_NULL, true);
+		reply(s, 252, "2.5.2", STR_LIT("Administrative prohibition"));
+	} else {
+		policy_ask(s, ACL_VRFY, vrfy_proceed);
+	}
+}
+
+static void expn_proceed(struct session *s, const struct ipc_acl_answer *answer)
+{
+	if (!policy_accepts(s, answer, "EXPN", str_from(str_of(s->line), 5)))
+		return;
+	if (answer && answer->text.len)
+		reply(s, 250, "2.1.5", answer->text);
+	else
+		reply(s, 252, "2.5.2", STR_LIT("Lists are not expanded for clients"));
+}
+
+void verb_expn(struct session *s, struct str args)
+{
+	if (!args.len) {
+		reply_syntax(s, 501, "5.5.4", "EXPN needs an address");
+	} else if (!policy_has(s, ACL_EXPN)) {
+		log_rejection(s, "EXPN", args, false, STR_NULL, true);
+		reply(s, 550, "5.7.1", STR_LIT("Administrative prohibition"));
+	} else {
+		policy_ask(s, ACL_EXPN, expn_proceed);
+	}
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: ISC */
+/* What a submitted message lacks: Date:, Message-ID:, From:, and the Sender: that tells who really sent it (specification, sections
+ * 48.13 to 48.17). Messages of other hosts are left as they came. */
+#include <string.h>
+
+#include "common/mail/addrlist.h"
+#include "common/mail/date.h"
+#include "common/mail/edit.h"
+#include "common/mail/header.h"
+#include "smtpd/session_priv.h"
+
+static enum status header_get(struct session *s, struct str *out, struct err *err)
+{
+	struct txn *t = s->txn;
+	char *p;
+	enum status st;
+
+	if (t->scan.header_size > EDIT_HEADER_MAX)
+		return err_set(err, ST_ERROR, "header too large to be looked at");
+	p = arena_alloc(&t->arena, t->scan.header_size + 1);
+	if (t->scan.header_size && (st = s->server->ops->read(s, p, t->scan.header_size, 0, err)))
+		return st;
+	*out = str_taint(str_make(p, t->scan.header_size));
+	return ST_OK;
+}
+
+static void field_add(struct txn *t, struct str text)
+{
+	txn_edit_add(t, EDIT_ADD_END, text);
+}
+
+/* The address that a submitter has: login at qualify_domain, or the authenticated one. */
+static struct str submitter(struct session *s)
+{
+	struct arena *a = &s->txn->arena;
+
+	if (!s->ident)
+		return STR_NULL;
+	return str_printf(a, "%.*s@%.*s", STR_FMT(address_local_quote(a, str_of(s->ident))), STR_FMT(s->server->settings.qualify_domain));
+}
+
+/* Is the only author the submitter? */
+static bool from_is(struct session *s, struct str value, struct str who)
+{
+	struct arena *a = &s->txn->arena;
+	struct addrlist list;
+
+	if (addrlist_parse(value, ADDR_LENIENT | ADDR_UTF8, a, &list, NULL) || list.n != 1)
+		return false;
+	if (str_find(list.v[0].addr, '@') < 0)
+		return str_eq(list.v[0].addr, str_of(s->ident));
+	return address_same(a, list.v[0].addr, who);
+}
+
+static void sender_fix(struct session *s, struct str header, struct str who)
+{
+	struct settings *set = &s->server->settings;
+	struct txn *t = s->txn;
+	struct header_field from;
+
+	if (!s->local || s->trusted || !who.len)
+		return;
+	if (!set->sender_retain && (t->scan.fields & 1u << DATA_FIELD_SENDER))
+		txn_edit_add(t, EDIT_REMOVE, STR_LIT("Sender"));
+	if (set->from_check && header_find(header, "From", 0, &from) && !from_is(s, from.value, who))
+		field_add(t, str_printf(&t->arena, "Sender: %.*s\r\n", STR_FMT(who)));
+}
+
+enum status local_fixups(struct session *s, struct err *err)
+{
+	struct txn *t = s->txn;
+	struct arena *a = &t->arena;
+	struct str header, who = submitter(s);
+	const char *resent = t->scan.fields & 1u << DATA_FIELD_RESENT ? "Resent-" : "";
+	struct header_field field;
+	char date[DATE_TEXT];
+	enum status st = header_get(s, &header, err);
+
+	if (st)
+		return st;
+	if (!header_find(header, "Message-ID", 0, &field))
+		field_add(t, str_printf(a, "Message-Id: <E%s@%.*s>\r\n", t->id, STR_FMT(s->server->settings.hostname)));
+	if (!header_find(header, arena_printf(a, "%sFrom", resent), 0, &field)) {
+		struct str from = t->sender.len ? t->sender : who;
+
+		if (from.len)
+			field_add(t, str_printf(a, "%sFrom: %.*s\r\n", resent, STR_FMT(from)));
+	}
+	sender_fix(s, header, who);
+	if (!header_find(header, arena_printf(a, "%sDate", resent), 0, &field)) {
+		date_format(date, s->server->wall_us / 1000000, s->server->settings.utc);
+		field_add(t, str_printf(a, "%sDate: %s\r\n", resent, date));
+	}
+	return txn_edits_full(t) ? err_set(err, ST_ERROR, "too many header changes") : ST_OK;
+}

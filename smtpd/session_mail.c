@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: ISC */
+/* MAIL and RCPT: the envelope and its parameters. */
+#include <string.h>
+
+#include "smtpd/session_priv.h"
+
+/* ---- the transaction ---- */
+
+struct txn *txn_new(struct session *s)
+{
+	struct txn *t = mem_new(sizeof *t);
+
+	t->received_us = s->server->wall_us;
+	if (s->local)
+		t->flags |= MSG_LOCAL;
+	s->txn = t;
+	return t;
+}
+
+void txn_free(struct session *s)
+{
+	struct txn *t = s->txn;
+
+	if (!t)
+		return;
+	if (t->file == FILE_ASKED || t->file == FILE_OPEN)
+		s->server->ops->forget(s, t->id);
+	if (t->scanning)
+		data_scan_clear(&t->scan);
+	buf_clear(&t->pending);
+	arena_clear(&t->arena);
+	mem_free(t);
+	s->txn = NULL;
+}
+
+void txn_edit_add(struct txn *t, uint64_t op, struct str text)
+{
+	t->edits_size += text.len + 16;
+	if (txn_edits_full(t))
+		return;
+	if (t->n_edits == t->edits_room) {
+		struct ipc_edit *more = arena_alloc(&t->arena, (t->edits_room = t->edits_room ? 2 * t->edits_room : 8) * sizeof *more);
+
+		if (t->n_edits)
+			memcpy(more, t->edits, t->n_edits * sizeof *more);
+		t->edits = more;
+	}
+	t->edits[t->n_edits++] = (struct ipc_edit){ op, str_dup(&t->arena, text) };
+}
+
+bool txn_edits_full(const struct txn *t)
+{
+	return t->edits_size > SESSION_EDITS_MAX || t->n_edits >= 500;
+}
+
+void txn_file_want(struct session *s)
+{
+	struct txn *t = s->txn;
+	struct ipc_msg_begin begin = { .size = t->declared };
+
+	if (t->file != FILE_NONE && t->file != FILE_LOST)
+		return;
+	t->file = FILE_ASKED;
+	s->server->ops->begin(s, &begin);
+}
+
+/* ---- parameters: rows for MAIL and RCPT ---- */
+
+struct param {
+	const char *name;
+	bool rcpt;                      /* of RCPT, else of MAIL */
+	bool value;                     /* must have one; otherwise must have none */
+	uint32_t client;                /* enum client_flag that offers it; 0: always with EHLO */
+	/* NULL when all is well, else the text for 501 */
+	const char *(*set)(struct session *s, struct str value);
+};
+
+static const char *param_size(struct session *s, struct str value)
+{
+	return value.len <= 20 && str_u64(value, UINT64_MAX / 2, &s->txn->declared) ? NULL : "malformed SIZE";
+}
+
+static const char *param_body(struct session *s, struct str value)
+{
+	if (!s->server->settings.eightbit)
+		return "BODY is not offered";
+	if (str_isi(value, "8BITMIME"))
+		s->txn->flags |= MSG_EIGHTBIT;
+	else if (!str_isi(value, "7BIT"))
+		return "unknown BODY type";
+	return NULL;
+}
+
+static const char *param_ret(struct session *s, struct str value)
+{
+	if (s->txn->ret.len || (!str_isi(value, "FULL") && !str_isi(value, "HDRS")))
+		return "malformed RET";
+	s->txn->ret = str_upper(&s->txn->arena, value);
+	return NULL;
+}
+
+static const char *param_envid(struct session *s, struct str value)
+{
+	struct str plain;
+
+	if (s->txn->envid.len || value.len > 100 || !address_xtext_decode(&s->server->scratch, value, &plain))
+		return "malformed ENVID";
+	s->txn->envid = str_dup(&s->txn->arena, value);
+	return NULL;
+}
+
+static const char *param_notify(struct session *s, struct str value)
+{
+	static const struct { const char *name; unsigned bit; } words[] = {
+		{ "NEVER", DSN_NEVER }, { "SUCCESS", DSN_SUCCESS }, { "FAILURE", DSN_FAILURE }, { "DELAY", DSN_DELAY },
+	};
+	struct str word;
+
+	if (s->txn->rcpt.notify)
+		return "NOTIFY is there twice";
+	while (str_split(&value, ',', &word)) {
+		unsigned bit = 0;
+
+		for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+			if (str_isi(word, words[i].name))
+				bit = words[i].bit;
+		if (!bit)
+			return "malformed NOTIFY";
+		s->txn->rcpt.notify |= bit;
+	}
+	return (s->txn->rcpt.notify & DSN_NEVER) && s->txn->rcpt.notify != DSN_NEVER ? "NEVER stands alone in NOTIFY" : NULL;
+}
+
+static const char *param_orcpt(struct session *s, struct str value)
+{
+	ptrdiff_t semicolon = str_find(value, ';');
+	struct str plain;
+
+	if (s->txn->rcpt.orcpt.len || semicolon <= 0 || value.len > 500 ||
+	    !address_xtext_decode(&s->server->scratch, str_from(value, (size_t)semicolon + 1), &plain))
+		return "malformed ORCPT";
+	s->txn->rcpt.orcpt = str_dup(&s->txn->arena, value);
+	return NULL;
+}
+
+static const struct param params[] = {
+	{ "SIZE", false, true, 0, param_size },
+	{ "BODY", false, true, 0, param_body },
+	{ "RET", false, true, CLIENT_DSN, param_ret },
+	{ "ENVID", false, true, CLIENT_DSN, param_envid },
+	{ "NOTIFY", true, true, CLIENT_DSN, param_notify },
+	{ "ORCPT", true, true, CLIENT_DSN, param_orcpt },
+};
+
+/* RFC 5321 section 4.1.1.11: 555 for what is not known. */
+static bool params_take(struct session *s, struct str rest, bool rcpt)
+{
+	struct str word;
+
+	rest = str_trim(rest);
+	while (rest.len && str_split(&rest, ' ', &word)) {
+		struct str value = STR_NULL;
+		ptrdiff_t equals = str_find(word, '=');
+		const struct param *p = NULL;
+		const char *wrong;
+
+		if (!word.len)
+			continue;
+		if (equals >= 0) {
+			value = str_from(word, (size_t)equals + 1);
+			word = str_sub(word, 0, (size_t)equals);
+		}
+		for (size_t i = 0; i < sizeof params / sizeof *params; i++)
+			if (params[i].rcpt == rcpt && str_isi(word, params[i].name))
+				p = &params[i];
+		if (!p || (!s->esmtp && !s->local) || (p->client && !(session_client(s)->flags & p->client))) {
+			reply_syntax(s, 555, "5.5.4", rcpt ? "unrecognized parameter in RCPT command" : "unrecognized parameter in MAIL command");
+			return false;
+		}
+		wrong = p->value != (equals >= 0 && value.len > 0) ? "parameter without a value" : p->set(s, value);
+		if (wrong) {
+			reply_syntax(s, 501, "5.5.4", wrong);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* ---- addresses ---- */
+
+/* "FROM:" or "TO:" in front of a path; blanks before the path are forgiven, they are no part of the address. */
+static bool keyword_take(struct str *args, const char *keyword)
+{
+	if (!str_beginsi(*args, keyword))
+		return false;
+	*args = str_from(*args, strlen(keyword));
+	while (args->len && args->p[0] == ' ')
+		*args = str_from(*args, 1);
+	return true;
+}
+
+static unsigned path_flags(const struct session *s)
+{
+	return (s->server->settings.strict ? 0 : ADDR_LENIENT) | (s->server->settings.literals ? ADDR_LITERALS : 0) | ADDR_UNQUALIFIED;
+}
+
+/* 501 with the reason; the address is named as the client wrote it. */
+static void address_refused(struct session *s, struct str written, const char *esc, const char *why)
+{
+	written = str_trim(written);
+	reply_syntax(s, 501, esc, arena_printf(&s->server->scratch, "%.*s: %s", (int)(written.len > 300 ? 300 : written.len), written.p ? written.p : "", why));
+}
+
+/* An address without domain gets one where the client may do that; "postmaster" always is ours. False: replied. */
+static bool address_qualify(struct session *s, const struct address *addr, struct str domain, bool may, const char *what, struct str *out)
+{
+	if (addr->domain.p || !addr->text.len) {
+		*out = addr->text;
+		return true;
+	}
+	if (!may && !str_isi(addr->local, "postmaster")) {
+		address_refused(s, addr->text, what[0] == 's' ? "5.1.7" : "5.1.3",
+			arena_printf(&s->server->scratch, "%s address must contain a domain", what));
+		return false;
+	}
+	*out = str_printf(&s->txn->arena, "%.*s@%.*s", STR_FMT(addr->local), STR_FMT(domain));
+	out->tainted = true;
+	return true;
+}
+
+/* ---- MAIL ---- */
+
+static bool mail_order(struct session *s)
+{
+	struct client_settings *c = session_client(s);
+
+	if (!s->helo && (c->flags & CLIENT_REQUIRE_HELO)) {
+		reply_protocol(s, 503, "5.5.1", "HELO or EHLO required", false);
+		return false;
+	}
+	if (s->txn) {
+		reply_protocol(s, 503, "5.5.1", "sender already given", false);
+		return false;
+	}
+	if (c->max_per_connection && s->mails >= c->max_per_connection) {
+		session_drop(s, 421, "4.7.0", "too many messages in this connection");
+		return false;
+	}
+	return true;
+}
+
+/* Room for the message: limits, qmgr's word. */
+static bool mail_room(struct session *s)
+{
+	struct server *server = s->server;
+	uint64_t limit = session_client(s)->size_limit, declared = s->txn->declared;
+
+	if (limit && declared > limit) {
+		if (server->settings.log & LOG_SEL_SIZE_REJECT)
+			log_rejection(s, "MAIL", str_printf(&server->scratch, "<%.*s>", STR_FMT(s->txn->sender)), false,
+				str_printf(&server->scratch, "message too big: size%s=%llu max=%llu", "", (unsigned long long)declared, (unsigned long long)limit), true);
+		reply(s, 552, "5.3.4", STR_LIT("Message size exceeds maximum permitted"));
+		return false;
+	}
+	if (server->intake_closed) {
+		reply(s, server->intake_code / 100 == 4 ? server->intake_code : 452, "4.3.1",
+			server->intake_text[0] ? str_of(server->intake_text) : STR_LIT("space shortage, please try later"));
+		return false;
+	}
+	if (server->settings.check_space && server->intake_space_kb && declared / 1024 > server->intake_space_kb) {
+		reply(s, 452, "4.3.1", STR_LIT("space shortage, please try later"));
+		return false;
+	}
+	return true;
+}
+
+/* An untrusted local submitter is the sender, whatever was said; only the null sender may be asked for. */
+static void sender_force(struct session *s)
+{
+	struct txn *t = s->txn;
+
+	if (!s->local || s->trusted || !t->sender.len || s->server->settings.untrusted_any)
+		return;
+	t->sender = str_printf(&t->arena, "%.*s@%.*s", STR_FMT(address_local_quote(&t->arena, str_of(s->ident))), STR_FMT(s->server->settings.qualify_domain));
+}
+
+/* Policyd gave another address. It is checked like any that comes from outside. */
+static bool rewritten(const struct ipc_acl_answer *answer)
+{
+	struct address addr;
+
+	return answer && answer->rewritten.len && address_parse(answer->rewritten, ADDR_LITERALS | ADDR_LENIENT | ADDR_UTF8, &addr, NULL) == ST_OK;
+}
+
+static void mail_proceed(struct session *s, const struct ipc_acl_answer *answer)
+{
+	struct txn *t = s->txn;
+
+	if (!policy_accepts(s, answer, "MAIL", str_printf(&s->server->scratch, "<%.*s>", STR_FMT(t->sender)))) {
+		session_transaction_end(s);
+		return;
+	}
+	t->accepted = true;
+	s->helo_free = s->rset_free = true;
+	if (answer && answer->verdict == ACL_DISCARD)
+		t->discarded = true;
+	if (rewritten(answer))
+		t->sender = str_dup(&t->arena, answer->rewritten);
+	if (s->queue_only || (s->server->settings.queue_per_connection && s->messages >= s->server->settings.queue_per_connection && !s->local))
+		t->flags |= MSG_QUEUE;
+	reply(s, 250, "2.1.0", answer && answer->text.len ? answer->text : STR_LIT("OK"));
+}
+
+void verb_mail(struct session *s, struct str args)
+{
+	struct settings *set = &s->server->settings;
+	struct err err = ERR_INIT;
+	struct address addr;
+	struct str rest;
+	struct txn *t;
+
+	if (!mail_order(s))
+		return;
+	s->mail_done = true;
+	if (!keyword_take(&args, "FROM:")) {
+		reply_syntax(s, 501, "5.5.2", "MAIL must have an address operand: MAIL FROM:<address>");
+		return;
+	}
+	s->mails++;
+	if (address_path_parse(args, path_flags(s) | ADDR_EMPTY, &addr, &rest, &err)) {
+		address_refused(s, args, "5.1.7", err.text);
+		return;
+	}
+	t = txn_new(s);
+	t->local_message = s->local && !s->helo;
+	if (!address_qualify(s, &addr, set->qualify_domain, session_client(s)->flags & CLIENT_SENDER_UNQUALIFIED, "sender", &t->sender) ||
+	    !params_take(s, rest, false)) {
+		session_transaction_end(s);
+		return;
+	}
+	t->sender = str_dup(&t->arena, t->sender);
+	if (!t->sender.p)
+		t->sender.p = "";
+	sender_force(s);
+	if (!mail_room(s)) {
+		session_transaction_end(s);
+		return;
+	}
+	policy_ask(s, t->local_message ? ACL_NOTSMTP_START : ACL_MAIL, mail_proceed);
+}
+
+/* ---- RCPT ---- */
+
+static void rcpt_keep(struct session *s, const struct ipc_acl_answer *answer)
+{
+	struct txn *t = s->txn;
+	struct ipc_recipient *r;
+
+	if (t->n_rcpts == t->rcpts_room) {
+		r = arena_alloc(&t->arena, (t->rcpts_room = t->rcpts_room ? 2 * t->rcpts_room : 4) * sizeof *r);
+		if (t->n_rcpts)
+			memcpy(r, t->rcpts, t->n_rcpts * sizeof *r);
+		t->rcpts = r;
+	}
+	r = &t->rcpts[t->n_rcpts];
+	*r = t->rcpt;
+	r->addr = t->recipient;
+	r->index = t->n_rcpts++;
+	if (rewritten(answer)) {
+		r->parent = r->addr;
+		r->addr = str_dup(&t->arena, answer->rewritten);
+	}
+	if (answer && answer->n_rcpt_facts) {
+		r->facts = arena_alloc(&t->arena, answer->n_rcpt_facts * sizeof *r->facts);
+		for (uint32_t i = 0; i < answer->n_rcpt_facts; i++)
+			r->facts[r->n_facts++] = (struct ipc_pair){ str_dup(&t->arena, answer->rcpt_facts[i].name),
+				str_dup(&t->arena, answer->rcpt_facts[i].value), answer->rcpt_facts[i].tainted };
+	}
+	txn_file_want(s);
+}
+
+static void rcpt_proceed(struct session *s, const struct ipc_acl_answer *answer)
+{
+	struct txn *t = s->txn;
+
+	if (!policy_accepts(s, answer, "RCPT", str_printf(&s->server->scratch, "<%.*s>", STR_FMT(t->recipient)))) {
+		if (s->txn)
+			*(answer->verdict == ACL_DEFER ? &t->rcpt_deferred : &t->rcpt_failed) += 1;
+		return;
+	}
+	t->rcpt_accepted++;
+	if (!t->discarded && !(answer && answer->verdict == ACL_DISCARD))
+		rcpt_keep(s, answer);
+	s->server->stats.recipients++;
+	reply(s, 250, "2.1.5", answer && answer->text.len ? answer->text : STR_LIT("Accepted"));
+}
+
+static bool rcpt_order(struct session *s)
+{
+	if (s->txn && s->txn->accepted)
+		return true;
+	reply_protocol(s, 503, "5.5.1", "sender not yet given", s->mail_done && session_pipelining(s));
+	return false;
+}
+
+void verb_rcpt(struct session *s, struct str args)
+{
+	struct settings *set = &s->server->settings;
+	struct err err = ERR_INIT;
+	struct address addr;
+	struct str rest;
+	struct txn *t = s->txn;
+
+	if (!rcpt_order(s))
+		return;
+	if (!keyword_take(&args, "TO:")) {
+		reply_syntax(s, 501, "5.5.2", "RCPT must have an address operand: RCPT TO:<address>");
+		return;
+	}
+	t->rcpt_count++;
+	if (set->recipients_max && t->rcpt_accepted >= set->recipients_max) {
+		t->rcpt_over++;
+		t->rcpt_deferred++;
+		reply(s, set->recipients_reject ? 552 : 452, set->recipients_reject ? "5.5.3" : "4.5.3", STR_LIT("too many recipients"));
+		return;
+	}
+	if (address_path_parse(args, path_flags(s), &addr, &rest, &err)) {
+		t->rcpt_failed++;
+		address_refused(s, args, "5.1.3", err.text);
+		return;
+	}
+	t->rcpt = (struct ipc_recipient){ 0 };
+	if (!address_qualify(s, &addr, set->qualify_recipient, session_client(s)->flags & CLIENT_RCPT_UNQUALIFIED, "recipient", &t->recipient) ||
+	    !params_take(s, rest, true)) {
+		if (s->txn) /* not if that error was one too many */
+			t->rcpt_failed++;
+		return;
+	}
+	t->recipient = str_dup(&t->arena, t->recipient);
+	if (t->local_message) {
+		rcpt_proceed(s, NULL);
+	} else if (!policy_has(s, ACL_RCPT) && !s->local) { /* specification, section 44.8: refused where there is no ACL */
+		t->rcpt_failed++;
+		log_rejection(s, "RCPT", str_printf(&s->server->scratch, "<%.*s>", STR_FMT(t->recipient)), false, STR_LIT("no acl_smtp_rcpt"), true);
+		reply(s, 550, "5.7.1", STR_LIT("Administrative prohibition"));
+	} else {
+		policy_ask(s, ACL_RCPT, rcpt_proceed);
+	}
+}

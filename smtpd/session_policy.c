@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: ISC */
+/* Questions to policyd: the facts, the answers, what is remembered of them. */
+#include <stdio.h>
+#include <string.h>
+
+#include "smtpd/session_priv.h"
+
+enum { FACTS_RECIPIENTS = 64 }; /* as messages.def says */
+
+/* Per stage: the code of a refusal, and how the log names the stage. */
+static const struct { uint16_t code; const char *esc; } stage_rows[ACL_STAGES_END] = {
+	[ACL_CONNECT] = { 554, "5.7.1" }, [ACL_VRFY] = { 252, "2.5.2" }, [ACL_EXPN] = { 550, "5.7.1" },
+};
+
+bool policy_has(const struct session *s, enum acl_stage stage)
+{
+	return s->server->settings.acl_stages >> stage & 1;
+}
+
+static struct str ip_text(struct session *s, const uint8_t ip[16])
+{
+	char text[64];
+
+	session_ip_format(s->ipv6, ip, text);
+	return str_of(arena_strdup(&s->server->scratch, text));
+}
+
+static const char *protocol(const struct session *s)
+{
+	if (!s->local)
+		return s->esmtp ? "esmtp" : "smtp";
+	return s->helo ? s->esmtp ? "local-esmtp" : "local-smtp" : "local";
+}
+
+static void txn_facts(const struct txn *t, struct ipc_facts *f, struct session *s)
+{
+	f->message_id = str_of(t->id);
+	f->sender = t->sender;
+	f->has_sender = true;
+	f->recipient = t->recipient;
+	f->rcpt_count = t->rcpt_count;
+	f->rcpt_accepted = t->rcpt_accepted;
+	f->rcpt_deferred = t->rcpt_deferred;
+	f->rcpt_failed = t->rcpt_failed;
+	f->size = t->declared;
+	f->eightbit = t->flags & MSG_EIGHTBIT;
+	f->received_us = t->received_us;
+	f->edits = t->edits;
+	f->n_edits = t->n_edits > 256 ? 256 : t->n_edits;
+	f->flags |= t->flags;
+	if (t->scanning) {
+		f->size = t->scan.kept;
+		f->body_offset = t->scan.header_size;
+	}
+	if (s->stage == ACL_PREDATA || s->stage == ACL_DATA || s->stage == ACL_NOTSMTP) {
+		f->recipients.n = t->n_rcpts < FACTS_RECIPIENTS ? t->n_rcpts : FACTS_RECIPIENTS;
+		f->recipients.v = arena_alloc(&s->server->scratch, (f->recipients.n + 1) * sizeof *f->recipients.v);
+		for (uint32_t i = 0; i < f->recipients.n; i++)
+			f->recipients.v[i] = t->rcpts[i].addr;
+	}
+}
+
+void session_facts(struct session *s, struct ipc_facts *f)
+{
+	memset(f, 0, sizeof *f);
+	if (!s->local) {
+		f->client_ip = ip_text(s, s->client_ip);
+		f->server_ip = ip_text(s, s->server_ip);
+		f->client_port = s->client_port;
+		f->server_port = s->server_port;
+	}
+	f->client_name = str_of(s->client_name);
+	f->name_looked = s->name_looked;
+	f->name_deferred = s->name_deferred;
+	f->helo = str_of(s->helo);
+	f->esmtp = s->esmtp;
+	f->helo_verified = s->helo_verified;
+	f->protocol = str_of(protocol(s));
+	f->ident = str_of(s->ident);
+	f->local = s->local;
+	f->uid = s->uid;
+	f->gid = s->gid;
+	f->trusted = s->trusted;
+	f->connection_id = str_printf(&s->server->scratch, "%llx-%x-%llx", (unsigned long long)(s->server->wall_us / 1000000), s->server->process,
+		(unsigned long long)s->number);
+	if (s->connection_id)
+		f->connection_id = str_of(s->connection_id);
+	else
+		s->connection_id = mem_strdup(f->connection_id.p);
+	f->command = str_sub(str_of(s->line), 0, 1024);
+	f->acl_c = s->acl_c.v;
+	f->n_acl_c = s->acl_c.n;
+	f->acl_m = s->acl_m.v;
+	f->n_acl_m = s->acl_m.n;
+	f->results = s->results.v;
+	f->n_results = s->results.n;
+	f->flags = s->flags;
+	if (s->txn)
+		txn_facts(s->txn, f, s);
+}
+
+static void ask_send(struct session *s)
+{
+	struct ipc_facts f;
+	struct ipc_acl_ask ask = { .stage = s->stage, .facts = &f, .attempt = s->attempts };
+	bool reader = s->txn && s->txn->scanning && s->txn->file == FILE_OPEN;
+
+	session_facts(s, &f);
+	s->server->stats.asked++;
+	s->server->ops->ask(s, &ask, reader);
+}
+
+void policy_ask(struct session *s, enum acl_stage stage, void (*proceed)(struct session *s, const struct ipc_acl_answer *answer))
+{
+	if (!policy_has(s, stage) && stage != ACL_CONNECT) {
+		proceed(s, NULL);
+		return;
+	}
+	s->stage = stage;
+	s->attempts = 0;
+	s->proceed = proceed;
+	session_enter(s, SESSION_ASK);
+	ask_send(s);
+}
+
+static size_t pairs_size(const struct ipc_pair *v, uint32_t n)
+{
+	size_t size = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		size += v[i].name.len + v[i].value.len;
+	return size;
+}
+
+static void results_merge(struct session *s, const struct ipc_pair *v, uint32_t n)
+{
+	struct arena *a = &s->server->scratch;
+	struct ipc_pair *all = arena_alloc(a, (s->results.n + n + 1) * sizeof *all);
+	uint32_t k = 0;
+
+	for (uint32_t i = 0; i < s->results.n; i++) {
+		bool replaced = false;
+
+		for (uint32_t j = 0; j < n; j++)
+			replaced |= str_eq(s->results.v[i].name, v[j].name);
+		if (!replaced)
+			all[k++] = s->results.v[i];
+	}
+	for (uint32_t j = 0; j < n && k < 64; j++)
+		all[k++] = v[j];
+	for (uint32_t i = 0; i < k; i++) { /* the old set's memory goes */
+		all[i].name = str_dup(a, all[i].name);
+		all[i].value = str_dup(a, all[i].value);
+	}
+	session_vars_set(&s->results, all, k);
+}
+
+/* Keeps what the answer says to keep. False: more than a session may hold. */
+static bool answer_keep(struct session *s, const struct ipc_acl_answer *a)
+{
+	uint64_t *flags = s->txn ? &s->txn->flags : &s->flags;
+
+	if (pairs_size(a->acl_c, a->n_acl_c) > SESSION_VARS_MAX || pairs_size(a->acl_m, a->n_acl_m) > SESSION_VARS_MAX)
+		return false;
+	session_vars_set(&s->acl_c, a->acl_c, a->n_acl_c);
+	session_vars_set(&s->acl_m, a->acl_m, a->n_acl_m);
+	if (a->n_results)
+		results_merge(s, a->results, a->n_results);
+	*flags = (*flags | a->flags) & ~a->flags_off;
+	s->flags &= ~a->flags_off;
+	if (a->name_looked)
+		s->name_looked = true;
+	if (a->client_name.len && address_hostname_valid(a->client_name)) {
+		mem_free(s->client_name);
+		s->client_name = mem_memdup(a->client_name.p, a->client_name.len);
+	}
+	if (s->txn)
+		for (uint32_t i = 0; i < a->n_edits; i++)
+			txn_edit_add(s->txn, a->edits[i].op, a->edits[i].text);
+	return !s->txn || !txn_edits_full(s->txn);
+}
+
+static void answer_proceed(struct session *s, const struct ipc_acl_answer *answer)
+{
+	void (*proceed)(struct session *, const struct ipc_acl_answer *) = s->proceed;
+
+	s->proceed = NULL;
+	session_enter(s, SESSION_COMMAND);
+	proceed(s, answer);
+}
+
+void session_on_acl(struct session *s, const struct ipc_acl_answer *answer, bool lost, const char *why)
+{
+	struct ipc_acl_answer defer = { .verdict = ACL_DEFER, .log_text = str_of(why ? why : "no answer") };
+
+	if (s->state != SESSION_ASK)
+		return;
+	if (lost && ++s->attempts < SESSION_ASK_MAX) {
+		s->server->stats.asked_again++;
+		ask_send(s);
+		return;
+	}
+	if (lost)
+		session_logf(s, LOG_MAIN, "%.*s policy question at stage %s given up: %d workers were lost with it (%s)", STR_FMT(log_host(s)),
+			acl_stage_name(s->stage), s->attempts, why ? why : "");
+	if (!answer || !answer->verdict || answer->verdict >= ACL_VERDICTS_END) {
+		answer = &defer;
+	} else if (!answer_keep(s, answer)) {
+		defer.log_text = STR_LIT("policyd wants more kept than a session may hold");
+		answer = &defer;
+	}
+	if (answer->delay_ms && answer != &defer && !s->server->draining) {
+		s->held = arena_alloc(&s->held_arena, sizeof *s->held);
+		ipc_copy(&ipc_type_acl_answer, answer, s->held, &s->held_arena);
+		session_enter(s, SESSION_DELAY);
+		s->deadline_ms = s->server->now_ms + answer->delay_ms;
+		return;
+	}
+	answer_proceed(s, answer);
+}
+
+/* The delay is over. */
+void session_on_delay(struct session *s)
+{
+	struct ipc_acl_answer *held = s->held;
+	struct arena arena = s->held_arena;
+
+	s->held = NULL;
+	s->held_arena = (struct arena)ARENA_INIT;
+	answer_proceed(s, held);
+	arena_clear(&arena);
+}
+
+bool policy_accepts(struct session *s, const struct ipc_acl_answer *a, const char *what, struct str subject)
+{
+	bool defer, details = s->server->settings.return_details;
+	unsigned stage = s->stage, code, fallback;
+	struct str text, log_text;
+
+	if (!a || a->verdict == ACL_ACCEPT || a->verdict == ACL_DISCARD)
+		return true;
+	defer = a->verdict == ACL_DEFER;
+	fallback = defer ? stage == ACL_CONNECT ? 421 : 451 : stage < ACL_STAGES_END && stage_rows[stage].code ? stage_rows[stage].code : 550;
+	code = a->code && a->code / 100 == (defer ? 4 : 5) ? (unsigned)a->code : fallback;
+	log_text = a->log_text.len ? a->log_text : a->text;
+	text = a->text.len ? a->text : details && a->log_text.len ? a->log_text : defer ? STR_LIT("Temporary local problem - please try later") :
+		STR_LIT("Administrative prohibition");
+	log_rejection(s, what, subject, defer, log_text, !a->no_reject_log);
+	if (a->verdict == ACL_DROP) {
+		reply(s, code, "5.7.1", text);
+		session_close(s);
+		return false;
+	}
+	reply(s, code, defer ? "4.3.0" : code / 100 == 2 ? "2.5.2" : "5.7.1", text);
+	return false;
+}

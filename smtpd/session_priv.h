@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: ISC */
+/* session_priv.h - what the parts of the session share among themselves.
+ * Used by:    session*.c only.
+ * Owns:       a transaction (struct txn) belongs to its session, from the MAIL command to the end of the message, RSET or the
+ *             end; all of it but the waiting content is in its arena.
+ * Errors:     none. */
+#ifndef SMTPD_SESSION_PRIV_H
+#define SMTPD_SESSION_PRIV_H
+
+#include "common/mail/address.h"
+#include "common/mail/msgid.h"
+#include "smtpd/data_scan.h"
+#include "smtpd/session.h"
+
+/* acl_answer's cache_scope */
+enum { CACHE_SESSION, CACHE_CLIENT, CACHE_EVERYONE };
+
+/* What became of the file for the content. */
+enum txn_file { FILE_NONE, FILE_ASKED, FILE_OPEN, FILE_REFUSED, FILE_LOST };
+
+struct txn {
+	struct arena arena;
+	struct str sender;            /* without brackets */
+	struct ipc_recipient *rcpts;
+	uint32_t n_rcpts, rcpts_room;
+	uint32_t rcpt_count, rcpt_accepted, rcpt_deferred, rcpt_failed; /* accepted counts the discarded ones */
+	uint32_t rcpt_over;           /* refused for recipients_max */
+	struct str recipient;         /* the one being checked */
+	struct ipc_recipient rcpt;    /* its parameters */
+	uint64_t declared;            /* SIZE= */
+	struct str ret, envid;
+	uint64_t flags;               /* enum msg_flag */
+	int64_t received_us;
+	struct ipc_edit *edits;
+	uint32_t n_edits, edits_room;
+	size_t edits_size;
+	struct str reply;             /* accept's own text for the final 250, or the text of a fake reply */
+	bool discarded;               /* MAIL or DATA: goes nowhere */
+	bool accepted;                /* MAIL was accepted */
+	bool local_message;           /* submitted without SMTP (protocol "local") */
+
+	uint8_t file;                 /* enum txn_file */
+	enum status file_status;
+	char id[MSGID_SIZE];
+	struct str file_text;
+
+	struct data_scan scan;
+	bool scanning;
+	struct buf pending;           /* content that has not been written */
+	uint64_t written;             /* octets in the file */
+	enum status write_status;
+	char write_text[128];
+	uint64_t data_ms;             /* when DATA began */
+	struct str header;            /* read back for local fix-ups */
+};
+
+/* ---- commands: rows with a check and, behind policyd's answer, a proceed part ---- */
+
+enum verb_flag {
+	VERB_MAIL = 1 << 0,           /* belongs to a transaction: not counted by smtp_accept_max_nonmail */
+	VERB_SYNC = 1 << 1,           /* must be the last of a pipelined group */
+	VERB_SYNC_PLAIN = 1 << 2,     /* ... only where PIPELINING is not offered */
+	VERB_BEFORE_HELO = 1 << 3,
+};
+
+struct verb {
+	const char *name;
+	unsigned flags;
+	/* args: behind the name and its blanks. Replies, asks policyd, or changes the state. */
+	void (*check)(struct session *s, struct str args);
+	const char *help;
+};
+extern const struct verb session_verbs[]; /* ended by a NULL name */
+
+void verb_helo(struct session *s, struct str args);
+void verb_ehlo(struct session *s, struct str args);
+void verb_mail(struct session *s, struct str args);
+void verb_rcpt(struct session *s, struct str args);
+void verb_data(struct session *s, struct str args);
+void verb_rset(struct session *s, struct str args);
+void verb_noop(struct session *s, struct str args);
+void verb_quit(struct session *s, struct str args);
+void verb_vrfy(struct session *s, struct str args);
+void verb_expn(struct session *s, struct str args);
+void verb_help(struct session *s, struct str args);
+
+/* ---- session.c ---- */
+void session_enter(struct session *s, enum session_state state);
+void session_close(struct session *s);                         /* after what has been replied */
+void session_drop(struct session *s, unsigned code, const char *esc, const char *text); /* reply and close */
+bool session_pipelining(const struct session *s);              /* offered to this client and usable */
+struct client_settings *session_client(const struct session *s);
+void session_vars_set(struct vars *vars, const struct ipc_pair *v, uint32_t n);
+void session_transaction_end(struct session *s);               /* forgets the message and its variables */
+struct str session_hostname(const struct session *s);          /* the name by which we speak */
+
+/* ---- session_reply.c ---- */
+/* "CODE ESC TEXT"; LF in text begins a further line. esc NULL: none; a text that begins with an enhanced code keeps its own. */
+void reply(struct session *s, unsigned code, const char *esc, struct str text);
+void replyf(struct session *s, unsigned code, const char *esc, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+void reply_syntax(struct session *s, unsigned code, const char *esc, const char *text);   /* counted, logged by smtp_syntax_error */
+void reply_protocol(struct session *s, unsigned code, const char *esc, const char *text, bool expected); /* wrong order */
+bool reply_has_enhanced(struct str text);
+
+/* ---- session_log.c ---- */
+struct str log_host(struct session *s);                        /* "H=(helo) [ip]" or "U=login", in scratch */
+struct str log_peer(struct session *s);                        /* the same without "H=" for sentences */
+void session_logf(struct session *s, unsigned targets, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void log_rejection(struct session *s, const char *what, struct str subject, bool temporary, struct str text, bool reject_log);
+void log_incomplete(struct session *s);
+void log_closed(struct session *s, const char *how);
+struct str log_duration(struct session *s);                    /* "D=1s" */
+struct str log_printable(struct session *s, struct str text);  /* cut for a log line */
+
+/* ---- session_policy.c ---- */
+bool policy_has(const struct session *s, enum acl_stage stage);
+/* Asks about the stage (proceed comes with the answer); without an ACL proceed is called at once with NULL. */
+void policy_ask(struct session *s, enum acl_stage stage, void (*proceed)(struct session *s, const struct ipc_acl_answer *answer));
+/* Did the answer accept (or discard)? Otherwise replies, logs "rejected WHAT subject" and, on drop, closes. answer NULL: yes. */
+bool policy_accepts(struct session *s, const struct ipc_acl_answer *answer, const char *what, struct str subject);
+void session_facts(struct session *s, struct ipc_facts *f);    /* all that is known; lends from the session and scratch */
+void session_on_delay(struct session *s);                      /* the delay before a reply is over */
+
+/* ---- session_mail.c, session_data.c, session_local.c ---- */
+struct txn *txn_new(struct session *s);
+void txn_free(struct session *s);
+void txn_edit_add(struct txn *t, uint64_t op, struct str text);
+bool txn_edits_full(const struct txn *t);
+void txn_file_want(struct session *s);                         /* asks qmgr for a file, unless that has been done */
+size_t data_input(struct session *s, const char *p, size_t n);
+void data_file_ready(struct session *s);                       /* the file for DATA, or the refusal, is here */
+void data_committed(struct session *s, enum status status, struct str text);
+enum status local_fixups(struct session *s, struct err *err);  /* Date:, Message-ID:, From:, Sender: of a submitted message */
+
+#endif
