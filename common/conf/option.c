@@ -110,7 +110,7 @@ const struct conf_option *conf_option_find(const struct conf_table *table, struc
 
 const char *conf_nearest_pick(struct conf_nearest *n, const char *candidate)
 {
-	unsigned limit = (unsigned)strlen(n->word) / 3 + 1, d = str_distance(n->word, candidate);
+	unsigned limit = (unsigned)strlen(n->word) / 3, d = str_distance(n->word, candidate);
 
 	if (d <= limit && (!n->found || d < n->distance)) {
 		n->found = candidate;

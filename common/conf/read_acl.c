@@ -70,7 +70,9 @@ enum status conf_acl_line(struct arena *a, struct conf_acl *acl, struct str line
 	struct conf_statement *s;
 	struct conf_acl_item item;
 
-	if (verb && !(rest.len && *rest.p == '=')) {
+	if (verb && rest.len && *rest.p == '=')
+		return err_set(err, ST_ERROR, "\"%s\": a verb has no value: conditions follow it", verb);
+	if (verb) {
 		if (acl->n >= CONF_RULES_MAX)
 			return err_set(err, ST_ERROR, "more than %d statements in one ACL", CONF_RULES_MAX);
 		acl->statements = conf_array_grow(a, acl->statements, acl->n, sizeof *acl->statements);

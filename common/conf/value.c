@@ -75,9 +75,12 @@ enum status conf_int_parse(struct str s, int64_t *out, struct err *err)
 
 enum status conf_octal_parse(struct str s, int64_t *out, struct err *err)
 {
+	int64_t n;
+
 	s = str_trim(s);
-	if (!take_number(&s, 8, out) || s.len)
+	if (!take_number(&s, 8, &n) || s.len)
 		return err_set(err, ST_ERROR, "not an octal number: write digits 0 to 7");
+	*out = n;
 	return ST_OK;
 }
 

@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: ISC */
+/* What can be known of a configuration as a whole: references, relations between options, surprising settings. */
+#include "common/conf/listen.h"
+#include "common/conf/log_selector.h"
+#include "common/conf/reader.h"
+
+#include <string.h>
+
+struct check {
+	struct conf *conf;
+	const struct conf_checks *above;
+	struct arena scratch;
+	bool *transport_used;
+};
+
+/* ---- every option of every table ---- */
+
+/* A text option and whose it is ("router dnslookup1", "" for main). */
+typedef void text_visit(struct check *c, const struct conf_option *o, const char *owner, const struct conf_text *text);
+
+static void table_visit(struct check *c, const struct conf_table *table, const void *opts, const char *owner, text_visit *visit)
+{
+	for (const struct conf_option *o = table->rows; o->name; o++) {
+		const void *field = (const char *)opts + o->offset;
+		const struct conf_texts *all = field;
+		if (o->offset == CONF_NO_FIELD || o->kind < CONF_TEXT)
+			continue;
+		if (!(o->flags & F_REPEAT) && ((const struct conf_text *)field)->text.p)
+			visit(c, o, owner, field);
+		for (uint32_t i = 0; o->flags & F_REPEAT && i < all->n; i++)
+			visit(c, o, owner, &all->v[i]);
+	}
+}
+
+static void all_visit(struct check *c, text_visit *visit)
+{
+	table_visit(c, &conf_table_main, &c->conf->main, "", visit);
+	for (unsigned class = 0; class < CONF_CLASSES; class++)
+		for (uint32_t i = 0; i < c->conf->of[class].n; i++) {
+			const struct conf_instance *in = &c->conf->of[class].v[i];
+			const char *owner = arena_printf(&c->scratch, "%s %.*s", conf_class_name((enum conf_class)class), STR_FMT(in->name));
+			table_visit(c, conf_class_table((enum conf_class)class), in->generic, owner, visit);
+			if (in->driver)
+				table_visit(c, in->driver->table, in->own, owner, visit);
+		}
+}
+
+/* ---- references ---- */
+
+static bool is_literal(struct str s)
+{
+	return s.len && str_find(s, '$') < 0 && str_find(s, '\\') < 0;
+}
+
+static const char *instance_nearest(const struct conf *conf, enum conf_class class, struct str name)
+{
+	char word[65];
+	struct conf_nearest near;
+
+	conf_nearest_begin(&near, word, sizeof word, name);
+	for (uint32_t i = 0; i < conf->of[class].n; i++)
+		conf_nearest_pick(&near, conf->of[class].v[i].name.p);
+	return near.found;
+}
+
+static const char *owner_prefix(struct check *c, const char *owner)
+{
+	return *owner ? arena_printf(&c->scratch, "%s: ", owner) : "";
+}
+
+static void instance_refer(struct check *c, enum conf_class class, const struct conf_option *o, const char *owner, const struct conf_text *text)
+{
+	const struct conf_instance *found = conf_instance_find(c->conf, class, text->text);
+
+	if (found && class == CONF_TRANSPORTS)
+		c->transport_used[found->index] = true;
+	if (!found)
+		conf_problem_add(c->conf, CONF_ERROR, text->place, "%soption \"%s\": %s \"%.*s\" is not defined%s", owner_prefix(c, owner), o->name,
+			conf_class_name(class), STR_FMT(text->text), conf_hint(c->conf, instance_nearest(c->conf, class, text->text)));
+}
+
+/* An ACL option holds a name, a file, or an ACL in line. */
+static void acl_refer(struct check *c, const struct conf_option *o, const char *owner, const struct conf_text *text)
+{
+	struct str s = str_trim(text->text), rest = s;
+	struct conf_acl inline_acl;
+	struct err err = ERR_INIT;
+	struct conf_nearest near;
+	char word[65];
+
+	if (*s.p == '/' || conf_acl_find(c->conf, s))
+		return;
+	(void)conf_name_take(&rest);
+	if (conf_acl_parse(c->conf, &c->scratch, s, text->place, &inline_acl, &err) == ST_OK)
+		return;
+	if (rest.len && *rest.p != '-') {
+		conf_problem_add(c->conf, CONF_ERROR, text->place, "%soption \"%s\": %s", owner_prefix(c, owner), o->name, err.text);
+		return;
+	}
+	conf_nearest_begin(&near, word, sizeof word, s);
+	for (uint32_t i = 0; i < c->conf->n_acls; i++)
+		conf_nearest_pick(&near, c->conf->acls[i].name.p);
+	conf_problem_add(c->conf, CONF_ERROR, text->place, "%soption \"%s\": ACL \"%s\" is not defined%s", owner_prefix(c, owner), o->name, word,
+		conf_hint(c->conf, near.found));
+}
+
+static const char *const list_words[CONF_LIST_KINDS] = {
+	[CONF_LIST_DOMAIN] = "domain list", [CONF_LIST_HOST] = "host list", [CONF_LIST_ADDRESS] = "address list",
+	[CONF_LIST_LOCALPART] = "local part list",
+};
+
+/* "+name" in a list of that kind; what is no list at all is told apart by the specification, sections 10.14 and 10.20. */
+static void list_refer(struct check *c, enum conf_list_kind kind, const char *where, const struct conf_text *text)
+{
+	static const char *const magic[] = { "include_unknown", "ignore_unknown", "include_defer", "ignore_defer", "caseful" };
+	struct conf_list_walk walk = CONF_LIST_WALK(text->text);
+	struct conf_nearest near;
+	char word[65];
+	struct str item;
+
+	if (!is_literal(text->text))
+		return;
+	while (conf_list_next(&walk, &c->scratch, &item)) {
+		bool known = false;
+		if (item.len && *item.p == '!')
+			item = str_trim(str_from(item, 1));
+		if (!item.len || *item.p != '+')
+			continue;
+		item = str_from(item, 1);
+		for (unsigned i = 0; i < sizeof magic / sizeof *magic; i++)
+			known |= str_is(item, magic[i]);
+		if (known || conf_list_find(c->conf, kind, item))
+			continue;
+		conf_nearest_begin(&near, word, sizeof word, item);
+		for (uint32_t i = 0; i < c->conf->n_lists; i++)
+			if (c->conf->lists[i].kind == kind)
+				conf_nearest_pick(&near, c->conf->lists[i].name.p);
+		conf_problem_add(c->conf, CONF_ERROR, text->place, "%s: %s \"+%s\" is not defined%s", where, list_words[kind], word,
+			conf_hint(c->conf, near.found));
+	}
+}
+
+static bool list_kind_of(enum conf_kind kind, enum conf_list_kind *out)
+{
+	if (kind < CONF_DOMAINS || kind > CONF_LOCALS)
+		return false;
+	*out = (enum conf_list_kind)(kind - CONF_DOMAINS);
+	return true;
+}
+_Static_assert(CONF_LOCALS - CONF_DOMAINS == (int)CONF_LIST_LOCALPART && CONF_HOSTS - CONF_DOMAINS == (int)CONF_LIST_HOST &&
+	CONF_ADDRS - CONF_DOMAINS == (int)CONF_LIST_ADDRESS, "list_kind_of() counts on the order");
+
+static void text_refer(struct check *c, const struct conf_option *o, const char *owner, const struct conf_text *text)
+{
+	enum conf_list_kind kind;
+
+	if (list_kind_of(o->kind, &kind))
+		list_refer(c, kind, arena_printf(&c->scratch, "%soption \"%s\"", owner_prefix(c, owner), o->name), text);
+	if (is_literal(text->text)) {
+		if (o->flags & F_TRANSPORT)
+			instance_refer(c, CONF_TRANSPORTS, o, owner, text);
+		if (o->flags & F_NAMED_ROUTER)
+			instance_refer(c, CONF_ROUTERS, o, owner, text);
+		if (o->flags & F_ACL && str_trim(text->text).len)
+			acl_refer(c, o, owner, text);
+	} else if (o->flags & F_TRANSPORT && text->text.len) {
+		memset(c->transport_used, true, c->conf->of[CONF_TRANSPORTS].n); /* which, is known only at run time */
+	}
+}
+
+static void acl_lists_refer(struct check *c, const struct conf_acl *acl)
+{
+	static const struct {
+		const char *name;
+		enum conf_list_kind kind;
+	} rows[] = {
+		{ "domains", CONF_LIST_DOMAIN }, { "sender_domains", CONF_LIST_DOMAIN }, { "hosts", CONF_LIST_HOST },
+		{ "senders", CONF_LIST_ADDRESS }, { "recipients", CONF_LIST_ADDRESS }, { "local_parts", CONF_LIST_LOCALPART },
+	};
+
+	for (uint32_t i = 0; i < acl->n; i++)
+		for (uint32_t k = 0; k < acl->statements[i].n; k++)
+			for (unsigned r = 0; r < sizeof rows / sizeof *rows; r++) {
+				const struct conf_acl_item *item = &acl->statements[i].items[k];
+				if (str_is(item->name, rows[r].name))
+					list_refer(c, rows[r].kind, arena_printf(&c->scratch, "ACL %.*s: \"%s\"", STR_FMT(acl->name), rows[r].name), &item->value);
+			}
+}
+
+static void references_check(struct check *c)
+{
+	for (uint32_t i = 0; i < c->conf->n_lists; i++)
+		list_refer(c, c->conf->lists[i].kind, arena_printf(&c->scratch, "named list \"%.*s\"", STR_FMT(c->conf->lists[i].name)),
+			&c->conf->lists[i].value);
+	for (uint32_t i = 0; i < c->conf->n_acls; i++)
+		acl_lists_refer(c, &c->conf->acls[i]);
+	all_visit(c, text_refer);
+}
+
+/* ---- routers and transports ---- */
+
+static void router_check(struct check *c, const struct conf_instance *r)
+{
+	const struct conf_opts_router *g = r->generic;
+	const struct conf_opts_router_manualroute *manual = CONF_OWN(r, router_manualroute);
+	const struct conf_opts_router_redirect *redirect = CONF_OWN(r, router_redirect);
+	const struct conf_instance *pass = g->pass_router.text.len ? conf_instance_find(c->conf, CONF_ROUTERS, g->pass_router.text) : NULL;
+
+	if (pass && pass->index <= r->index)
+		conf_problem_add(c->conf, CONF_ERROR, g->pass_router.place, "router %.*s: option \"pass_router\": router \"%.*s\" must stand below this one",
+			STR_FMT(r->name), STR_FMT(pass->name));
+	if (!redirect && !manual && !g->transport.text.len && !g->verify_only && !g->fail_verify)
+		conf_problem_add(c->conf, CONF_ERROR, r->place, "router %.*s: has no transport: it needs \"transport = ...\", or verify_only",
+			STR_FMT(r->name));
+	if (redirect && g->transport.set)
+		conf_problem_add(c->conf, CONF_ERROR, g->transport.place,
+			"router %.*s: a redirect router has no transport; for files and pipes there are file_transport and others", STR_FMT(r->name));
+	if (redirect && redirect->data.set == redirect->file.set)
+		conf_problem_add(c->conf, CONF_ERROR, r->place, "router %.*s: %s of data and file must be set", STR_FMT(r->name),
+			redirect->data.set ? "only one" : "one");
+	if (manual && manual->route_list.set == manual->route_data.set)
+		conf_problem_add(c->conf, CONF_ERROR, r->place, "router %.*s: %s of route_list and route_data must be set", STR_FMT(r->name),
+			manual->route_list.set ? "only one" : "one");
+	if (!c->transport_used || !manual || !(manual->route_list.set || manual->route_data.set))
+		return;
+	for (uint32_t i = 0; i < c->conf->of[CONF_TRANSPORTS].n; i++) /* a route may name its transport */
+		c->transport_used[i] |= str_find_str(manual->route_list.set ? manual->route_list.text : manual->route_data.text,
+			c->conf->of[CONF_TRANSPORTS].v[i].name) >= 0;
+}
+
+static void transport_check(struct check *c, const struct conf_instance *t)
+{
+	const struct conf_opts_transport_appendfile *append = CONF_OWN(t, transport_appendfile);
+	const struct conf_opts_transport_lmtp *lmtp = CONF_OWN(t, transport_lmtp);
+
+	if (append && append->file.set && append->directory.set)
+		conf_problem_add(c->conf, CONF_ERROR, append->file.place, "transport %.*s: only one of file and directory may be set", STR_FMT(t->name));
+	if (append && append->file.set && append->maildir_format)
+		conf_problem_add(c->conf, CONF_ERROR, append->file.place, "transport %.*s: a maildir is a directory: set directory, not file",
+			STR_FMT(t->name));
+	if (append && append->file.set && !append->use_fcntl_lock && !append->use_flock_lock && !append->use_lockfile)
+		conf_problem_add(c->conf, CONF_ERROR, t->place, "transport %.*s: one of use_fcntl_lock, use_flock_lock and use_lockfile must be set",
+			STR_FMT(t->name));
+	if (lmtp && !lmtp->socket.text.len)
+		conf_problem_add(c->conf, CONF_ERROR, t->place, "transport %.*s: option \"socket\" must be set", STR_FMT(t->name));
+	if (!c->transport_used[t->index])
+		conf_problem_add(c->conf, CONF_WARNING, t->place, "transport %.*s: no router uses it", STR_FMT(t->name));
+}
+
+/* ---- the main section ---- */
+
+static void order_check(struct check *c, const char *low_name, int64_t low, const struct conf_meta *low_meta, const char *high_name, int64_t high,
+	const struct conf_meta *high_meta)
+{
+	const struct conf_meta *later = low_meta->set ? low_meta : high_meta;
+
+	if (low > high)
+		conf_problem_add(c->conf, CONF_ERROR, later->place, "option \"%s\" (%lld) is more than \"%s\" (%lld)", low_name, (long long)low, high_name,
+			(long long)high);
+}
+
+static void relations_check(struct check *c)
+{
+	const struct conf_opts_main *m = &c->conf->main;
+#define ORDER(low, high) \
+	order_check(c, #low, m->low, conf_main_meta(c->conf, low), #high, m->high, conf_main_meta(c->conf, high))
+	ORDER(policyd_workers_min, policyd_workers_max);
+	ORDER(router_workers_min, router_workers_max);
+	ORDER(local_workers_min, local_workers_max);
+	ORDER(destination_concurrency_start, destination_concurrency);
+	if (m->smtp_accept_max)
+		ORDER(smtp_accept_reserve, smtp_accept_max);
+#undef ORDER
+	if (m->local_sender_retain && m->local_from_check)
+		conf_problem_add(c->conf, CONF_ERROR, conf_main_meta(c->conf, local_sender_retain)->place,
+			"option \"local_sender_retain\": needs no_local_from_check, too");
+}
+
+static void main_check(struct check *c)
+{
+	const struct conf_opts_main *m = &c->conf->main;
+	struct conf_listener *listeners;
+	struct err err = ERR_INIT;
+	uint64_t bits;
+	uint32_t n;
+
+	relations_check(c);
+	if (conf_listeners_get(c->conf, &c->scratch, &listeners, &n, &err) != ST_OK)
+		conf_problem_add(c->conf, CONF_ERROR, m->local_interfaces.set ? m->local_interfaces.place : m->daemon_smtp_ports.place, "%s", err.text);
+	if (log_selector_parse(m->log_selector.text, &bits, &err) != ST_OK)
+		conf_problem_add(c->conf, CONF_ERROR, m->log_selector.place, "option \"log_selector\": %s", err.text);
+	if (!str_is(m->hints.text, "lmdb") && !str_begins(m->hints.text, "redis://"))
+		conf_problem_add(c->conf, CONF_ERROR, m->hints.place, "option \"hints\": write lmdb, or redis://HOST[:PORT][/DB]");
+	if (m->primary_hostname.text.len && str_find(m->primary_hostname.text, '.') < 0)
+		conf_problem_add(c->conf, CONF_WARNING, m->primary_hostname.place,
+			"the name of this host, \"%.*s\", has no domain: others may refuse its mail; set primary_hostname", STR_FMT(m->primary_hostname.text));
+	if (m->disable_fsync)
+		conf_problem_add(c->conf, CONF_WARNING, conf_main_meta(c->conf, disable_fsync)->place,
+			"option \"disable_fsync\": a power cut will lose accepted mail");
+}
+
+/* The first statement of the ACL for RCPT takes everything from everybody? */
+static void relay_check(struct check *c)
+{
+	const struct conf_text *text = &c->conf->main.acl_smtp_rcpt;
+	const struct conf_acl *acl = conf_acl_find(c->conf, text->text);
+	struct conf_acl inline_acl;
+	const struct conf_statement *s;
+	bool conditions = false;
+
+	if (!text->text.len) {
+		conf_problem_add(c->conf, CONF_WARNING, (struct conf_place){ 0, 0 }, "acl_smtp_rcpt is not set: no mail will be accepted by SMTP");
+		return;
+	}
+	if (!acl && conf_acl_parse(c->conf, &c->scratch, text->text, text->place, &inline_acl, NULL) == ST_OK)
+		acl = &inline_acl;
+	if (!acl || !acl->n)
+		return;
+	s = &acl->statements[0];
+	for (uint32_t i = 0; i < s->n; i++) {
+		static const char *const modifiers[] = { "add_header", "control", "delay", "endpass", "log_message", "logwrite", "message", "set" };
+		bool modifier = false;
+		for (unsigned k = 0; k < sizeof modifiers / sizeof *modifiers; k++)
+			modifier |= str_is(s->items[i].name, modifiers[k]);
+		conditions |= !modifier;
+	}
+	if (str_is(s->verb, "accept") && !conditions)
+		conf_problem_add(c->conf, CONF_WARNING, s->place,
+			"the ACL for RCPT begins with an accept without condition: this host relays for everybody, and will be abused");
+}
+
+static void surprises_check(struct check *c)
+{
+	const struct conf_place nowhere = { 0, 0 };
+
+	relay_check(c);
+	if (!c->conf->of[CONF_ROUTERS].n)
+		conf_problem_add(c->conf, CONF_WARNING, nowhere, "there are no routers: nothing can be delivered");
+	if (!c->conf->n_retry && c->conf->of[CONF_TRANSPORTS].n)
+		conf_problem_add(c->conf, CONF_WARNING, nowhere, "there are no retry rules: a temporary failure will be final");
+	if (c->conf->main.spool_directory.text.len && str_eq(c->conf->main.spool_directory.text, c->conf->main.run_directory.text))
+		conf_problem_add(c->conf, CONF_ERROR, c->conf->main.run_directory.place, "option \"run_directory\": must differ from spool_directory");
+}
+
+/* ---- what the layers above check ---- */
+
+static void text_above(struct check *c, const struct conf_option *o, const char *owner, const struct conf_text *text)
+{
+	enum conf_list_kind kind;
+
+	if (o->flags & F_EXPANDED || list_kind_of(o->kind, &kind))
+		c->above->value(c->above->ctx, c->conf, o, *owner ? owner : "main", text);
+}
+
+static void above_check(struct check *c)
+{
+	const struct conf_checks *up = c->above;
+
+	if (!up)
+		return;
+	if (up->value)
+		all_visit(c, text_above);
+	for (uint32_t i = 0; up->list && i < c->conf->n_lists; i++)
+		up->list(up->ctx, c->conf, &c->conf->lists[i]);
+	for (uint32_t i = 0; up->acl && i < c->conf->n_acls; i++)
+		up->acl(up->ctx, c->conf, &c->conf->acls[i]);
+	for (uint32_t i = 0; up->retry && i < c->conf->n_retry; i++)
+		up->retry(up->ctx, c->conf, &c->conf->retry[i]);
+	for (uint32_t i = 0; up->rewrite && i < c->conf->n_rewrite; i++)
+		up->rewrite(up->ctx, c->conf, &c->conf->rewrite[i]);
+}
+
+enum status conf_check(struct conf *conf, const struct conf_checks *checks)
+{
+	struct check c = { .conf = conf, .above = checks };
+
+	c.transport_used = arena_alloc(&c.scratch, conf->of[CONF_TRANSPORTS].n + 1);
+	references_check(&c);
+	for (uint32_t i = 0; i < conf->of[CONF_ROUTERS].n; i++)
+		if (conf->of[CONF_ROUTERS].v[i].driver)
+			router_check(&c, &conf->of[CONF_ROUTERS].v[i]);
+	for (uint32_t i = 0; i < conf->of[CONF_TRANSPORTS].n; i++)
+		if (conf->of[CONF_TRANSPORTS].v[i].driver)
+			transport_check(&c, &conf->of[CONF_TRANSPORTS].v[i]);
+	main_check(&c);
+	surprises_check(&c);
+	above_check(&c);
+	arena_clear(&c.scratch);
+	return conf->n_errors ? ST_ERROR : ST_OK;
+}
