@@ -186,7 +186,7 @@ static void include(struct conf_lines *l, struct str rest, bool if_exists)
 		conf_problem_add(l->conf, CONF_ERROR, place, ".include: the name of a file must follow");
 		return;
 	}
-	if (l->source->no_include) {
+	if (l->source->isolated) {
 		conf_problem_add(l->conf, CONF_ERROR, place, ".include is not permitted here");
 		return;
 	}

@@ -132,6 +132,7 @@ enum status conf_read(const struct conf_source *source, struct conf **conf_out)
 	conf_driver_end(r.conf, &r.driver);
 	conf_lines_free(r.lines);
 	conf_driver_hide(r.conf);
-	conf_machine_defaults(r.conf);
+	if (!source->isolated)
+		conf_machine_defaults(r.conf);
 	return r.conf->n_errors ? ST_ERROR : ST_OK;
 }

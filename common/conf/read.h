@@ -22,7 +22,7 @@ struct conf_source {
 	const char *path;            /* main file */
 	const char *text;            /* NULL: read path; otherwise its content (tests, fuzzing) */
 	size_t text_len;
-	bool no_include;             /* .include is refused (fuzzing) */
+	bool isolated;               /* touch nothing else: no .include, no defaults from the machine (tests, fuzzing) */
 	const struct conf_define *defines;
 	uint32_t n_defines;
 	const struct conf_macro_family *families; /* prefix NULL behind the last; may be NULL */
