@@ -56,7 +56,7 @@ size_t session_size(void)
 	return sizeof(struct session);
 }
 
-void session_ip_format(bool ipv6, const uint8_t ip[16], char *out)
+void session_ip_format(bool ipv6, const uint8_t *ip, char *out)
 {
 	if (!inet_ntop(ipv6 ? AF_INET6 : AF_INET, ip, out, 64))
 		strcpy(out, "?");
@@ -207,6 +207,25 @@ static bool client_refused(struct session *s)
 	return true;
 }
 
+static bool client_over(struct session *s)
+{
+	struct client_settings *c = session_client(s);
+	struct settings *set = &s->server->settings;
+	const char *why = NULL;
+
+	if (c->max_per_host && s->host_connections > c->max_per_host)
+		why = "too many connections from that IP address";
+	else if (set->accept_max && set->accept_reserve && s->server->stats.open + set->accept_reserve > set->accept_max && !(c->flags & CLIENT_RESERVED))
+		why = "too many connections";
+	if (!why)
+		return false;
+	if (set->log & LOG_SEL_CONNECTION_REJECT)
+		session_logf(s, LOG_MAIN, "Connection from %.*s refused: %s", STR_FMT(log_peer(s)), why);
+	s->server->stats.rejects++;
+	session_drop(s, 421, "4.3.2", "Too many concurrent SMTP connections; please try again later");
+	return true;
+}
+
 /* The answer may hold for more than this session. */
 static void settings_remember(struct session *s, const struct ipc_acl_answer *answer)
 {
@@ -237,7 +256,7 @@ static void connect_proceed(struct session *s, const struct ipc_acl_answer *answ
 		}
 		text = answer->text;
 	}
-	if (!client_refused(s))
+	if (!client_refused(s) && !client_over(s))
 		greet(s, text);
 }
 

@@ -68,7 +68,7 @@ struct session_ops {
 };
 
 struct server_stats {
-	uint64_t sessions, refused, lost, timeouts, messages, recipients, rejects, bytes, asked, asked_again;
+	uint64_t sessions, refused /* before a session began */, lost, timeouts, messages, recipients, rejects, bytes, asked, asked_again;
 	uint32_t open;
 };
 
@@ -117,6 +117,7 @@ struct session {
 	char *helo, *client_name, *ident, *connection_id;
 	struct vars acl_c, acl_m, results;
 	uint64_t uid, gid;                /* each + 1, of a local submitter */
+	uint32_t host_connections;        /* from this address when it connected, this one included */
 	uint8_t client_ip[16], server_ip[16];
 	uint16_t client_port, server_port;
 	uint16_t nonmail, unknown, synprot;
@@ -149,13 +150,14 @@ void session_on_drain(struct session *s);       /* nothing more after the presen
 
 /* The answer; NULL: none will come, *why tells. lost: a worker died with the question. */
 void session_on_acl(struct session *s, const struct ipc_acl_answer *answer, bool lost, const char *why);
+void session_ask_again(struct session *s);      /* the open question could not be sent: now it can */
 void session_on_file(struct session *s, enum status status, struct str id, struct str text);
 void session_on_commit(struct session *s, enum status status, struct str text);
 void session_on_file_lost(struct session *s);   /* the qmgr that gave the file is gone */
 
 const char *session_state_name(const struct session *s);
-/* An address and port in text; out holds 64 octets. */
-void session_ip_format(bool ipv6, const uint8_t ip[16], char *out);
+/* An address (4 or 16 octets) as text; out holds 64 octets. */
+void session_ip_format(bool ipv6, const uint8_t *ip, char *out);
 size_t session_size(void);                      /* octets of an idle session, for the record */
 
 #endif

@@ -110,6 +110,12 @@ static void ask_send(struct session *s)
 	s->server->ops->ask(s, &ask, reader);
 }
 
+void session_ask_again(struct session *s)
+{
+	if (s->state == SESSION_ASK)
+		ask_send(s);
+}
+
 void policy_ask(struct session *s, enum acl_stage stage, void (*proceed)(struct session *s, const struct ipc_acl_answer *answer))
 {
 	if (!policy_has(s, stage) && stage != ACL_CONNECT) {

@@ -74,7 +74,7 @@ static uint32_t share(int64_t limit, int64_t processes)
 	return limit <= 0 ? 0 : number((limit + processes - 1) / (processes < 1 ? 1 : processes));
 }
 
-enum status settings_from_conf(struct settings *s, const struct conf *conf, struct arena *a, struct err *err)
+void settings_from_conf(struct settings *s, const struct conf *conf)
 {
 	const struct conf_opts_main *m = &conf->main;
 	const struct { enum acl_stage stage; const struct conf_text *text; } acls[] = {
@@ -86,8 +86,6 @@ enum status settings_from_conf(struct settings *s, const struct conf *conf, stru
 		{ ACL_NOTSMTP_START, &m->acl_not_smtp_start },
 	};
 
-	(void)a;
-	(void)err;
 	settings_init(s);
 	if (m->primary_hostname.text.len)
 		s->hostname = s->qualify_domain = m->primary_hostname.text;
@@ -107,6 +105,7 @@ enum status settings_from_conf(struct settings *s, const struct conf *conf, stru
 	s->max_synprot = number(m->smtp_max_synprot_errors);
 	s->max_unknown = number(m->smtp_max_unknown_commands);
 	s->recipients_max = number(m->recipients_max);
+	s->line_max = number(m->smtp_line_max);
 	s->received_max = number(m->received_headers_max);
 	s->header_max = (uint64_t)(m->header_maxsize < 0 ? 0 : m->header_maxsize);
 	s->header_line_max = (uint64_t)(m->header_line_maxsize < 0 ? 0 : m->header_line_maxsize);
@@ -131,7 +130,6 @@ enum status settings_from_conf(struct settings *s, const struct conf *conf, stru
 	s->nodelay = m->tcp_nodelay;
 	s->keepalive = m->smtp_accept_keepalive;
 	s->untrusted_any = str_is(str_trim(m->untrusted_set_sender.text), "*");
-	return ST_OK;
 }
 
 /* ---- what policyd says of a client ---- */

@@ -2,7 +2,7 @@
 /* settings.h - what smtpd goes by: its part of the configuration, and what policyd says of a client at its connection.
  * Used by:    all of smtpd; unit tests fill the structs by hand (settings_init() gives the defaults).
  * Owns:       struct settings lends texts from the configuration; struct client_settings is counted, its texts are its own.
- * Errors:     a value that does not parse keeps the default; *err names it. */
+ * Errors:     none: the view has been checked; a value of policyd that does not parse leaves the default. */
 #ifndef SMTPD_SETTINGS_H
 #define SMTPD_SETTINGS_H
 
@@ -76,7 +76,7 @@ struct client_settings {
 };
 
 void settings_init(struct settings *s);
-enum status settings_from_conf(struct settings *s, const struct conf *conf, struct arena *a, struct err *err);
+void settings_from_conf(struct settings *s, const struct conf *conf);
 /* The words of log_selector; unknown ones belong to other daemons. *millisec_out and *pid_out may be NULL. */
 uint32_t settings_log_parse(struct str text, bool *millisec_out, bool *pid_out);
 

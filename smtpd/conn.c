@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: ISC */
+/* A client's connection: its socket, its timer, its file, and the session that lives on them. */
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "common/base/clock.h"
+#include "common/conf/conf.h"
+#include "smtpd/smtpd.h"
+
+static struct conn *conn_of(struct session *s)
+{
+	return s->shell;
+}
+
+/* ---- what the session wants ---- */
+
+static void op_output(struct session *s, const char *p, size_t n)
+{
+	buf_add(&conn_of(s)->out, p, n);
+}
+
+static enum status op_write(struct session *s, const struct iovec *pieces, unsigned n, uint64_t offset, struct err *err)
+{
+	struct conn *c = conn_of(s);
+	struct iovec iov[72];
+	unsigned at = 0;
+
+	if (c->file < 0 || n > sizeof iov / sizeof *iov)
+		return err_set(err, ST_ERROR, "no file to write to");
+	memcpy(iov, pieces, n * sizeof *iov);
+	offset += c->file_offset;
+	while (at < n) {
+		ssize_t done = pwritev(c->file, iov + at, (int)(n - at), (off_t)offset);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done <= 0)
+			return err_set(err, errno == ENOSPC || errno == EDQUOT ? ST_DEFER : ST_ERROR, "cannot write the message: %s",
+				done ? strerror(errno) : "nothing written");
+		offset += (uint64_t)done;
+		while (at < n && (size_t)done >= iov[at].iov_len)
+			done -= (ssize_t)iov[at++].iov_len;
+		if (at < n) {
+			iov[at].iov_base = (char *)iov[at].iov_base + done;
+			iov[at].iov_len -= (size_t)done;
+		}
+	}
+	return ST_OK;
+}
+
+static enum status op_read(struct session *s, void *p, size_t n, uint64_t offset, struct err *err)
+{
+	struct conn *c = conn_of(s);
+	size_t got = 0;
+
+	while (got < n) {
+		ssize_t done = pread(c->file, (char *)p + got, n - got, (off_t)(c->file_offset + offset + got));
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done <= 0)
+			return err_set(err, ST_DEFER, "cannot read the message: %s", done ? strerror(errno) : "it is too short");
+		got += (size_t)done;
+	}
+	return ST_OK;
+}
+
+static bool op_input_waiting(struct session *s)
+{
+	struct conn *c = conn_of(s);
+	int n = 0;
+
+	return c->in_len || (!ioctl(c->fd, FIONREAD, &n) && n > 0);
+}
+
+static void op_remember(struct session *s, uint64_t ms)
+{
+	struct conn *c = conn_of(s);
+
+	if (!c->host)
+		return;
+	client_settings_unref(c->host->client);
+	c->host->client = client_settings_ref(s->client);
+	c->host->client_until_ms = s->server->now_ms + ms;
+}
+
+static void op_log(struct session *s, unsigned targets, struct str line)
+{
+	log_text(&conn_of(s)->smtpd->daemon->log, targets, line);
+}
+
+const struct session_ops conn_ops = {
+	.output = op_output, .ask = conn_ask, .ask_cancel = conn_ask_cancel, .begin = conn_begin, .recipients = conn_recipients, .commit = conn_commit,
+	.forget = conn_forget, .write = op_write, .read = op_read, .input_waiting = op_input_waiting, .remember = op_remember, .log = op_log,
+};
+
+/* ---- turns ---- */
+
+void conn_enter(struct conn *c)
+{
+	struct server *server = &c->smtpd->server;
+
+	server->now_ms = loop_now(c->smtpd->daemon->loop);
+	server->wall_us = clock_wall_us();
+	c->busy = true;
+}
+
+static void conn_send(struct conn *c)
+{
+	while (c->out.len) {
+		ssize_t n = send(c->fd, c->out.p, c->out.len, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			return;
+		if (n < 0) {
+			buf_clear(&c->out);
+			session_on_eof(&c->session, strerror(errno));
+			return;
+		}
+		buf_drop(&c->out, (size_t)n);
+	}
+	/* An idle session has no buffer. */
+	buf_clear(&c->out);
+}
+
+/* Keeps what the session has not taken of p[0..n). */
+static void input_keep(struct conn *c, const char *p, size_t n)
+{
+	char *old = c->in;
+
+	c->in = n ? mem_memdup(p, n) : NULL;
+	c->in_len = (uint32_t)n;
+	mem_free(old);
+}
+
+static bool conn_listens(const struct conn *c)
+{
+	return session_wants_input(&c->session) && c->out.len < SMTPD_OUT_MAX;
+}
+
+static void input_go_on(struct conn *c)
+{
+	size_t taken;
+
+	if (!c->in_len || !conn_listens(c))
+		return;
+	taken = session_input(&c->session, c->in, c->in_len);
+	if (taken)
+		input_keep(c, c->in + taken, c->in_len - taken);
+}
+
+static void conn_on_timer(void *arg);
+
+/* The timer runs late rather than being moved by each command: it looks at the deadline when it fires. */
+static void timer_set(struct conn *c)
+{
+	uint64_t at = c->session.deadline_ms, now = c->smtpd->server.now_ms;
+
+	if (!at)
+		return;
+	if (!c->timer.at_ms || c->timer.at_ms > at)
+		loop_timer_start(&c->timer, c->smtpd->daemon->loop, at > now ? at - now : 0, conn_on_timer, c);
+}
+
+/* The last reply is on its way: take no more, wait for the client to see it. */
+static void conn_shut(struct conn *c)
+{
+	if (c->out.len)
+		return;
+	if (c->eof || c->session.quit) {
+		conn_end(c);
+		return;
+	}
+	if (!c->shut)
+		shutdown(c->fd, SHUT_WR);
+	c->shut = true;
+}
+
+void conn_leave(struct conn *c)
+{
+	unsigned want = LOOP_READ;
+
+	input_go_on(c);
+	if (c->out.len && !(c->watch.want & LOOP_WRITE))
+		conn_send(c);
+	c->busy = false;
+	arena_reset(&c->smtpd->server.scratch);
+	if (c->session.state == SESSION_CLOSING)
+		conn_shut(c);
+	if (c->session.state == SESSION_CLOSED)
+		conn_end(c);
+	if (c->ended)
+		return;
+	if (c->eof && c->session.state != SESSION_ASK && !c->out.len)
+		want = 0;
+	/* Reading goes on until something comes that can't be taken: most clients wait for their reply. */
+	if (c->in_len && !conn_listens(c))
+		want = 0;
+	if (c->eof)
+		want = 0;
+	if (c->out.len)
+		want |= LOOP_WRITE;
+	if (c->watch.want != want && !loop_fd_set(&c->watch, want))
+		conn_end(c);
+	if (!c->ended)
+		timer_set(c);
+}
+
+static void conn_on_timer(void *arg)
+{
+	struct conn *c = arg;
+
+	conn_enter(c);
+	session_on_deadline(&c->session);
+	conn_leave(c);
+}
+
+static void conn_read(struct conn *c)
+{
+	char *buffer = c->smtpd->buffer;
+	size_t kept = c->in_len, taken;
+	ssize_t n;
+
+	if (!conn_listens(c)) {
+		loop_fd_set(&c->watch, c->watch.want & ~(unsigned)LOOP_READ);
+		return;
+	}
+	if (kept)
+		memcpy(buffer, c->in, kept);
+	n = recv(c->fd, buffer + kept, SMTPD_READ_MAX - kept, 0);
+	if (n < 0 && (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK))
+		return;
+	if (n <= 0) {
+		c->eof = true;
+		session_on_eof(&c->session, n < 0 ? strerror(errno) : NULL);
+		return;
+	}
+	c->active_ms = c->smtpd->server.now_ms;
+	taken = session_input(&c->session, buffer, kept + (size_t)n);
+	if (taken < kept + (size_t)n || kept)
+		input_keep(c, buffer + taken, kept + (size_t)n - taken);
+}
+
+static void conn_on_fd(void *arg, unsigned ready)
+{
+	struct conn *c = arg;
+
+	conn_enter(c);
+	if (ready & LOOP_WRITE)
+		conn_send(c);
+	if ((ready & LOOP_READ) && !c->eof)
+		conn_read(c);
+	conn_leave(c);
+}
+
+/* ---- beginning and end ---- */
+
+static void address_take(const struct sockaddr_storage *from, struct session *s, uint8_t ip[16], uint16_t *port)
+{
+	static const uint8_t mapped[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
+
+	if (from->ss_family == AF_INET6) {
+		const struct sockaddr_in6 *in6 = (const void *)from;
+
+		*port = ntohs(in6->sin6_port);
+		if (memcmp(in6->sin6_addr.s6_addr, mapped, sizeof mapped)) {
+			s->ipv6 = true;
+			memcpy(ip, in6->sin6_addr.s6_addr, 16);
+		} else { /* an IPv4 client of an IPv6 listener is an IPv4 client */
+			memcpy(ip, in6->sin6_addr.s6_addr + 12, 4);
+		}
+	} else if (from->ss_family == AF_INET) {
+		const struct sockaddr_in *in = (const void *)from;
+
+		*port = ntohs(in->sin_port);
+		memcpy(ip, &in->sin_addr, 4);
+	}
+}
+
+/* ST_FAIL when the kernel does not say who is there. */
+static bool submitter_take(struct conn *c)
+{
+	const struct conf_opts_main *m = &c->smtpd->daemon->conf->main;
+	struct session *s = &c->session;
+	struct arena *a = &c->smtpd->server.scratch;
+	struct conf_list_walk walk = CONF_LIST_WALK(m->trusted_users.text);
+	gid_t groups[256];
+	struct ucred who;
+	socklen_t len = sizeof who, size = sizeof groups;
+	const char *name;
+	struct str item;
+	uint32_t id;
+
+	if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &who, &len) || who.uid == (uid_t)-1)
+		return false;
+	s->local = true;
+	s->uid = (uint64_t)who.uid + 1;
+	s->gid = (uint64_t)who.gid + 1;
+	name = users_name(smtpd_users(), who.uid);
+	s->ident = mem_strdup(name ? name : arena_printf(a, "uid%u", (unsigned)who.uid));
+	s->trusted = who.uid == 0 || who.uid == geteuid();
+	while (!s->trusted && conf_list_next(&walk, a, &item))
+		s->trusted = users_id(smtpd_users(), item, false, &id) && id == who.uid;
+	if (s->trusted || !m->trusted_groups.text.len || getsockopt(c->fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size))
+		return true;
+	walk = CONF_LIST_WALK(m->trusted_groups.text);
+	while (!s->trusted && conf_list_next(&walk, a, &item)) {
+		if (!users_id(smtpd_users(), item, true, &id))
+			continue;
+		s->trusted = id == who.gid;
+		for (size_t i = 0; i < size / sizeof *groups; i++)
+			s->trusted |= groups[i] == id;
+	}
+	return true;
+}
+
+static void socket_prepare(struct conn *c)
+{
+	int one = 1;
+
+	if (c->smtpd->server.settings.nodelay)
+		setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	if (c->smtpd->server.settings.keepalive)
+		setsockopt(c->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+}
+
+void conn_new(struct smtpd *m, struct listener *from, int fd, const struct sockaddr_storage *peer)
+{
+	struct conn *c = mem_new(sizeof *c);
+	struct sockaddr_storage own;
+	socklen_t len = sizeof own;
+	struct session *s = &c->session;
+
+	c->smtpd = m;
+	c->fd = fd;
+	c->file = c->reader = -1;
+	list_push(&m->conns, &c->node);
+	m->n_conns++;
+	m->server.now_ms = loop_now(m->daemon->loop);
+	session_init(s, &m->server);
+	s->shell = c;
+	loop_fd_init(&c->watch, m->daemon->loop, fd, conn_on_fd, c);
+	conn_enter(c);
+	c->active_ms = m->server.now_ms;
+	if (from->submit) {
+		if (!submitter_take(c)) {
+			conn_end(c);
+			return;
+		}
+	} else {
+		socket_prepare(c);
+		address_take(peer, s, s->client_ip, &s->client_port);
+		if (!getsockname(fd, (struct sockaddr *)&own, &len))
+			address_take(&own, s, s->server_ip, &s->server_port);
+		c->host = host_get(m, s->client_ip);
+		s->host_connections = ++c->host->connections;
+		if (c->host->client && m->server.now_ms < c->host->client_until_ms)
+			s->client = client_settings_ref(c->host->client);
+	}
+	session_start(s);
+	conn_leave(c);
+}
+
+static void conn_release(void *arg)
+{
+	mem_free(arg);
+}
+
+void conn_end(struct conn *c)
+{
+	if (c->ended)
+		return;
+	c->ended = true;
+	loop_timer_stop(&c->timer);
+	loop_fd_clear(&c->watch);
+	session_clear(&c->session);
+	conn_channels_release(c);
+	if (c->host)
+		host_put(c->smtpd, c->host);
+	buf_clear(&c->out);
+	input_keep(c, NULL, 0);
+	close(c->fd);
+	list_remove(&c->node);
+	c->smtpd->n_conns--;
+	loop_defer(c->smtpd->daemon->loop, conn_release, c);
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: ISC */
+/* smtpd.h - the daemon: listeners, channels, and the connections that carry sessions.
+ * Used by:    smtpd/'s shell (smtpd.c, listener.c, conn.c, conn_channel.c); the sessions themselves know nothing of it.
+ * Owns:       struct smtpd owns all connections, the table of hosts and the shared read buffer. A connection is released at the
+ *             end of the loop's turn in which it ended; late answers find it gone by the struct that carried the question.
+ * Errors:     a client's connection may fail at any time; without policyd or qmgr sessions wait, then answer 451. */
+#ifndef SMTPD_SMTPD_H
+#define SMTPD_SMTPD_H
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "common/daemon/daemon.h"
+#include "smtpd/session.h"
+#include "smtpd/users.h"
+
+enum {
+	SMTPD_READ_MAX = 128 * 1024,      /* octets read at a time */
+	SMTPD_ACCEPT_BATCH = 64,          /* connections accepted in a turn for each listener */
+	SMTPD_OUT_MAX = 64 * 1024,        /* octets of replies that may wait before a client is not listened to any more */
+	SMTPD_HOSTS_MAX = 20000,          /* addresses remembered */
+	SMTPD_DRAIN_TICK_MS = 250,
+	SMTPD_DRAIN_GRACE_MS = 2000,      /* an idle session may go on so long when stopping */
+};
+
+struct smtpd {
+	struct daemon *daemon;
+	struct server server;
+	struct list conns, listeners;
+	struct hash hosts;                /* 16 octets of address: struct host */
+	struct daemon_link *policyd, *qmgr; /* NULL: none now */
+	struct loop_timer drain;
+	uint64_t drain_idle_ms, drain_from_ms;
+	uint32_t n_conns;
+	char *buffer;                     /* SMTPD_READ_MAX octets */
+	bool draining, full_logged;
+};
+
+/* Where connections come from. */
+struct listener {
+	struct list node;
+	struct smtpd *smtpd;
+	struct loop_fd watch;
+	int fd;
+	uint16_t port;
+	bool tls, submit;
+};
+
+/* An address with connections, or with settings that still hold. */
+struct host {
+	uint8_t ip[16];
+	uint32_t connections;
+	struct client_settings *client;   /* NULL: none */
+	uint64_t client_until_ms;
+};
+
+struct begin;                         /* a question for a file, which may outlive its message */
+
+struct conn {
+	struct list node;
+	struct smtpd *smtpd;
+	struct session session;
+	struct loop_fd watch;
+	struct loop_timer timer;
+	struct host *host;
+	struct buf out;
+	char *in;                         /* what the session has not taken */
+	uint32_t in_len;
+	int fd;
+	int file, reader;                 /* the message's file, read-write and read-only; -1 */
+	uint64_t file_offset;
+	struct channel *ask_channel, *commit_channel, *file_channel;
+	uint64_t ask_id, commit_id;
+	struct begin *begin;
+	uint64_t begin_size;
+	uint64_t active_ms;
+	bool ask_waits, begin_waits;      /* for a channel */
+	bool shut, ended, busy, eof;
+};
+
+extern const struct daemon_spec smtpd_spec;
+void smtpd_prepare(void);                               /* before the jail: what can be read only now */
+const struct users *smtpd_users(void);
+
+void listener_add(struct daemon *d, const struct daemon_listener *listener);
+void listeners_close(struct smtpd *m);
+
+void conn_new(struct smtpd *m, struct listener *from, int fd, const struct sockaddr_storage *peer);
+void conn_end(struct conn *c);                          /* closes now, releases at the end of the turn */
+/* Around everything that is done with a session from outside. */
+void conn_enter(struct conn *c);
+void conn_leave(struct conn *c);                        /* goes on with waiting input, sends, sets the timer */
+extern const struct session_ops conn_ops;
+
+void conn_channels_release(struct conn *c);             /* questions and files of a connection that ends */
+void conn_policyd_opened(struct smtpd *m);
+void conn_qmgr_opened(struct smtpd *m);
+void conn_qmgr_closed(struct smtpd *m, struct channel *ch);
+void conn_ask(struct session *s, const struct ipc_acl_ask *ask, bool reader);
+void conn_ask_cancel(struct session *s);
+void conn_begin(struct session *s, const struct ipc_msg_begin *begin);
+void conn_recipients(struct session *s, const struct ipc_msg_recipients *more);
+void conn_commit(struct session *s, const struct ipc_msg_commit *commit);
+void conn_forget(struct session *s, const char *id);
+
+struct host *host_get(struct smtpd *m, const uint8_t ip[16]);
+void host_put(struct smtpd *m, struct host *h);         /* one connection less */
+void hosts_clear(struct smtpd *m);
+
+#endif
