@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: ISC
+"""An SMTP or LMTP server that misbehaves on purpose, for what smtp-out must live with.
+
+    with ScriptedServer({"RCPT": ["250 ok", "450 later"], "dot": Close()}) as server:
+        ... deliver to 127.0.0.1 port server.port ...
+        server.wait_messages(1)
+        assert server.messages[0].rcpts == ["<a@example>"]
+
+A script maps a point of the dialogue to what happens there. Points: banner EHLO HELO LHLO MAIL RCPT DATA dot RSET QUIT NOOP other.
+What happens is a reply ("550 no", "250-a\\r\\n250 b"), an Action, or a list of these, one for each time the point is reached (over
+all connections); the last one stays. Points that are not named behave well. Everything is bounded in time."""
+import socket
+import struct
+import threading
+import time
+
+PATIENCE = 30   # seconds that a connection may be silent
+GREETING = ["PIPELINING", "SIZE 104857600", "8BITMIME", "DSN"]
+
+
+class Action:
+    """What is done in place of a reply; returns False when the connection is over."""
+    def run(self, session):
+        raise NotImplementedError
+
+
+class Reply(Action):
+    def __init__(self, text):
+        self.text = text
+
+    def run(self, session):
+        return session.say(self.text.encode("latin-1") + b"\r\n")
+
+
+class Raw(Action):
+    """Octets as they are: malformed replies, bare line ends, half a reply."""
+    def __init__(self, octets):
+        self.octets = octets
+
+    def run(self, session):
+        return session.say(self.octets)
+
+
+class Slow(Action):
+    """A reply octet by octet, `delay` seconds apart."""
+    def __init__(self, text, delay):
+        self.text, self.delay = text, delay
+
+    def run(self, session):
+        for c in self.text.encode("latin-1") + b"\r\n":
+            if not session.say(bytes([c])):
+                return False
+            time.sleep(self.delay)
+        return True
+
+
+class Late(Action):
+    """A reply (or another action) after `delay` seconds."""
+    def __init__(self, what, delay):
+        self.what, self.delay = action(what), delay
+
+    def run(self, session):
+        time.sleep(self.delay)
+        return self.what.run(session)
+
+
+class Silent(Action):
+    """No reply; the connection stays open until the client gives up."""
+    def run(self, session):
+        session.sock.settimeout(PATIENCE)
+        try:
+            while session.sock.recv(65536):
+                pass
+        except OSError:
+            pass
+        return False
+
+
+class Close(Action):
+    """Closes, after a last reply if one is given."""
+    def __init__(self, text=None):
+        self.text = text
+
+    def run(self, session):
+        if self.text:
+            session.say(self.text.encode("latin-1") + b"\r\n")
+        return False
+
+
+class Reset(Action):
+    """Closes with a TCP reset."""
+    def run(self, session):
+        session.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return False
+
+
+class CloseInContent(Action):
+    """For DATA: says 354, reads so many octets of the content, then does `then`."""
+    def __init__(self, octets, then=None):
+        self.octets, self.then = octets, action(then) if then else Close()
+
+    def run(self, session):
+        session.say(b"354 go\r\n")
+        left = self.octets - len(session.pending)
+        while left > 0:
+            got = session.sock.recv(min(left, 65536))
+            if not got:
+                return False
+            left -= len(got)
+        return self.then.run(session) and False
+
+
+def action(what):
+    return what if isinstance(what, Action) else Reply(what)
+
+
+class Message:
+    def __init__(self, sender):
+        self.sender = sender      # argument of MAIL, with its parameters
+        self.rcpts = []           # accepted arguments of RCPT
+        self.content = None       # octets, dots taken off; None: the end has not come
+
+
+class Session:
+    def __init__(self, server, sock):
+        self.server, self.sock, self.pending = server, sock, b""
+        self.commands = []        # lines as received, in order
+        self.message = None
+        sock.settimeout(PATIENCE)
+
+    def say(self, octets):
+        try:
+            self.sock.sendall(octets)
+            return True
+        except OSError:
+            return False
+
+    def until(self, mark):
+        """Octets before the mark, which is taken too; None when the client is gone."""
+        while mark not in self.pending:
+            try:
+                got = self.sock.recv(65536)
+            except OSError:
+                return None
+            if not got:
+                return None
+            self.pending += got
+        before, self.pending = self.pending.split(mark, 1)
+        return before
+
+    def do(self, point, default):
+        return (self.server.take(point) or action(default)).run(self)
+
+    def content(self):
+        if self.pending.startswith(b".\r\n"):
+            self.pending = self.pending[3:]
+            body = b""
+        else:
+            body = self.until(b"\r\n.\r\n")
+            if body is None:
+                return False
+            body += b"\r\n"
+        self.message.content = b"\r\n".join(l[1:] if l.startswith(b".") else l for l in body.split(b"\r\n"))
+        message, self.message = self.message, None
+        with self.server.changed:
+            self.server.messages.append(message)
+            self.server.changed.notify_all()
+        if not self.server.lmtp:
+            return self.do("dot", "250 2.0.0 queued")
+        return all(self.do("dot", "250 2.0.0 %s has it" % r) for r in message.rcpts)
+
+    def command(self, line):
+        text = line.decode("latin-1")
+        self.commands.append(text)
+        verb = text.split(" ", 1)[0].upper()
+        if verb in ("EHLO", "LHLO"):
+            lines = ["scripted.example"] + self.server.offers
+            return self.do(verb, "\r\n".join("250%s%s" % (" " if i == len(lines) - 1 else "-", l) for i, l in enumerate(lines)))
+        if verb == "MAIL":
+            self.message = Message(text[len("MAIL FROM:"):])
+            return self.do("MAIL", "250 2.1.0 ok")
+        if verb == "RCPT":
+            what = self.server.take("RCPT") or action("250 2.1.5 ok")
+            if self.message and (not isinstance(what, Reply) or what.text.startswith("2")):
+                self.message.rcpts.append(text[len("RCPT TO:"):])
+            return what.run(self)
+        if verb == "DATA":
+            what = self.server.take("DATA")
+            if what is None:
+                what = action("354 go" if self.message and self.message.rcpts else "503 5.5.1 no recipients")
+            if not what.run(self):
+                return False
+            return self.content() if isinstance(what, Reply) and what.text.startswith("354") else True
+        if verb == "RSET":
+            self.message = None
+        if verb == "QUIT":
+            self.do("QUIT", "221 2.0.0 bye")
+            return False
+        return self.do(verb if verb in ("HELO", "RSET", "NOOP") else "other", "250 ok")
+
+    def run(self):
+        try:
+            if self.do("banner", "220 scripted.example ready"):
+                while True:
+                    line = self.until(b"\r\n")
+                    if line is None or not self.command(line):
+                        break
+        except OSError:
+            pass
+        finally:
+            self.sock.close()
+            with self.server.changed:
+                self.server.closed += 1
+                self.server.changed.notify_all()
+
+
+class ScriptedServer:
+    def __init__(self, script=None, port=0, host="127.0.0.1", path=None, lmtp=False, offers=None):
+        self.script = {k: list(v) if isinstance(v, list) else [v] for k, v in (script or {}).items()}
+        self.lmtp, self.offers = lmtp, GREETING if offers is None else offers
+        self.sessions, self.messages, self.closed = [], [], 0
+        self.changed = threading.Condition()
+        self.listener = socket.socket(socket.AF_UNIX if path else socket.AF_INET6 if ":" in host else socket.AF_INET)
+        if not path:
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind(path or (host, port))
+        self.listener.listen(128)
+        self.port = None if path else self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            session = Session(self, sock)
+            with self.changed:
+                self.sessions.append(session)
+                self.changed.notify_all()
+            threading.Thread(target=session.run, daemon=True).start()
+
+    def take(self, point):
+        with self.changed:
+            steps = self.script.get(point)
+            if not steps:
+                return None
+            return action(steps.pop(0) if len(steps) > 1 else steps[0])
+
+    def wait(self, condition, seconds=10):
+        with self.changed:
+            if not self.changed.wait_for(condition, seconds):
+                raise AssertionError("waited in vain: %d sessions, %d messages; %s" %
+                                     (len(self.sessions), len(self.messages), [s.commands for s in self.sessions]))
+
+    def wait_messages(self, n, seconds=10):
+        self.wait(lambda: len(self.messages) >= n, seconds)
+
+    def wait_sessions(self, n, seconds=10):
+        self.wait(lambda: len(self.sessions) >= n, seconds)
+
+    def wait_closed(self, n, seconds=10):
+        self.wait(lambda: self.closed >= n, seconds)
+
+    def close(self):
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self.listener.close()
+        for s in list(self.sessions):
+            try:
+                s.sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
