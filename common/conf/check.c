@@ -21,7 +21,7 @@ typedef void text_visit(struct check *c, const struct conf_option *o, const char
 static void table_visit(struct check *c, const struct conf_table *table, const void *opts, const char *owner, text_visit *visit)
 {
 	for (const struct conf_option *o = table->rows; o->name; o++) {
-		const void *field = (const char *)opts + o->offset;
+		const void *field = conf_field(o, opts);
 		const struct conf_texts *all = field;
 		if (o->offset == CONF_NO_FIELD || o->kind < CONF_TEXT)
 			continue;

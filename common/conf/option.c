@@ -151,7 +151,7 @@ void conf_opts_init(const struct conf_table *table, void *opts)
 {
 	memset(opts, 0, table->size);
 	for (const struct conf_option *o = table->rows; o->name; o++) {
-		void *field = (char *)opts + o->offset;
+		void *field = conf_field(o, opts);
 		enum status st = ST_OK;
 
 		if (o->offset == CONF_NO_FIELD || o->flags & F_REPEAT)
@@ -173,7 +173,7 @@ void conf_opts_init(const struct conf_table *table, void *opts)
 enum status conf_option_store(const struct conf_option *o, void *opts, struct arena *a, struct str value, struct conf_place place,
 	struct err *err)
 {
-	void *field = (char *)opts + o->offset;
+	void *field = conf_field(o, opts);
 	struct conf_text text = { STR_NULL, place, true };
 	enum status st;
 
@@ -209,7 +209,7 @@ enum status conf_opts_set(const struct conf_table *table, void *opts, struct are
 
 bool conf_opts_get(const struct conf_option *o, const void *opts, struct arena *a, struct str *text_out)
 {
-	const void *field = (const char *)opts + o->offset;
+	const void *field = conf_field(o, opts);
 
 	if (o->offset == CONF_NO_FIELD)
 		return false;

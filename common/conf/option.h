@@ -172,6 +172,12 @@ const struct conf_option *conf_option_find(const struct conf_table *table, struc
 const char *conf_option_nearest(const struct conf_table *table, struct str name);
 const char *conf_kind_name(enum conf_kind kind);             /* "time", "host list" */
 
+/* The field of the option in a struct conf_opts_NAME; NULL for a row without one. */
+static inline void *conf_field(const struct conf_option *option, const void *opts)
+{
+	return option->offset == CONF_NO_FIELD ? NULL : (char *)opts + option->offset;
+}
+
 /* Fills a struct conf_opts_NAME with the defaults; texts lend from the table. */
 void conf_opts_init(const struct conf_table *table, void *opts);
 /* Sets one option from text (no quotes, no hide), for example what arrived in a plan; allocates from the arena. ST_FAIL: no such

@@ -80,7 +80,7 @@ static const struct conf_text *driver_text(const struct conf_instance *i, enum c
 {
 	const struct conf_option *o = conf_option_find(conf_class_table(class), STR_LIT("driver"));
 
-	return (const struct conf_text *)((const char *)i->generic + o->offset);
+	return conf_field(o, i->generic);
 }
 
 void conf_driver_line(struct conf *conf, struct conf_driver_reader *r, struct str line, struct conf_place place)

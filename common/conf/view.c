@@ -101,7 +101,7 @@ static void put_table(struct buf *b, const struct conf_table *table, const void 
 	put_u32(b, 0);
 	for (uint32_t i = 0; i < table->n; i++) {
 		const struct conf_option *o = &table->rows[i];
-		const struct conf_texts *all = (const void *)((const char *)opts + o->offset);
+		const struct conf_texts *all = conf_field(o, opts);
 		struct str value;
 		if (o->offset == CONF_NO_FIELD || !may_see(o->see, see))
 			continue;
@@ -367,7 +367,7 @@ static void get_entry(struct input *in, const struct conf_table *table, void *op
 	if (!value.p || conf_option_store(o, opts, &in->conf->arena, value, place, NULL) != ST_OK)
 		in->bad = true;
 	else if (o->kind >= CONF_TEXT && !(o->flags & F_REPEAT))
-		((struct conf_text *)((char *)opts + o->offset))->set = meta->set;
+		((struct conf_text *)conf_field(o, opts))->set = meta->set;
 }
 
 static void get_table(struct input *in, const struct conf_table *table, void *opts, struct conf_meta *meta, uint32_t see)
