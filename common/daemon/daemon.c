@@ -161,7 +161,7 @@ static void links_retire(struct daemon *d, const struct daemon_link *newer)
 	list_each(&d->links, n) {
 		struct daemon_link *l = list_entry(n, struct daemon_link, node);
 
-		if (l != newer && l->peer == newer->peer && l->number == newer->number && l->generation < newer->generation && !l->retired) {
+		if (l != newer && l->peer == newer->peer && l->number == newer->number && !l->retired) {
 			l->retired = true;
 			loop_timer_start(&d->impl->retire, d->loop, 0, links_retired_close, d);
 		}

@@ -59,8 +59,8 @@ struct daemon_peer {
 	unsigned pack;                       /* frames in a packet, at most (to a pool: 1 or few); 0: as many as fit */
 	size_t queue_max;                    /* as in struct channel_spec */
 	bool raw;                            /* no struct channel is made: link->fd */
-	/* Set for peers that are only asked (policyd, router): when a channel of a newer generation to the same kind and number comes,
-	 * the older one is closed as soon as it has no open question. Without it the daemon closes old links itself. */
+	/* Set for peers that are only asked (policyd, router): when another channel to the same kind and number comes (a reload or a
+	 * restart), the older one is closed as soon as it has no open question. Without it the daemon closes old links itself. */
 	bool retire;
 	void (*opened)(struct daemon_link *link);
 	void (*closed)(struct daemon_link *link, const char *why); /* questions have been answered with NULL already; may be NULL */
@@ -123,7 +123,7 @@ struct daemon {
 	char name[64];               /* "smtpd/2" */
 	unsigned number;             /* which of several processes, from 1 */
 	uint64_t generation;
-	bool unprivileged;           /* one uid for all, no chroot */
+	bool unprivileged;           /* one uid for all, no chroot: qmgr's spool is then spool_directory, and "/" otherwise */
 	bool draining;
 	void *state;                 /* the daemon's own */
 	struct list links;           /* struct daemon_link, oldest first */

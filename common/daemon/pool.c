@@ -50,7 +50,7 @@ struct pool {
 	int full, hangups;            /* eventfd; epoll over the clients' channels */
 	struct loop_fd full_watch, hangups_watch;
 	struct loop_timer tick, grow, respawn;
-	uint64_t tick_ms, respawn_ms, grow_from_ms;
+	uint64_t tick_ms, respawn_ms, grow_from_ms, alone_from_ms;
 	bool ready;
 	struct daemon_spec as_daemon;
 	struct daemon_peer peers[POOL_PEERS_MAX + 2];
@@ -553,7 +553,10 @@ static void tick(void *arg)
 	struct pool *p = arg;
 	bool busy = workers_look(p);
 
-	if (p->daemon->draining && p->spec->drain_when_idle && !busy) {
+	if (!list_empty(&p->clients))
+		p->alone_from_ms = clock_ms();
+	if ((p->daemon->draining && p->spec->drain_when_idle && !busy) ||
+	    (p->size.alone_ms && list_empty(&p->clients) && clock_ms() - p->alone_from_ms >= p->size.alone_ms)) {
 		daemon_finish(p->daemon);
 		return;
 	}
@@ -606,6 +609,7 @@ static enum status pool_start(struct daemon *d, struct err *err)
 	while (p->n_workers < p->size.min)
 		if (worker_new(p, err))
 			return err->status;
+	p->alone_from_ms = clock_ms();
 	loop_timer_start(&p->tick, d->loop, p->tick_ms, tick, p);
 	return ST_DEFER; /* ready when the workers are */
 }

@@ -45,6 +45,7 @@ struct pool_size {
 	uint64_t stuck_ms;                  /* one question may take so long; 0: for ever */
 	uint64_t grow_ms;                   /* a worker more when none was free for so long; 0: 20 */
 	uint64_t idle_ms;                   /* one fewer when some were idle for so long; 0: 30000 */
+	uint64_t alone_ms;                  /* ends itself when it has had no client for so long (local, started on demand); 0: never */
 };
 
 struct pool_spec {

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: ISC */
+/* master_config.c - reads the configuration, and says what a reload can't change. */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "master/master.h"
+
+enum { PROBLEMS_SHOWN = 20 };
+
+/* Whoever may write the file is root. */
+static enum status file_check(const struct master *m, struct buf *problems)
+{
+	struct stat st;
+
+	if (stat(m->conf_path, &st) < 0) {
+		buf_printf(problems, "%s: %s", m->conf_path, strerror(errno));
+		return ST_ERROR;
+	}
+	if (!m->privileged || (st.st_uid == 0 && !(st.st_mode & S_IWOTH) && (!(st.st_mode & S_IWGRP) || st.st_gid == 0)))
+		return ST_OK;
+	buf_printf(problems, "%s must belong to root and be writable by nobody else: whoever writes it is root", m->conf_path);
+	return ST_ERROR;
+}
+
+enum status config_read(struct master *m, struct conf **out, struct buf *problems)
+{
+	struct conf_source source = { .path = m->conf_path, .defines = m->defines, .n_defines = m->n_defines };
+	struct arena a = ARENA_INIT;
+	enum status st;
+
+	*out = NULL;
+	if (file_check(m, problems))
+		return ST_ERROR;
+	st = conf_read(&source, out);
+	if (!st)
+		st = conf_check(*out, NULL);
+	for (uint32_t i = 0; i < (*out)->n_problems && i < PROBLEMS_SHOWN; i++)
+		buf_printf(problems, "%s%.*s", problems->len ? "\n" : "", STR_FMT(conf_problem_format(*out, &(*out)->problems[i], &a)));
+	arena_clear(&a);
+	if (st) {
+		conf_free(*out);
+		*out = NULL;
+	}
+	return st;
+}
+
+void config_changes_check(const struct master *m, const struct conf *next, struct buf *text)
+{
+	struct arena a = ARENA_INIT;
+
+	for (uint32_t i = 0; i < conf_table_main.n; i++) {
+		const struct conf_option *o = &conf_table_main.rows[i];
+		struct str before = STR_NULL, after = STR_NULL;
+
+		if (!(o->flags & F_RESTART) || o->offset == CONF_NO_FIELD)
+			continue;
+		conf_opts_get(o, &m->conf->main, &a, &before);
+		conf_opts_get(o, &next->main, &a, &after);
+		if (!str_eq(before, after))
+			buf_printf(text, "%s%s has changed: that takes effect with stop and start", text->len ? "\n" : "", o->name);
+	}
+	arena_clear(&a);
+}

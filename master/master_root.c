@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: ISC */
+/* master_root.c - a daemon's own root in a private mount namespace: the configured directories, under their own names, and
+ * nothing else. Runs in the new process, before exec; what is mounted here is seen by that daemon alone and goes with it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "master/master.h"
+
+enum { BINDS_MAX = 256 };
+
+struct bind {
+	const char *path;
+	bool write;
+};
+
+struct binds {
+	struct bind v[BINDS_MAX];
+	unsigned n;
+	struct arena arena;
+};
+
+/* What resolver and user lookups read, beside the configured directories. */
+static const char *const tables_always[] = { "/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services", "/etc/passwd", "/etc/group",
+	"/etc/ssl/certs", NULL };
+
+bool root_has_namespace(const struct master *m, const struct child *c)
+{
+	return m->privileged && (c->service->root == ROOT_TABLES || c->service->root == ROOT_STORE) &&
+	       !str_is(m->conf->main.namespaces.text, "off") && !m->namespaces_fail;
+}
+
+/* Where a name is a symbolic link, what it leads to is bound too, so that the link works inside. */
+static void bind_add(struct binds *b, const char *path, bool write)
+{
+	char real[PATH_MAX];
+
+	if (b->n + 2 > BINDS_MAX || path[0] != '/')
+		return;
+	b->v[b->n++] = (struct bind){ path, write };
+	if (realpath(path, real) && strcmp(real, path) != 0)
+		b->v[b->n++] = (struct bind){ arena_strdup(&b->arena, real), write };
+}
+
+static void binds_add_list(struct binds *b, struct str list, bool write)
+{
+	struct conf_list_walk walk = CONF_LIST_WALK(list);
+	struct str item;
+
+	while (conf_list_next(&walk, &b->arena, &item))
+		if (item.len > 1)
+			bind_add(b, str_cstr(&b->arena, item), write);
+}
+
+/* Parents before what is in them, so that the inner one covers. */
+static int bind_cmp(const void *a, const void *b)
+{
+	const struct bind *x = a, *y = b;
+	int c = strcmp(x->path, y->path);
+
+	return c ? c : (int)x->write - (int)y->write;
+}
+
+static void binds_make(const struct master *m, const struct child *c, struct binds *b)
+{
+	const struct conf_opts_main *o = &m->conf->main;
+
+	if (c->service->root == ROOT_STORE) {
+		binds_add_list(b, o->store_directories.text, true);
+	} else {
+		for (const char *const *p = tables_always; *p; p++)
+			bind_add(b, *p, false);
+		binds_add_list(b, o->lookup_directories.text, false);
+		bind_add(b, m->hints, true);
+	}
+	qsort(b->v, b->n, sizeof b->v[0], bind_cmp);
+}
+
+static enum status target_make(const char *root, const char *path, bool directory, char out[MASTER_PATH_MAX], struct err *err)
+{
+	size_t from = strlen(root) + 1;
+	int fd;
+
+	if ((size_t)snprintf(out, MASTER_PATH_MAX, "%s%s", root, path) >= MASTER_PATH_MAX)
+		return err_set(err, ST_ERROR, "%s: too long", path);
+	for (char *p = out + from; *p; p++) {
+		if (*p != '/')
+			continue;
+		*p = '\0';
+		if (mkdir(out, 0755) < 0 && errno != EEXIST)
+			return err_set(err, ST_ERROR, "%s: %s", out, strerror(errno));
+		*p = '/';
+	}
+	if (directory)
+		return mkdir(out, 0755) < 0 && errno != EEXIST ? err_set(err, ST_ERROR, "%s: %s", out, strerror(errno)) : ST_OK;
+	fd = open(out, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0444);
+	if (fd < 0 && access(out, F_OK) < 0)
+		return err_set(err, ST_ERROR, "%s: %s", out, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return ST_OK;
+}
+
+static enum status bind_mount(const char *root, const struct bind *b, struct err *err)
+{
+	unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | (b->write ? 0 : MS_RDONLY);
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | (b->write ? 0u : MOUNT_ATTR_RDONLY) };
+	char target[MASTER_PATH_MAX];
+	struct stat st, link;
+
+	if (b->write)
+		attr.attr_clr = MOUNT_ATTR_RDONLY; /* it may lie in one that was made read-only */
+	if (stat(b->path, &st) < 0)
+		return ST_OK; /* not there: nothing to show. The configuration's check warns */
+	if ((size_t)snprintf(target, sizeof target, "%s%s", root, b->path) < sizeof target && lstat(target, &link) == 0 && S_ISLNK(link.st_mode))
+		return ST_OK;
+	if (target_make(root, b->path, S_ISDIR(st.st_mode), target, err))
+		return err->status;
+	if (mount(b->path, target, NULL, MS_BIND | MS_REC, NULL) < 0)
+		return err_set(err, ST_ERROR, "binding %s: %s", b->path, strerror(errno));
+	if (mount_setattr(AT_FDCWD, target, AT_RECURSIVE, &attr, sizeof attr) < 0 &&
+	    mount(NULL, target, NULL, MS_BIND | MS_REMOUNT | flags, NULL) < 0)
+		return err_set(err, ST_ERROR, "protecting %s: %s", b->path, strerror(errno));
+	return ST_OK;
+}
+
+enum status root_enter(const struct master *m, const struct child *c, struct err *err)
+{
+	struct binds b = { .arena = ARENA_INIT };
+	char root[MASTER_PATH_MAX + 16];
+
+	snprintf(root, sizeof root, "%s/root", m->run);
+	if (unshare(CLONE_NEWNS) < 0)
+		return err_set(err, ST_DEFER, "mount namespace: %s", strerror(errno));
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("bulkhead", root, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755,size=1m,nr_inodes=4096") < 0)
+		return err_set(err, ST_DEFER, "private root on %s: %s", root, strerror(errno));
+	umask(022); /* directories on the way to a bound one must be passable */
+	binds_make(m, c, &b);
+	for (unsigned i = 0; i < b.n; i++)
+		if (bind_mount(root, &b.v[i], err))
+			return err->status;
+	umask(077);
+	if (mount(NULL, root, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+		return err_set(err, ST_ERROR, "private root: %s", strerror(errno));
+	arena_clear(&b.arena);
+	return ST_OK;
+}

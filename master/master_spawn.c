@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: ISC */
+/* master_spawn.c - a daemon's process: fork, namespace, exec with its jail's arguments; then the first messages. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/clock.h"
+#include "common/conf/view.h"
+#include "common/daemon/daemon.h"
+#include "common/daemon/jail.h"
+#include "master/master.h"
+
+/* Which directory it is chrooted into. With a namespace refused: no directory of its own, but still "/". */
+static void root_choose(struct child *c)
+{
+	struct master *m = c->m;
+
+	c->root[0] = '\0';
+	if (!m->privileged)
+		return;
+	switch (c->service->root) {
+	case ROOT_EMPTY:
+		snprintf(c->root, sizeof c->root, "%.4000s/empty", m->run);
+		break;
+	case ROOT_SPOOL:
+		snprintf(c->root, sizeof c->root, "%s", m->spool);
+		break;
+	case ROOT_TABLES:
+	case ROOT_STORE:
+		if (root_has_namespace(m, c))
+			snprintf(c->root, sizeof c->root, "%.4000s/root", m->run);
+		else
+			snprintf(c->root, sizeof c->root, "/");
+		break;
+	}
+}
+
+/* Only what the administrator wants is passed on. */
+static char **environment_make(const struct master *m, struct arena *a)
+{
+	const struct conf_opts_main *o = &m->conf->main;
+	char **env = arena_alloc(a, 256 * sizeof *env);
+	struct conf_list_walk keep = CONF_LIST_WALK(o->keep_environment.text), add = CONF_LIST_WALK(o->add_environment.text);
+	struct str item;
+	unsigned n = 0;
+
+	env[n++] = arena_strdup(a, "PATH=/usr/bin:/bin");
+	if (o->timezone.text.len)
+		env[n++] = arena_printf(a, "TZ=%.*s", STR_FMT(o->timezone.text));
+	else if (getenv("TZ"))
+		env[n++] = arena_printf(a, "TZ=%s", getenv("TZ"));
+	/* The sanitizers' options, for builds that have them. */
+	for (const char *const *name = (const char *const[]){ "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", NULL }; *name; name++)
+		if (getenv(*name))
+			env[n++] = arena_printf(a, "%s=%s", *name, getenv(*name));
+	while (n < 120 && conf_list_next(&keep, a, &item)) {
+		const char *value = item.len ? getenv(str_cstr(a, item)) : NULL;
+
+		if (value)
+			env[n++] = arena_printf(a, "%.*s=%s", STR_FMT(item), value);
+	}
+	while (n < 250 && conf_list_next(&add, a, &item))
+		if (str_find(item, '=') > 0)
+			env[n++] = str_cstr(a, item);
+	return env;
+}
+
+/* Says why over the control channel that the daemon would have had. */
+_Noreturn static void exec_failed(const char *text)
+{
+	struct ipc_ctl_failed msg = { .text = str_of(text) };
+
+	ipc_send(JAIL_CONTROL_FD, &ipc_type_ctl_failed, 0, false, &msg, NULL, 0, 1000, NULL);
+	_exit(DAEMON_EXIT_JAIL);
+}
+
+static void signals_reset(void)
+{
+	struct sigaction plain = { .sa_handler = SIG_DFL };
+	sigset_t none;
+
+	for (int s = 1; s < NSIG; s++)
+		sigaction(s, &plain, NULL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+_Noreturn static void child_exec(const struct child *c, const char *path, char **argv, char **env, int control, bool namespaced)
+{
+	const struct master *m = c->m;
+	struct err err = ERR_INIT;
+	int null, log;
+
+	/* 0 and 1 lead nowhere; 2 to the panic log, unless somebody is watching. */
+	if (control == JAIL_CONTROL_FD)
+		fcntl(control, F_SETFD, 0);
+	else if (dup2(control, JAIL_CONTROL_FD) < 0)
+		_exit(DAEMON_EXIT_CHANNEL);
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	log = m->foreground ? -1 : m->log.fd[2];
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 || (log >= 0 && dup2(log, STDERR_FILENO) < 0))
+		exec_failed("no /dev/null");
+	signals_reset();
+	umask(077);
+	if (chdir("/") < 0)
+		exec_failed("chdir");
+	if (namespaced && root_enter(m, c, &err))
+		exec_failed(err.status == ST_DEFER ? "no namespace" : err.text);
+	execve(path, argv, env);
+	snprintf(err.text, sizeof err.text, "%s: %s", path, strerror(errno));
+	exec_failed(err.text);
+}
+
+static enum status start_send(struct child *c, struct err *err)
+{
+	struct master *m = c->m;
+	struct ipc_ctl_start start = {
+		.name = str_of(c->name), .generation = c->generation, .number = c->number, .unprivileged = !m->privileged
+	};
+	const struct conf *conf = c->pending ? m->next_conf : m->conf;
+	int fds[4];
+
+	if (conf_view_make(conf, c->service->see, &fds[0], err))
+		return err->status;
+	if (!logs_dup(m, fds + 1)) {
+		close(fds[0]);
+		return err_set(err, ST_ERROR, "no descriptors for the logs: %s", strerror(errno));
+	}
+	channel_send(c->control, &ipc_type_ctl_start, &start, fds, 4);
+	return ST_OK;
+}
+
+enum status child_spawn(struct child *c, struct err *err)
+{
+	static const struct ipc_ctl_go go;
+	struct master *m = c->m;
+	struct channel_spec spec = { .peer = c->name, .handlers = child_handlers, .owner = c, .closed = child_control_closed };
+	struct jail jail = { .name = c->name, .uid = c->uid, .gid = c->gid, .unprivileged = !m->privileged };
+	struct arena a = ARENA_INIT;
+	const char *path = arena_printf(&a, "%s/%s", m->libexec, c->service->name);
+	bool namespaced = root_has_namespace(m, c);
+	sigset_t all, before;
+	char **argv, **env;
+	int pair[2];
+	pid_t pid;
+
+	root_choose(c);
+	jail.root = c->root[0] ? c->root : NULL;
+	argv = jail_format(&jail, path, &a);
+	env = environment_make(m, &a);
+	if (!ipc_pair(pair, err)) {
+		arena_clear(&a);
+		return err->status;
+	}
+	log_flush(&m->log);
+	/* No signal may reach the child while it still has our handlers. */
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &before);
+	pid = fork();
+	if (pid == 0)
+		child_exec(c, path, argv, env, pair[1], namespaced);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	arena_clear(&a);
+	close(pair[1]);
+	if (pid < 0) {
+		close(pair[0]);
+		return err_set(err, ST_ERROR, "fork: %s", strerror(errno));
+	}
+	c->pid = pid;
+	c->control = channel_open(m->loop, pair[0], &spec);
+	c->started_ms = clock_ms();
+	c->ready_ms = 0;
+	c->killed = false;
+	child_state_set(c, CHILD_STARTING);
+	if (start_send(c, err)) {
+		kill(pid, SIGKILL); /* its end is noticed like any other */
+		return err->status;
+	}
+	if (!c->pending)
+		child_listeners_send(c);
+	child_connect_all(c);
+	channel_send(c->control, &ipc_type_ctl_go, &go, NULL, 0);
+	needs_serve(c);
+	return ST_OK;
+}
