@@ -347,6 +347,7 @@ static void batch_done(struct spool *spool, struct spool_job *job)
 		return;
 	}
 	if (b->error) {
+		int error = b->error;
 		char what[64];
 
 		/* What it told of removals did not happen yet. */
@@ -355,7 +356,8 @@ static void batch_done(struct spool *spool, struct spool_job *job)
 				spool->seg[b->segment].unlinks--;
 		list_push_front(&spool->batches, &b->node);
 		snprintf(what, sizeof what, "journal/%02u: %s", b->segment, b->what);
-		spool_break(spool, what, b->error);
+		b->error = 0;
+		spool_break(spool, what, error);
 		return;
 	}
 	spool->durable_batch = b->number;

@@ -303,7 +303,8 @@ static inline void data_write(char **data, size_t *size, const struct op *op, si
 {
 	if (op->at + from + n > *size)
 		data_size(data, size, op->at + from + n);
-	memcpy(*data + op->at + from, op->data + from, n);
+	if (n)
+		memcpy(*data + op->at + from, op->data + from, n);
 }
 
 static inline void disk_init(struct disk *d, const struct recorder *r)

@@ -28,7 +28,7 @@
 
 static inline void scratch_remove(const char *path)
 {
-	char command[300];
+	char command[500];
 
 	snprintf(command, sizeof command, "rm -rf '%s'", path);
 	assert_int_equal(system(command), 0);
