@@ -203,6 +203,7 @@ static void trail_reset(struct trail *t)
 static void trail_records(struct trail *t, const struct journal_entry *e, struct str payload)
 {
 	uint32_t n, next = t->first_seq + t->n_records;
+	size_t span;
 
 	if (t->finished)
 		return;
@@ -214,11 +215,12 @@ static void trail_records(struct trail *t, const struct journal_entry *e, struct
 		t->torn = true; /* a batch between is lost */
 		return;
 	}
-	if (spool_records_span(payload, e->salt, e->seq, &n) != payload.len)
+	span = spool_records_span(payload, e->salt, e->seq, &n);
+	if (span != payload.len)
 		t->torn = true;
 	if (e->seq != next) /* written again after a failed batch */
 		return;
-	buf_add_str(&t->records, payload);
+	buf_add(&t->records, payload.p, span);
 	t->n_records += n;
 }
 
@@ -313,7 +315,9 @@ static void file_look(struct spool *spool, const struct trail *t, struct have *o
 
 static enum status commit_read(struct spool *spool, const struct trail *t, struct buf *out, struct spool_head *head, struct err *err)
 {
-	if (t->length < SPOOL_HEAD || spool_fs_read(spool->fs, spool->seg[t->segment].fd, buf_room(out, t->length), t->length, (off_t)t->at))
+	if (t->length < SPOOL_HEAD)
+		return err_set(err, ST_FAIL, "the journal's entry is malformed");
+	if (spool_fs_read(spool->fs, spool->seg[t->segment].fd, buf_room(out, t->length), t->length, (off_t)t->at))
 		return err_set(err, ST_ERROR, "%s/journal/%02u: can't read it", spool->dir, t->segment);
 	out->len = t->length;
 	if (spool_head_decode((const unsigned char *)out->p, head) != SPOOL_HEAD_COMPLETE || head->content > t->length - SPOOL_HEAD ||

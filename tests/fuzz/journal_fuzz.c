@@ -60,14 +60,25 @@ static void on_found(void *arg, const struct spool_loaded *loaded)
 	arena_clear(&a);
 }
 
+static void on_trouble(void *arg, const struct spool_trouble *t)
+{
+	(void)arg;
+	if (getenv("SPOOL_TRACE"))
+		fprintf(stderr, "%s: %s\n", t->path, t->text);
+}
+
 static struct found start(const char *dir)
 {
-	struct spool_options opt = { .dir = dir, .segment_size = SEGMENT, .segments = SEGMENTS, .inline_io = true };
+	struct spool_options opt = { .dir = dir, .trouble = on_trouble, .segment_size = SEGMENT, .segments = SEGMENTS, .inline_io = true };
 	struct found f = { 0 };
 	struct err err = ERR_INIT;
 
 	if (spool_open(&f.spool, &opt, &err))
-		abort(); /* no content of the journal may keep a spool shut */
+	{
+		/* No content of the journal may keep a spool shut. */
+		fprintf(stderr, "%s\n", err.text);
+		abort();
+	}
 	while (spool_scan_next(f.spool, 1000, on_found, &f, &err) == ST_OK)
 		;
 	return f;
@@ -124,8 +135,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	spool_drop(one.spool);
 	two = start(dir);
 	spool_close(two.spool);
-	if (one.n != two.n || one.records != two.records)
+	if (one.n != two.n || one.records != two.records) {
+		fprintf(stderr, "%u messages with %u records, then %u with %u\n", one.n, one.records, two.n, two.records);
 		abort();
+	}
 	tree_remove(dir);
 	return 0;
 }
