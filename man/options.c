@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: ISC */
+/* options.c - writes bulkhead.conf(5): a skeleton on standard input, its reference pages from the option tables.
+ * Lines of the skeleton that are replaced: "@options TABLE@", "@drivers CLASS@", "@selectors@". */
+#include <stdio.h>
+#include <string.h>
+
+#include "common/conf/log_selector.h"
+#include "common/conf/option.h"
+
+enum { LINE_MAX_OCTETS = 78 }; /* of the source: mandoc's style */
+
+/* One word of text: what roff would take for something else is escaped. */
+static size_t word_print(const char *p, size_t n, char *out, size_t room)
+{
+	size_t len = 0;
+
+	for (size_t i = 0; i < n && len + 4 < room; i++) {
+		if (p[i] == '\\') {
+			out[len++] = '\\';
+			out[len++] = 'e';
+		} else if (!i && (p[i] == '.' || p[i] == '\'')) {
+			out[len++] = '\\';
+			out[len++] = '&';
+			out[len++] = p[i];
+		} else {
+			out[len++] = p[i];
+		}
+	}
+	out[len] = '\0';
+	return len;
+}
+
+/* Text in lines of the source that are not too long; between ends each but the last. A line ends a sentence where a
+ * sentence ends: mandoc's style again. */
+static void text_print(const char *text, const char *between)
+{
+	char word[512];
+	size_t column = 0;
+
+	while (*text) {
+		size_t n = strcspn(text, " "), len = word_print(text, n, word, sizeof word);
+		if (column && column + 1 + len + strlen(between) > LINE_MAX_OCTETS) {
+			printf("%s\n", between);
+			column = 0;
+		}
+		printf("%s%s", column ? " " : "", word);
+		column += len + (column ? 1 : 0);
+		text += n;
+		text += *text == ' ';
+	}
+	putchar('\n');
+}
+
+static void flag_print(const struct conf_option *o)
+{
+	if (o->flags & F_EXPANDED)
+		printf("Expanded%s.\n", o->flags & F_EXP_M ? " once, at start" : "");
+	if (o->flags & F_REPEAT)
+		printf("May be given several times.\n");
+	if (o->flags & F_SECRET)
+		printf("Never shown.\n");
+	if (o->flags & F_RESTART)
+		printf("A change takes effect with a restart.\n");
+	if (o->flags & F_OURS)
+		printf("Not in Exim.\n");
+}
+
+static void bounds_print(const struct conf_option *o)
+{
+	char low[32], high[32];
+
+	if (!o->min && !o->max)
+		return;
+	if (o->kind == CONF_TIME) {
+		conf_time_format(low, o->min);
+		conf_time_format(high, o->max);
+	} else if (o->kind == CONF_OCTAL) {
+		snprintf(low, sizeof low, "%04llo", (unsigned long long)o->min);
+		snprintf(high, sizeof high, "%04llo", (unsigned long long)o->max);
+	} else {
+		snprintf(low, sizeof low, "%lld", (long long)o->min / (o->kind == CONF_FIXED ? 1000 : 1));
+		snprintf(high, sizeof high, "%lld", (long long)o->max / (o->kind == CONF_FIXED ? 1000 : 1));
+	}
+	printf("From %s to %s.\n", low, high);
+}
+
+static void option_print(const struct conf_option *o)
+{
+	char what[512], word[512];
+
+	printf(".It Ic %s Pq %s\n", o->name, conf_kind_name(o->kind));
+	snprintf(what, sizeof what, "%s.", o->what);
+	if (what[1] >= 'a' && what[1] <= 'z' && !memchr(what, '_', strcspn(what, " ")))
+		what[0] = (char)(what[0] >= 'a' && what[0] <= 'z' ? what[0] - 32 : what[0]);
+	text_print(what, "");
+	if (o->words) {
+		printf("One of\n");
+		for (const char *w = o->words; *w; w += *w == '|') {
+			size_t n = strcspn(w, "|");
+			word_print(w, n, word, sizeof word);
+			w += n;
+			printf(".Li %s%s\n", word, !*w ? " ." : " ,");
+		}
+	}
+	bounds_print(o);
+	if (o->fallback && *o->fallback && o->kind != CONF_BOOL && strlen(o->fallback) < 60 && !strpbrk(o->fallback, "\\\"")) {
+		printf("Default:\n.Li \"%s\" .\n", o->fallback); /* quoted: one argument, whatever it holds */
+	} else if (o->fallback && *o->fallback && o->kind != CONF_BOOL) {
+		printf("Default:\n.Bd -literal -offset indent -compact\n");
+		text_print(o->fallback, " \\e");
+		printf(".Ed\n");
+	} else if (o->kind == CONF_BOOL && o->fallback) {
+		printf("Default: %s.\n", o->fallback);
+	}
+	flag_print(o);
+}
+
+/* The names of the rows with the flag, in lines. */
+static void names_print(const struct conf_table *table, uint32_t flag, const char *intro)
+{
+	bool any = false;
+
+	for (const struct conf_option *o = table->rows; o->name; o++) {
+		if (!(o->flags & flag))
+			continue;
+		if (!any)
+			printf(".Pp\n%s\n", intro);
+		else
+			printf(" ,\n");
+		any = true;
+		printf(".Ic %s", o->name);
+		if (flag == F_ALIAS)
+			printf(" No for Ic %s", o->what);
+	}
+	if (any)
+		printf(" .\n");
+}
+
+static int options_print(const char *name)
+{
+	for (unsigned t = 0; conf_tables[t]; t++) {
+		bool any = false;
+		if (strcmp(conf_tables[t]->name, name))
+			continue;
+		for (const struct conf_option *o = conf_tables[t]->rows; o->name; o++) {
+			if (o->offset == CONF_NO_FIELD)
+				continue;
+			if (!any)
+				printf(".Bl -tag -width indent\n");
+			any = true;
+			option_print(o);
+		}
+		printf("%s", any ? ".El\n" : "It has no options of its own.\n");
+		names_print(conf_tables[t], F_ALIAS, "Older names, accepted with a warning:");
+		names_print(conf_tables[t], F_IGNORED, "Accepted with a warning, without effect:");
+		names_print(conf_tables[t], F_LATER, "Known to Exim, not implemented in this build:");
+		return 0;
+	}
+	fprintf(stderr, "no option table \"%s\"\n", name);
+	return 1;
+}
+
+/* Every implemented driver of the class with its options. */
+static int drivers_print(const char *class)
+{
+	int bad = 0;
+
+	for (const struct conf_driver *d = conf_drivers; d->name; d++) {
+		if (strcmp(conf_class_name(d->class), class) || d->later)
+			continue;
+		printf(".Ss The %s %s\n", d->name, class);
+		printf("The\n.Ic %s\n%s %s.\n", d->name, class, d->what);
+		bad |= options_print(d->table->name);
+	}
+	return bad;
+}
+
+static void selectors_print(void)
+{
+	printf(".Bl -tag -width indent\n");
+	for (unsigned i = 0; i < LOG_SELECTORS; i++) {
+		uint64_t bits = 0;
+		log_selector_parse(STR_NULL, &bits, NULL);
+		printf(".It Cm %s%s\n", log_selector_name(i), bits >> i & 1 ? " Pq on" : "");
+		text_print(log_selector_what(i), "");
+	}
+	printf(".El\n");
+}
+
+int main(void)
+{
+	char line[1024], name[64];
+	int bad = 0;
+
+	while (fgets(line, sizeof line, stdin)) {
+		if (sscanf(line, "@options %63[a-z_]@", name) == 1)
+			bad |= options_print(name);
+		else if (sscanf(line, "@drivers %63[a-z_]@", name) == 1)
+			bad |= drivers_print(name);
+		else if (!strcmp(line, "@selectors@\n"))
+			selectors_print();
+		else
+			fputs(line, stdout);
+	}
+	return bad;
+}
