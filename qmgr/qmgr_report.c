@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: ISC */
+/* Reports: when a round of a message is over, what is due is put together by kind and addressee, written into the spool as
+ * messages of our own, and only when those are durable does the round close. */
+#include "qmgr/qmgr.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/dsn/dsn.h"
+#include "common/mail/edit.h"
+#include "common/spool/fs.h"
+
+enum {
+	RETURN_HEADER_MAX = 256 * 1024,       /* octets of a header that are returned */
+	RETURN_MEMORY_MAX = 16 * 1024 * 1024, /* octets of a message that are returned whole, whatever the options say */
+	EXPAND_DEADLINE_MS = 60000,
+};
+
+/* ---- delays ---- */
+
+uint32_t report_next_warning(const struct qmgr *q, const struct message *m)
+{
+	const struct settings *s = q->set;
+	uint64_t at;
+
+	if (!s->n_warn || m->null_sender || m->flags & (MSG_FAKE_REJECT | MSG_FAKE_DEFER))
+		return TRY_NEVER;
+	if (m->warned < s->n_warn) {
+		at = s->warn_at[m->warned];
+	} else { /* on with the last interval of the list */
+		uint64_t last = s->warn_at[s->n_warn - 1], step = s->n_warn > 1 ? last - s->warn_at[s->n_warn - 2] : last;
+
+		at = last + (uint64_t)(m->warned - s->n_warn + 1) * (step ? step : 1);
+	}
+	at += m->received;
+	return at >= TRY_NEVER ? TRY_NEVER : (uint32_t)at;
+}
+
+bool report_warning_due(struct qmgr *q, struct message *m)
+{
+	return report_next_warning(q, m) <= qmgr_now(q);
+}
+
+static bool text_is_true(struct str s)
+{
+	s = str_trim(s);
+	return s.len && !str_is(s, "0") && !str_isi(s, "no") && !str_isi(s, "false");
+}
+
+/* Counts the warning, and makes it due for those that still wait. */
+static void warning_decide(struct qmgr *q, struct active *a, bool wanted)
+{
+	struct ipc_spool_record rec = { .kind = SPOOL_WARNED, .reported = wanted };
+	struct message *m = a->m;
+
+	a->warn = wanted ? WARN_DONE : WARN_NO;
+	while (m->warned < UINT8_MAX && report_warning_due(q, m)) /* one report for all that were missed */
+		m->warned++;
+	for (uint32_t i = 0; wanted && i < a->n_rcpt; i++)
+		if (a->rcpt[i].state == R_DEFERRED)
+			delay_add(q, a, &a->rcpt[i]);
+	record_add(q, a, &rec);
+}
+
+static void warning_on_answer(void *arg, struct ipc_in *in, const struct err *err)
+{
+	struct active *a = arg;
+	struct qmgr *q = a->q;
+	const struct ipc_expand_answer *answer = in && in->type == &ipc_type_expand_answer ? in->msg : NULL;
+
+	(void)err;
+	a->questions--;
+	if (!answer || (answer->status != ST_OK && answer->status != ST_FAIL))
+		a->warn = WARN_LATER;
+	else
+		warning_decide(q, a, answer->status == ST_OK && text_is_true(answer->text));
+	active_step(q, a);
+}
+
+/* False: the condition is being asked for. */
+static bool warning_round(struct qmgr *q, struct active *a)
+{
+	struct ipc_facts facts = { 0 };
+	struct ipc_expand_ask ask = { .text = q->set->warning_condition, .facts = &facts };
+	struct channel *ch = route_router(q);
+	struct err err = ERR_INIT;
+	bool waits = false;
+	int fd;
+
+	for (uint32_t i = 0; i < a->n_rcpt && !waits; i++)
+		waits = a->rcpt[i].state == R_DEFERRED;
+	if (!waits || a->warn != WARN_UNDECIDED || a->want || a->parked || !report_warning_due(q, a->m))
+		return true;
+	if (!ask.text.len || str_find(ask.text, '$') < 0) {
+		warning_decide(q, a, !ask.text.len || text_is_true(ask.text));
+		return true;
+	}
+	fd = ch ? spool_open_reader(q->spool, a->m->file, &err) : -1;
+	if (fd < 0) {
+		a->warn = WARN_LATER;
+		return true;
+	}
+	if (a->env->facts)
+		facts = *a->env->facts;
+	facts.message_id = str_of(a->m->file->id);
+	facts.size = a->env->content;
+	facts.body_offset = a->env->header_size;
+	facts.offset = SPOOL_CONTENT_OFFSET;
+	a->q = q;
+	a->questions++;
+	channel_ask(ch, &ipc_type_expand_ask, &ask, &fd, 1, &ipc_type_expand_answer, EXPAND_DEADLINE_MS, warning_on_answer, a);
+	return false;
+}
+
+/* ---- what is returned ---- */
+
+struct returned {
+	struct buf header;
+	struct buf body;
+	bool all, limited;
+};
+
+static bool read_content(struct qmgr *q, struct active *a, uint64_t from, uint64_t n, struct buf *out, struct err *err)
+{
+	int fd = spool_open_reader(q->spool, a->m->file, err);
+	char *p;
+	bool ok;
+
+	if (fd < 0)
+		return false;
+	p = buf_room(out, (size_t)n);
+	ok = p && !spool_fs_read(&spool_fs_real, fd, p, (size_t)n, (off_t)(SPOOL_CONTENT_OFFSET + from));
+	close(fd);
+	if (ok)
+		out->len += (size_t)n;
+	else
+		err_set(err, ST_DEFER, "the message can't be read");
+	return ok;
+}
+
+static bool returned_header(struct qmgr *q, struct active *a, struct buf *out)
+{
+	const struct ipc_spool_envelope *env = a->env;
+	uint64_t n = env->header_size < RETURN_HEADER_MAX ? env->header_size : RETURN_HEADER_MAX;
+	struct buf raw = BUF_INIT;
+	struct edit_input in = { .edits = env->edits, .n_edits = env->n_edits, .fd = -1, .flags = env->flags };
+	struct err err = ERR_INIT;
+	struct str text;
+	bool ok = !n || read_content(q, a, 0, n, &raw, &err);
+
+	if (ok) {
+		if (n < env->header_size) /* whole lines only */
+			while (raw.len && raw.p[raw.len - 1] != '\n')
+				raw.len--;
+		in.header = raw.len ? buf_str(&raw) : STR_LIT("");
+		in.header_size = raw.len;
+		if (edit_text(&in, &a->arena, &text, &err))
+			text = in.header;
+		dsn_header_add(out, text, q->set->return_line_max ? q->set->return_line_max : DSN_LINE_MAX);
+	}
+	buf_clear(&raw);
+	return ok;
+}
+
+/* How much of the message goes back: what the sender asked for, unless the options say less. */
+static void returned_choose(struct qmgr *q, struct active *a, enum due_kind kind, struct returned *ret)
+{
+	const struct ipc_spool_envelope *env = a->env;
+	const struct settings *s = q->set;
+	bool forbidden = !s->return_body || (s->return_size_max && env->content > s->return_size_max) || env->content > RETURN_MEMORY_MAX ||
+		(s->return_line_max && env->longest_line > s->return_line_max);
+
+	if (kind != DUE_FAILED || str_isi(env->ret, "HDRS"))
+		return;
+	ret->all = !forbidden;
+	ret->limited = forbidden;
+}
+
+static bool returned_read(struct qmgr *q, struct active *a, struct returned *ret, struct err *err)
+{
+	const struct ipc_spool_envelope *env = a->env;
+
+	returned_header(q, a, &ret->header);
+	if (!ret->all || env->content <= env->header_size)
+		return true;
+	return read_content(q, a, env->header_size, env->content - env->header_size, &ret->body, err);
+}
+
+/* ---- one report ---- */
+
+static struct dsn_recipient dsn_recipient_of(const struct active *a, const struct due *d)
+{
+	(void)a;
+	return (struct dsn_recipient){ .addr = d->addr, .parent = d->parent, .orcpt = d->rcpt->r->orcpt, .action = d->action, .status = d->status,
+		.host = d->host, .ip = d->ip, .port = d->port, .diagnostic = d->diagnostic, .error = d->error, .greeting = d->greeting,
+		.helo = d->helo, .note = d->note, .retry_until = d->retry_until };
+}
+
+static const enum dsn_kind report_kinds[] = { 0, DSN_FAILED_REPORT, DSN_SUCCESS_REPORT, DSN_DELAYED_REPORT };
+
+static void report_format(struct qmgr *q, struct active *a, const struct due *group, const struct dsn_recipient *rcpt, size_t n, const char *own_id,
+	const struct returned *ret, struct buf *out, size_t *header_out)
+{
+	const struct ipc_spool_envelope *env = a->env;
+	struct dsn_report r = { .kind = report_kinds[group->kind], .id = str_of(a->m->file->id), .own_id = str_of(own_id), .host = q->set->host,
+		.from = q->dsn_from, .reply_to = q->set->errors_reply_to, .to = group->to, .envid = env->envid, .text = q->set->bounce_text,
+		.arrived = env->received_us / 1000000, .now = qmgr_now(q), .what = ret->all ? DSN_RETURN_ALL : DSN_RETURN_HEADERS,
+		.limited = ret->limited, .extra = q->set->extra_info, .utf8 = (a->m->flags & MSG_SMTPUTF8) != 0, .eightbit = env->content_8bit,
+		.rcpt = rcpt, .n_rcpt = n };
+
+	if (env->header_message_id.len)
+		r.references = str_printf(&a->arena, "<%.*s>", STR_FMT(env->header_message_id));
+	if (group->kind != DUE_FAILED)
+		r.text = STR_NULL;
+	dsn_report_begin(&r, out, header_out);
+	buf_add(out, ret->header.p ? ret->header.p : "", ret->header.len);
+	if (ret->all) {
+		buf_adds(out, "\r\n");
+		buf_add(out, ret->body.p ? ret->body.p : "", ret->body.len);
+	}
+	dsn_report_end(&r, out);
+}
+
+static uint64_t longest_line(const struct buf *b)
+{
+	uint64_t most = 0, line = 0;
+
+	for (size_t i = 0; i < b->len; i++) {
+		if (b->p[i] == '\n') {
+			most = line > most ? line : most;
+			line = 0;
+		} else if (b->p[i] != '\r') {
+			line++;
+		}
+	}
+	return line > most ? line : most;
+}
+
+struct submitted {
+	struct qmgr *q;
+	struct active *about;    /* waits for it */
+	struct message *m;
+};
+
+static void report_on_durable(void *arg, struct spool_msg *file, enum status status, const struct err *err)
+{
+	struct submitted *s = arg;
+	struct qmgr *q = s->q;
+	struct active *about = s->about;
+
+	if (status) {
+		log_line(q->log, LOG_MAIN | LOG_PANIC, "%s report could not be kept: %s; once more in a while", about->m->file->id, err->text);
+		about->report_failed = true;
+		message_free(q, s->m);
+		spool_abort(q->spool, file);
+	} else {
+		q->counts.reports++;
+		log_arrival(q, s->m, s->m->active->env);
+		message_arrived(q, s->m);
+	}
+	mem_free(s);
+	about->reports--;
+	active_step(q, about);
+	qmgr_pump(q);
+}
+
+static void envelope_fill(struct qmgr *q, struct active *about, struct active *a, const struct due *group, const char *id, const struct buf *content,
+	size_t header)
+{
+	struct ipc_spool_envelope *env = arena_alloc(&a->arena, sizeof *env);
+	bool eightbit = about->env->content_8bit || about->m->flags & MSG_SMTPUTF8;
+
+	env->id = str_of(arena_strdup(&a->arena, id));
+	env->received_us = qmgr_now_us(q);
+	env->facts = arena_alloc(&a->arena, sizeof *env->facts);
+	env->facts->has_sender = env->facts->local = true;
+	env->facts->protocol = STR_LIT("local");
+	env->facts->ident = STR_LIT("bulkhead");
+	env->facts->received_us = env->received_us;
+	env->recipients = arena_alloc(&a->arena, sizeof *env->recipients);
+	env->n_recipients = 1;
+	env->recipients[0].addr = str_dup(&a->arena, group->to);
+	env->recipients[0].notify = DSN_NEVER; /* nobody is told of a report's fate */
+	env->content = content->len;
+	env->header_size = header;
+	env->flags = MSG_LOCAL | MSG_BOUNCE | (eightbit ? MSG_EIGHTBIT : 0) | (about->m->flags & MSG_SMTPUTF8);
+	env->content_8bit = eightbit;
+	env->longest_line = longest_line(content);
+	env->header_message_id = str_printf(&a->arena, "E%s@%.*s", id, STR_FMT(q->set->host));
+	env->about = str_of(arena_strdup(&a->arena, about->m->file->id));
+	a->env = env;
+}
+
+/* Hands the finished report to the spool. */
+static void report_submit(struct qmgr *q, struct active *about, const struct due *group, const char *id, const struct buf *content, size_t header)
+{
+	struct submitted *s = mem_new(sizeof *s);
+	struct spool_msg *file = NULL, blank = { .id = "" };
+	struct message *m = message_new(q, &blank); /* until the spool has made the file */
+	struct active *a = active_new(q, m);
+	struct err err = ERR_INIT;
+
+	m->active = a;
+	m->state = M_COMMITTING;
+	q->n_state[M_INTAKE]--;
+	q->n_state[M_COMMITTING]++;
+	envelope_fill(q, about, a, group, id, content, header);
+	*s = (struct submitted){ q, about, m };
+	if (spool_submit(q->spool, id, buf_str(content), a->env, &file, report_on_durable, s, &err)) {
+		log_line(q->log, LOG_MAIN | LOG_PANIC, "%s report could not be written: %s; once more in a while", about->m->file->id, err.text);
+		about->report_failed = true;
+		m->file = NULL;
+		message_free(q, m);
+		mem_free(s);
+		return;
+	}
+	m->file = file;
+	file->owner = m;
+	about->reports++;
+}
+
+/* Takes all that belong with the first one off the list. */
+static uint32_t group_take(struct due **list, struct due **group_out, uint32_t most)
+{
+	struct due *first = *list, **at = list, **last = group_out;
+	uint32_t n = 0;
+
+	while (*at && n < most) {
+		struct due *d = *at;
+
+		if (d->kind == first->kind && str_eq(d->to, first->to)) {
+			*at = d->next;
+			*last = d;
+			last = &d->next;
+			n++;
+		} else {
+			at = &d->next;
+		}
+	}
+	*last = NULL;
+	return n;
+}
+
+static void report_make(struct qmgr *q, struct active *a, struct due *group, uint32_t n)
+{
+	struct dsn_recipient *rcpt = mem_new(n * sizeof *rcpt);
+	struct returned ret = { .header = BUF_INIT, .body = BUF_INIT };
+	struct buf content = BUF_INIT;
+	struct err err = ERR_INIT;
+	char id[MSGID_SIZE];
+	size_t header = 0;
+	uint32_t i = 0;
+
+	for (struct due *d = group; d; d = d->next)
+		rcpt[i++] = dsn_recipient_of(a, d);
+	returned_choose(q, a, group->kind, &ret);
+	if (!returned_read(q, a, &ret, &err)) { /* better a report without the text than none */
+		ret.all = false;
+		ret.limited = true;
+	}
+	msgid_next(&q->ids, qmgr_now_us(q), id);
+	report_format(q, a, group, rcpt, n, id, &ret, &content, &header);
+	report_submit(q, a, group, id, &content, header);
+	buf_clear(&content);
+	buf_clear(&ret.header);
+	buf_clear(&ret.body);
+	mem_free(rcpt);
+}
+
+/* ---- the round ---- */
+
+bool report_round(struct qmgr *q, struct active *a)
+{
+	struct ipc_spool_record note = { .kind = SPOOL_NOTE, .text = STR_LIT("reported"), .recipient = UINT32_MAX };
+
+	if (!warning_round(q, a))
+		return false;
+	if (!a->due || a->report_failed) {
+		if (a->reported && !a->report_failed)
+			record_add(q, a, &note);
+		return true;
+	}
+	a->reported = true;
+	while (a->due) {
+		struct due *group = NULL;
+		uint32_t n = group_take(&a->due, &group, REPORT_RCPT_MAX);
+
+		report_make(q, a, group, n);
+	}
+	a->due_last = &a->due;
+	if (a->reports)
+		return false;
+	return true; /* none could be written */
+}
+
+/* ---- From: ---- */
+
+/* The two variables that the default names are known here. */
+static void from_replace(struct buf *out, struct str text, const char *name, struct str value)
+{
+	struct str needle = str_of(name);
+	ptrdiff_t at;
+
+	while ((at = str_find_str(text, needle)) >= 0) {
+		buf_add(out, text.p, (size_t)at);
+		buf_add_str(out, value);
+		text = str_from(text, (size_t)at + needle.len);
+	}
+	buf_add_str(out, text);
+}
+
+static void from_set(struct qmgr *q, struct str text)
+{
+	mem_free((char *)(uintptr_t)q->dsn_from.p);
+	text = str_trim(text);
+	q->dsn_from = str_make(mem_memdup(text.p ? text.p : "", text.len), text.len);
+}
+
+static void from_on_answer(void *arg, struct ipc_in *in, const struct err *err)
+{
+	struct qmgr *q = arg;
+	const struct ipc_expand_answer *answer = in && in->type == &ipc_type_expand_answer ? in->msg : NULL;
+
+	(void)err;
+	if (answer && answer->status == ST_OK && answer->text.len && !str_has_ctl(answer->text))
+		from_set(q, answer->text);
+}
+
+void report_view(struct qmgr *q)
+{
+	struct str text = q->set->dsn_from.len ? q->set->dsn_from : STR_LIT("Mail Delivery System <Mailer-Daemon@$qualify_domain>");
+	struct buf one = BUF_INIT, two = BUF_INIT;
+	struct ipc_expand_ask ask = { 0 };
+	struct channel *ch = route_router(q);
+
+	from_replace(&one, text, "$qualify_domain", q->set->qualify_domain);
+	from_replace(&two, buf_str(&one), "$primary_hostname", q->set->host);
+	if (str_find(buf_str(&two), '$') < 0) {
+		from_set(q, buf_str(&two));
+	} else {
+		if (!q->dsn_from.len)
+			from_set(q, str_printf(&q->set->arena, "Mail Delivery System <Mailer-Daemon@%.*s>", STR_FMT(q->set->qualify_domain)));
+		ask.text = text;
+		if (ch)
+			channel_ask(ch, &ipc_type_expand_ask, &ask, NULL, 0, &ipc_type_expand_answer, EXPAND_DEADLINE_MS, from_on_answer, q);
+	}
+	buf_clear(&one);
+	buf_clear(&two);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: ISC */
+/* Messages through the whole queue manager, with stand-ins for the other daemons. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "tests/unit/qmgr_fake.h"
+
+/* One message to each kind of recipient: what the log says, and what is left in the queue. */
+static const struct flow_case {
+	const char *name, *sender, *rcpt;
+	const char *log[4];
+	unsigned left;          /* messages in the queue afterwards, reports included */
+	unsigned deliveries;
+} flow_cases[] = {
+	{ "delivered", "s@x.test", "u@a.test", { "=> u@a.test R=r1 T=t_smtp H=a.test [192.0.2.1] C=\"250 ok\"", "Completed" }, 0, 1 },
+	{ "refused", "s@x.test", "r550@a.test", { "** r550@a.test R=r1 T=t_smtp H=a.test [192.0.2.1]: SMTP error from remote mail server after RCPT TO: 550 5.1.1 no such user",
+		"<= <> R=", "=> s@x.test", "Completed" }, 0, 2 },
+	{ "later", "s@x.test", "r451@a.test", { "== r451@a.test R=r1 T=t_smtp defer (-44) H=a.test [192.0.2.1]: SMTP error from remote mail server after RCPT TO: 451 later" }, 1, 1 },
+	{ "host down", "s@x.test", "down@a.test", { "== down@a.test R=r1 T=t_smtp defer (111) H=a.test [192.0.2.1]: Connection refused" }, 1, 1 },
+	{ "data refused for now", "s@x.test", "d451@a.test", { "== d451@a.test R=r1 T=t_smtp defer (-46)" }, 1, 1 },
+	{ "unroutable", "s@x.test", "u@fail.test", { "** u@fail.test R=r1: Unknown user", "<= <> R=", "=> s@x.test" }, 0, 1 },
+	{ "routing deferred", "s@x.test", "u@defer.test", { "== u@defer.test R=r1 defer (-1): host lookup did not complete" }, 1, 0 },
+	{ "black hole", "s@x.test", "u@hole.test", { "=> :blackhole: <u@hole.test> R=r1", "Completed" }, 0, 0 },
+	{ "alias", "s@x.test", "u@alias.test", { "=> x@a.test <u@alias.test>", "=> y@b.test <u@alias.test>", "Completed" }, 0, 2 },
+	{ "bounce of a bounce", "", "u@fail.test", { "** u@fail.test R=r1: Unknown user", "Frozen (delivery error message)" }, 1, 0 },
+};
+
+static void test_flow(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof flow_cases / sizeof *flow_cases; i++) {
+		const struct flow_case *c = &flow_cases[i];
+		struct fake f;
+
+		fake_start(&f);
+		fake_agent_join(&f, 0);
+		if (!fake_mail_one(&f, c->sender, c->rcpt))
+			fail_msg("%s: not accepted: status %u, id %s\n%s", c->name, (unsigned)f.status, f.id, fake_log_text(&f));
+		fake_turns(&f, 30);
+		for (size_t k = 0; k < 4 && c->log[k]; k++)
+			if (!strstr(fake_log_text(&f), c->log[k]))
+				fail_msg("%s: want \"%s\" in the log, got:\n%s", c->name, c->log[k], fake_log_text(&f));
+		if (f.q->n_messages != c->left)
+			fail_msg("%s: %u messages left, want %u; log:\n%s", c->name, f.q->n_messages, c->left, fake_log_text(&f));
+		if (f.n_sent != c->deliveries)
+			fail_msg("%s: %u deliveries, want %u", c->name, f.n_sent, c->deliveries);
+		fake_stop(&f);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_flow),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
