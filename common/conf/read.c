@@ -134,5 +134,6 @@ enum status conf_read(const struct conf_source *source, struct conf **conf_out)
 	conf_driver_hide(r.conf);
 	if (!source->isolated)
 		conf_machine_defaults(r.conf);
+	conf_constants_expand(r.conf);
 	return r.conf->n_errors ? ST_ERROR : ST_OK;
 }

@@ -104,5 +104,7 @@ void conf_rewrite_line(struct conf *conf, struct str line, struct conf_place pla
 
 /* Fills in what depends on the machine: machine.c. */
 void conf_machine_defaults(struct conf *conf);
+/* Expands the options that are expanded once, at start. */
+void conf_constants_expand(struct conf *conf);
 
 #endif

@@ -65,6 +65,9 @@ static const struct {
 	{ "daemon_smtp_port = 2525", "daemon_smtp_ports", "2525" },
 	{ "primary_hostname = a.example", "qualify_recipient", "a.example" },
 	{ "primary_hostname = a.example\nqualify_domain = b.example", "qualify_recipient", "b.example" },
+	{ "primary_hostname = a.example\nspool_directory = /s/$primary_hostname/x\nrun_directory = ${spool_directory}/r", "run_directory", "/s/a.example/x/r" },
+	{ "primary_hostname = a.example", "dsn_from", "Mail Delivery System <Mailer-Daemon@a.example>" },
+	{ "primary_hostname = a.example\ndsn_from = $qualify_domain ${if x}", "dsn_from", "a.example ${if x}" },
 	/* macros */
 	{ "AA = one\nsmtp_banner = AA AAB xAAx", "smtp_banner", "one oneB xonex" },
 	{ "AA = one\nAA == AA two\nsmtp_banner = AA", "smtp_banner", "one two" },
@@ -141,6 +144,9 @@ static const struct {
 	{ "hide auto_thaw = 5", "t:1: option \"auto_thaw\": value \"(not displayed)\": not a time: write numbers with w, d, h, m or s behind each, like 1h30m\n" },
 	{ "smtp_banner = \"x", "t:1: option \"smtp_banner\": the quote at the start has no quote at the end\n" },
 	{ "smtp_banner = \"x\" y", "t:1: option \"smtp_banner\": nothing may follow the quote at the end\n" },
+	{ "log_file_path = /x/$tod_log",
+		"t:1: option \"log_file_path\": is read at start, when only $primary_hostname, $qualify_domain, $qualify_recipient, $spool_directory, "
+		"$config_file and $config_dir are known\n" },
 	{ "= 5", "t:1: \"= 5\": an option must stand here: a name of lower-case letters and underscores\n" },
 	{ "smtp_banner = a \\\n  b\nnosuchthingatall = 1", "t:3: unknown option \"nosuchthingatall\"\n" },
 	{ "domainlist a = b\nhostlist a = c\ndomainlist a = d", "t:3: named list \"a\": defined a second time (first at t:1)\n" },
