@@ -77,7 +77,7 @@ static void refuse(struct smtpd *m, int fd, const struct sockaddr_storage *peer)
 	else if (peer->ss_family == AF_INET6)
 		session_ip_format(true, in6->sin6_addr.s6_addr, ip);
 	m->server.stats.refused++;
-	if (m->server.settings.log & LOG_SEL_CONNECTION_REJECT)
+	if (m->server.settings.log & LOG_SEL(connection_reject))
 		log_line(&m->daemon->log, LOG_MAIN, "Connection from [%s] refused: too many connections", ip);
 	send(fd, reply, sizeof reply - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 	close(fd);

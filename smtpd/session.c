@@ -169,7 +169,7 @@ void session_drop(struct session *s, unsigned code, const char *esc, const char 
 
 static void connection_log(struct session *s)
 {
-	if ((s->server->settings.log & LOG_SEL_SMTP_CONNECTION) && !(session_client(s)->flags & CLIENT_NOLOG))
+	if ((s->server->settings.log & LOG_SEL(smtp_connection)) && !(session_client(s)->flags & CLIENT_NOLOG))
 		session_logf(s, LOG_MAIN, "SMTP connection from %.*s%s%u%s", STR_FMT(log_peer(s)), s->local ? "" : " (TCP/IP connection count = ",
 			s->server->stats.open, s->local ? "" : ")");
 }
@@ -200,7 +200,7 @@ static bool client_refused(struct session *s)
 {
 	if (!(session_client(s)->flags & CLIENT_REJECT) || s->local)
 		return false;
-	if (s->server->settings.log & LOG_SEL_CONNECTION_REJECT)
+	if (s->server->settings.log & LOG_SEL(connection_reject))
 		session_logf(s, LOG_MAIN | LOG_REJECT, "refused connection from %.*s (host_reject_connection)", STR_FMT(log_peer(s)));
 	s->server->stats.rejects++;
 	session_drop(s, 554, "5.7.1", "SMTP service not available");
@@ -219,7 +219,7 @@ static bool client_over(struct session *s)
 		why = "too many connections";
 	if (!why)
 		return false;
-	if (set->log & LOG_SEL_CONNECTION_REJECT)
+	if (set->log & LOG_SEL(connection_reject))
 		session_logf(s, LOG_MAIN, "Connection from %.*s refused: %s", STR_FMT(log_peer(s)), why);
 	s->server->stats.rejects++;
 	session_drop(s, 421, "4.3.2", "Too many concurrent SMTP connections; please try again later");
@@ -354,7 +354,7 @@ static void unknown_command(struct session *s)
 {
 	struct settings *set = &s->server->settings;
 
-	if (set->log & LOG_SEL_SYNTAX_ERROR)
+	if (set->log & LOG_SEL(smtp_syntax_error))
 		session_logf(s, LOG_MAIN, "SMTP syntax error in \"%.*s\" %.*s unrecognized command", STR_FMT(log_printable(s, str_of(s->line))),
 			STR_FMT(log_host(s)));
 	if (++s->unknown > set->max_unknown && set->max_unknown && !s->local) {
@@ -523,7 +523,7 @@ void session_on_eof(struct session *s, const char *why)
 	if (data)
 		session_logf(s, LOG_MAIN, "SMTP connection from %.*s lost while reading message data%s %.*s", STR_FMT(log_peer(s)),
 			s->txn && s->txn->scan.in_header ? " (header)" : "", STR_FMT(log_duration(s)));
-	else if (s->server->settings.log & LOG_SEL_LOST_CONNECTION)
+	else if (s->server->settings.log & LOG_SEL(lost_incoming_connection))
 		session_logf(s, LOG_MAIN, "unexpected disconnection while %s from %.*s%s%s%s %.*s", states[s->state].doing, STR_FMT(log_peer(s)),
 			why ? " (" : "", why ? why : "", why ? ")" : "", STR_FMT(log_duration(s)));
 	session_lost(s);

@@ -200,7 +200,7 @@ static bool content_faulty(struct session *s)
 	for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
 		if (!(t->scan.faults & faults[i].fault))
 			continue;
-		if (!(faults[i].fault & DATA_SIZE) || (s->server->settings.log & LOG_SEL_SIZE_REJECT))
+		if (!(faults[i].fault & DATA_SIZE) || (s->server->settings.log & LOG_SEL(size_reject)))
 			log_rejection(s, "after DATA", STR_NULL, false, str_of(faults[i].text), true);
 		reply(s, faults[i].code, faults[i].esc, str_of(faults[i].text));
 		if (faults[i].fault & DATA_FALSE_END)
@@ -274,7 +274,7 @@ static void edits_collect(struct session *s, struct ipc_facts *f, struct ipc_msg
 	};
 	struct received r = { .facts = f, .hostname = set->hostname, .software = set->software, .message_id = str_of(t->id),
 		.recipient = t->n_rcpts == 1 ? t->rcpts[0].addr : STR_NULL, .wall_s = s->server->wall_us / 1000000, .utc = set->utc,
-		.log_port = set->log & LOG_SEL_INCOMING_PORT };
+		.log_port = set->log & LOG_SEL(incoming_port) };
 
 	commit->edits = arena_alloc(a, (t->n_edits + 4) * sizeof *commit->edits);
 	if (!set->received_none)

@@ -23,8 +23,8 @@ struct str log_peer(struct session *s)
 	f.client_name = str_of(s->client_name);
 	f.helo = str_of(s->helo);
 	f.helo_verified = s->helo_verified;
-	host = str_dup(a, received_fullhost(a, &f, s->server->settings.log & LOG_SEL_INCOMING_PORT));
-	if (s->server->settings.log & LOG_SEL_INCOMING_INTERFACE) {
+	host = str_dup(a, received_fullhost(a, &f, s->server->settings.log & LOG_SEL(incoming_port)));
+	if (s->server->settings.log & LOG_SEL(incoming_interface)) {
 		session_ip_format(s->ipv6, s->server_ip, server_ip);
 		host = str_printf(a, "%.*s I=[%s]:%u", STR_FMT(host), server_ip, s->server_port);
 	}
@@ -91,7 +91,7 @@ void log_incomplete(struct session *s)
 	struct txn *t = s->txn;
 	struct buf b = BUF_LIMIT(4096);
 
-	if (!t || !t->accepted || !(s->server->settings.log & LOG_SEL_INCOMPLETE))
+	if (!t || !t->accepted || !(s->server->settings.log & LOG_SEL(smtp_incomplete_transaction)))
 		return;
 	for (uint32_t i = 0; i < t->n_rcpts && !b.full; i++)
 		buf_printf(&b, " %.*s", STR_FMT(t->rcpts[i].addr));
@@ -102,8 +102,8 @@ void log_incomplete(struct session *s)
 
 void log_closed(struct session *s, const char *how)
 {
-	if ((s->server->settings.log & LOG_SEL_SMTP_CONNECTION) && !(session_client(s)->flags & CLIENT_NOLOG))
+	if ((s->server->settings.log & LOG_SEL(smtp_connection)) && !(session_client(s)->flags & CLIENT_NOLOG))
 		session_logf(s, LOG_MAIN, "SMTP connection from %.*s %s %.*s", STR_FMT(log_peer(s)), how, STR_FMT(log_duration(s)));
-	if (!s->mail_done && (s->server->settings.log & LOG_SEL_NO_MAIL))
+	if (!s->mail_done && (s->server->settings.log & LOG_SEL(smtp_no_mail)))
 		session_logf(s, LOG_MAIN, "no MAIL in SMTP connection from %.*s %.*s", STR_FMT(log_peer(s)), STR_FMT(log_duration(s)));
 }

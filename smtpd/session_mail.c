@@ -256,7 +256,7 @@ static bool mail_room(struct session *s)
 	uint64_t limit = session_client(s)->size_limit, declared = s->txn->declared;
 
 	if (limit && declared > limit) {
-		if (server->settings.log & LOG_SEL_SIZE_REJECT)
+		if (server->settings.log & LOG_SEL(size_reject))
 			log_rejection(s, "MAIL", str_printf(&server->scratch, "<%.*s>", STR_FMT(s->txn->sender)), false,
 				str_printf(&server->scratch, "message too big: size%s=%llu max=%llu", "", (unsigned long long)declared, (unsigned long long)limit), true);
 		reply(s, 552, "5.3.4", STR_LIT("Message size exceeds maximum permitted"));

@@ -83,32 +83,34 @@ void replyf(struct session *s, unsigned code, const char *esc, const char *fmt, 
 	reply(s, code, esc, str_of(text));
 }
 
-static void count_error(struct session *s)
+/* Replies; the error that is one too many ends the session with the same reply. */
+static void reply_counted(struct session *s, unsigned code, const char *esc, const char *text)
 {
 	struct settings *set = &s->server->settings;
 
-	s->synprot++;
-	if (!set->max_synprot || s->synprot <= set->max_synprot || s->local)
+	if (++s->synprot <= set->max_synprot || !set->max_synprot || s->local) {
+		replyf(s, code, esc, "%s", text);
 		return;
+	}
 	session_logf(s, LOG_MAIN, "SMTP call from %.*s dropped: too many syntax or protocol errors (last command was \"%.*s\")", STR_FMT(log_peer(s)),
 		STR_FMT(log_printable(s, str_of(s->line))));
-	session_drop(s, 421, "4.7.0", "Too many syntax or protocol errors");
+	session_drop(s, code, esc, arena_printf(&s->server->scratch, "%s\nToo many syntax or protocol errors", text));
 }
 
 void reply_syntax(struct session *s, unsigned code, const char *esc, const char *text)
 {
-	replyf(s, code, esc, "%s", text);
-	if (s->server->settings.log & LOG_SEL_SYNTAX_ERROR)
+	if (s->server->settings.log & LOG_SEL(smtp_syntax_error))
 		session_logf(s, LOG_MAIN, "SMTP syntax error in \"%.*s\" %.*s %s", STR_FMT(log_printable(s, str_of(s->line))), STR_FMT(log_host(s)), text);
-	count_error(s);
+	reply_counted(s, code, esc, text);
 }
 
 void reply_protocol(struct session *s, unsigned code, const char *esc, const char *text, bool expected)
 {
-	replyf(s, code, esc, "%s", text);
-	if (expected)
+	if (expected) {
+		replyf(s, code, esc, "%s", text);
 		return;
-	if (s->server->settings.log & LOG_SEL_PROTOCOL_ERROR)
+	}
+	if (s->server->settings.log & LOG_SEL(smtp_protocol_error))
 		session_logf(s, LOG_MAIN, "SMTP protocol error in \"%.*s\" %.*s %s", STR_FMT(log_printable(s, str_of(s->line))), STR_FMT(log_host(s)), text);
-	count_error(s);
+	reply_counted(s, code, esc, text);
 }

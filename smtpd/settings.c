@@ -14,47 +14,13 @@ void settings_init(struct settings *s)
 {
 	*s = (struct settings){
 		.hostname = STR_LIT("localhost"), .qualify_domain = STR_LIT("localhost"), .qualify_recipient = STR_LIT("localhost"),
-		.software = STR_LIT("Bulkhead " BULKHEAD_VERSION), .log = LOG_SEL_DEFAULT,
+		.software = STR_LIT("Bulkhead " BULKHEAD_VERSION),
 		.accept_max = 20, .queue_per_connection = 10, .max_nonmail = 10, .max_synprot = 3, .max_unknown = 3, .recipients_max = 50000,
 		.received_max = 30, .line_max = 2048, .header_max = 1 << 20, .command_timeout_ms = 300000, .data_timeout_ms = 3600000, .min_rate = 100,
 		.enforce_sync = true, .strict = true, .eightbit = true, .check_space = true, .remove_return_path = true, .remove_envelope_to = true,
 		.remove_delivery_date = true, .from_check = true, .reject_log = true, .nodelay = true, .keepalive = true,
 	};
-}
-
-static const struct { const char *name; uint32_t bit; } log_words[] = {
-	{ "connection_reject", LOG_SEL_CONNECTION_REJECT }, { "incoming_interface", LOG_SEL_INCOMING_INTERFACE }, { "incoming_port", LOG_SEL_INCOMING_PORT },
-	{ "lost_incoming_connection", LOG_SEL_LOST_CONNECTION }, { "size_reject", LOG_SEL_SIZE_REJECT }, { "smtp_connection", LOG_SEL_SMTP_CONNECTION },
-	{ "smtp_incomplete_transaction", LOG_SEL_INCOMPLETE }, { "smtp_no_mail", LOG_SEL_NO_MAIL }, { "smtp_protocol_error", LOG_SEL_PROTOCOL_ERROR },
-	{ "smtp_syntax_error", LOG_SEL_SYNTAX_ERROR }, { "connection_id", LOG_SEL_CONNECTION_ID }, { "all", UINT32_MAX },
-};
-
-uint32_t settings_log_parse(struct str text, bool *millisec_out, bool *pid_out)
-{
-	uint32_t log = LOG_SEL_DEFAULT;
-	size_t i = 0;
-
-	while (i < text.len) {
-		bool on = text.p[i] != '-';
-		size_t from;
-		struct str word;
-
-		if (text.p[i] != '+' && text.p[i] != '-') {
-			i++;
-			continue;
-		}
-		for (from = ++i; i < text.len && text.p[i] != '+' && text.p[i] != '-'; i++)
-			;
-		word = str_trim(str_sub(text, from, i - from));
-		if (millisec_out && (str_is(word, "millisec") || str_is(word, "all")))
-			*millisec_out = on;
-		if (pid_out && (str_is(word, "pid") || str_is(word, "all")))
-			*pid_out = on;
-		for (size_t k = 0; k < sizeof log_words / sizeof *log_words; k++)
-			if (str_is(word, log_words[k].name))
-				log = on ? log | log_words[k].bit : log & ~log_words[k].bit;
-	}
-	return log;
+	log_selector_parse(STR_NULL, &s->log, NULL);
 }
 
 /* ---- from the view ---- */
@@ -96,7 +62,7 @@ void settings_from_conf(struct settings *s, const struct conf *conf)
 	for (size_t i = 0; i < sizeof acls / sizeof *acls; i++)
 		if (acls[i].text->text.len)
 			s->acl_stages |= 1u << acls[i].stage;
-	s->log = settings_log_parse(m->log_selector.text, NULL, NULL);
+	log_selector_parse(m->log_selector.text, &s->log, NULL);
 	s->accept_max = share(m->smtp_accept_max, m->smtpd_processes);
 	s->accept_reserve = share(m->smtp_accept_reserve, m->smtpd_processes);
 	s->accept_queue = share(m->smtp_accept_queue, m->smtpd_processes);

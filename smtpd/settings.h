@@ -11,26 +11,11 @@
 
 #include "common/base/err.h"
 #include "common/base/str.h"
+#include "common/conf/log_selector.h"
 #include "common/ipc/codec.h"
 #include "common/ipc/enums.h"
 
 struct conf;
-
-/* log_selector words that concern smtpd. */
-enum log_sel {
-	LOG_SEL_CONNECTION_REJECT = 1 << 0,
-	LOG_SEL_INCOMING_INTERFACE = 1 << 1,
-	LOG_SEL_INCOMING_PORT = 1 << 2,
-	LOG_SEL_LOST_CONNECTION = 1 << 3,
-	LOG_SEL_SIZE_REJECT = 1 << 4,
-	LOG_SEL_SMTP_CONNECTION = 1 << 5,
-	LOG_SEL_INCOMPLETE = 1 << 6,
-	LOG_SEL_NO_MAIL = 1 << 7,
-	LOG_SEL_PROTOCOL_ERROR = 1 << 8,
-	LOG_SEL_SYNTAX_ERROR = 1 << 9,
-	LOG_SEL_CONNECTION_ID = 1 << 10,
-	LOG_SEL_DEFAULT = LOG_SEL_CONNECTION_REJECT | LOG_SEL_LOST_CONNECTION | LOG_SEL_SIZE_REJECT,
-};
 
 struct settings {
 	struct str hostname;             /* primary_hostname */
@@ -38,7 +23,7 @@ struct settings {
 	struct str software;             /* for Received: and the banner: "Bulkhead 0.1" */
 	struct str helo_allow_chars;
 	uint32_t acl_stages;             /* 1 << enum acl_stage: an ACL is set */
-	uint32_t log;                    /* enum log_sel */
+	uint64_t log;                    /* LOG_SEL(...) */
 	uint32_t accept_max, accept_reserve, accept_queue, queue_per_connection, max_nonmail, max_synprot, max_unknown;
 	uint32_t recipients_max, received_max, line_max;
 	uint64_t header_max, header_line_max;
@@ -77,8 +62,6 @@ struct client_settings {
 
 void settings_init(struct settings *s);
 void settings_from_conf(struct settings *s, const struct conf *conf);
-/* The words of log_selector; unknown ones belong to other daemons. *millisec_out and *pid_out may be NULL. */
-uint32_t settings_log_parse(struct str text, bool *millisec_out, bool *pid_out);
 
 struct client_settings *client_settings_new(void);      /* the defaults, one reference */
 void client_settings_parse(struct client_settings *c, const struct ipc_pair *v, uint32_t n);
