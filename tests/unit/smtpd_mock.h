@@ -175,7 +175,7 @@ static bool mock_answer(struct mock *m)
 }
 
 /* Feeds in[0..n) in pieces of `chunk` octets, as a shell would: what is not taken comes again. */
-static void mock_feed(struct mock *m, const char *in, size_t n, size_t chunk, bool late)
+static inline void mock_feed(struct mock *m, const char *in, size_t n, size_t chunk, bool late)
 {
 	size_t from = 0, to = 0;
 
