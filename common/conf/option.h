@@ -14,7 +14,8 @@
  *                                                            ADDRS, LOCALS, TIMES, XBOOL, XINT, XTIME, XFIXED
  *   WORD(name, default, words, see, flags, what)             field: struct conf_text, one of "a|b|c"
  *   TXTS(name, kind, see, flags, what)                       field: struct conf_texts; may be given several times
- *   LATER(name, kind, what)      known to Exim, not in this build: using it is an error that says so
+ *   LATER(name, kind, what)      known to Exim, not in this build: using it is an error that says so, but for a host list that is
+ *                                empty and a boolean that is false: these switch off what is not there
  *   IGNORED(name, kind, what)    accepted with a warning, does nothing
  *   ALIAS(name, canonical)       an older name, accepted with a warning
  * `default` is written as an administrator would write it; NULL: unset. `see` is the mask of daemons (V_...), master and

@@ -107,60 +107,94 @@ static enum status value_take(struct conf *conf, const struct conf_option *o, st
 	return ST_OK;
 }
 
-void conf_option_line(struct conf *conf, const struct conf_target *targets, unsigned n, bool complete, const char *owner,
-	struct str line, struct conf_place place)
+struct line {
+	struct conf *conf;
+	const char *where;   /* "router r1: ", "" */
+	struct conf_place place;
+	struct str rest;     /* behind the name */
+	bool negated;
+};
+
+/* To switch off what is not in this build is no error. */
+static bool switches_off(const struct line *l, const struct conf_option *o)
 {
-	const char *where = owner ? arena_printf(&conf->arena, "%s: ", owner) : "";
+	struct str value;
+	bool on = true;
+
+	if ((o->kind != CONF_HOSTS && o->kind != CONF_BOOL) || value_take(l->conf, o, l->rest, l->negated, &value, NULL) != ST_OK)
+		return false;
+	return o->kind == CONF_HOSTS ? !value.len : conf_bool_parse(value, &on, NULL) == ST_OK && !on;
+}
+
+/* Rows without a field, and second settings: says what there is to say; true if the line ends with that. */
+static bool option_passed_over(const struct line *l, const struct conf_option *o, const struct conf_meta *meta)
+{
+	if (o->flags & F_LATER) {
+		if (!switches_off(l, o))
+			conf_problem_add(l->conf, CONF_ERROR, l->place, "%soption \"%s\": known to Exim, not implemented in this build", l->where, o->name);
+		return true;
+	}
+	if (o->flags & F_IGNORED) {
+		conf_problem_add(l->conf, CONF_WARNING, l->place, "%soption \"%s\": has no effect here (%s)", l->where, o->name, o->what);
+		return true;
+	}
+	if (meta->set && !(o->flags & F_REPEAT)) {
+		struct str before = conf_place_format(l->conf, meta->place, &l->conf->arena);
+		conf_problem_add(l->conf, CONF_ERROR, l->place, "%soption \"%s\": set a second time (first at %.*s)", l->where, o->name,
+			STR_FMT(before));
+		return true;
+	}
+	return false;
+}
+
+static void option_set(const struct line *l, const struct conf_option *o, void *opts, bool hide)
+{
+	struct err err = ERR_INIT;
+	struct str value;
+
+	if (value_take(l->conf, o, l->rest, l->negated, &value, &err) != ST_OK)
+		conf_problem_add(l->conf, CONF_ERROR, l->place, "%soption \"%s\": %s", l->where, o->name, err.text);
+	else if (conf_option_store(o, opts, &l->conf->arena, value, l->place, &err) != ST_OK)
+		conf_problem_add(l->conf, CONF_ERROR, l->place, "%soption \"%s\": value \"%.*s\": %s", l->where, o->name,
+			STR_FMT(shown(l->conf, value, hide)), err.text);
+}
+
+void conf_option_line(struct conf *conf, const struct conf_target *targets, unsigned n, bool complete, const char *owner,
+	struct str text, struct conf_place place)
+{
+	struct line l = { conf, owner ? arena_printf(&conf->arena, "%s: ", owner) : "", place, text, false };
 	const struct conf_target *target = NULL;
 	const struct conf_option *o;
-	struct str rest = line, name, value;
-	struct err err = ERR_INIT;
 	struct conf_meta *meta;
-	bool hide = conf_word_begins(&rest, "hide"), negated = false;
+	struct str name;
+	bool hide = conf_word_begins(&l.rest, "hide");
 
-	name = conf_name_take(&rest);
+	name = conf_name_take(&l.rest);
 	if (!name.len) {
-		conf_problem_add(conf, CONF_ERROR, place, "%s\"%.*s\": an option must stand here: a name of lower-case letters and underscores", where,
-			STR_FMT(shown(conf, line, hide)));
+		conf_problem_add(conf, CONF_ERROR, place, "%s\"%.*s\": an option must stand here: a name of lower-case letters and underscores",
+			l.where, STR_FMT(shown(conf, text, hide)));
 		return;
 	}
 	o = target_find(targets, n, name, &target);
 	if (!o) {
 		o = target_find_negated(targets, n, name, &target);
-		negated = o != NULL;
+		l.negated = o != NULL;
 	}
 	if (!o) {
-		unknown(conf, targets, n, complete, where, name, place);
+		unknown(conf, targets, n, complete, l.where, name, place);
 		return;
 	}
 	if (o->flags & F_ALIAS) {
-		conf_problem_add(conf, CONF_WARNING, place, "%soption \"%s\": an older name of \"%s\"", where, o->name, o->what);
+		conf_problem_add(conf, CONF_WARNING, place, "%soption \"%s\": an older name of \"%s\"", l.where, o->name, o->what);
 		o = conf_option_find(target->table, str_of(o->what));
 	}
-	if (o->flags & F_LATER) {
-		conf_problem_add(conf, CONF_ERROR, place, "%soption \"%s\": known to Exim, not implemented in this build", where, o->name);
-		return;
-	}
 	meta = &target->meta[o - target->table->rows];
-	if (o->flags & F_IGNORED) {
-		conf_problem_add(conf, CONF_WARNING, place, "%soption \"%s\": has no effect here (%s)", where, o->name, o->what);
+	if (option_passed_over(&l, o, meta))
 		return;
-	}
-	if (meta->set && !(o->flags & F_REPEAT)) {
-		struct str before = conf_place_format(conf, meta->place, &conf->arena);
-		conf_problem_add(conf, CONF_ERROR, place, "%soption \"%s\": set a second time (first at %.*s)", where, o->name, STR_FMT(before));
-		return;
-	}
 	meta->hide |= hide || o->flags & F_SECRET;
 	meta->set = true;
 	meta->place = place;
-	if (value_take(conf, o, rest, negated, &value, &err) != ST_OK) {
-		conf_problem_add(conf, CONF_ERROR, place, "%soption \"%s\": %s", where, o->name, err.text);
-		return;
-	}
-	if (conf_option_store(o, target->opts, &conf->arena, value, place, &err) != ST_OK)
-		conf_problem_add(conf, CONF_ERROR, place, "%soption \"%s\": value \"%.*s\": %s", where, o->name,
-			STR_FMT(shown(conf, value, meta->hide)), err.text);
+	option_set(&l, o, target->opts, meta->hide);
 }
 
 /* ---- named lists ---- */
