@@ -18,6 +18,7 @@
 #include "common/base/err.h"
 #include "common/base/str.h"
 #include "common/conf/conf.h"
+#include "common/conf/read.h"
 #include "common/ipc/codec.h"
 
 enum {

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: ISC */
+/* The verify condition: recipient, sender, helo, reverse_host_lookup, certificate, header_names_ascii, header_syntax. */
+#include <string.h>
+
+#include "common/lang/acl_row.h"
+#include "common/lang/lang_ask.h"
+#include "common/lang/lang_header.h"
+#include "common/lang/lang_ip.h"
+#include "common/lang/lang_priv.h"
+#include "common/mail/addrlist.h"
+#include "common/mail/header.h"
+
+struct verify_row {
+	const char *name;
+	uint32_t stages;
+	bool takes_address;         /* =ADDRESS */
+	bool takes_options;
+	enum acl_rc (*fn)(struct acl_state *s, struct str address, bool has_address, struct str options, struct err *err);
+	bool later;
+};
+
+/* One option of "a/b/c". */
+static bool option_set(struct str options, const char *name)
+{
+	struct str option;
+
+	while (str_split(&options, '/', &option))
+		if (str_is(str_trim(option), name))
+			return true;
+	return false;
+}
+
+/* ---- addresses: asked of router ---- */
+
+static enum status ask_verify(struct acl_state *s, struct str address, bool sender, struct str options, struct ipc_verify_answer *out, struct err *err)
+{
+	const struct lang_services *services = &s->ev->lang->services;
+	struct ipc_facts facts = *s->ev->facts;
+	struct ipc_verify_ask ask = { .addr = address, .sender = sender, .facts = &facts, .options = options };
+
+	*out = (struct ipc_verify_answer){ 0 };
+	facts.acl_c = s->ev->acl_c.v;
+	facts.n_acl_c = s->ev->acl_c.n;
+	facts.acl_m = s->ev->acl_m.v;
+	facts.n_acl_m = s->ev->acl_m.n;
+	facts.client_name = s->ev->client_name;
+	facts.name_looked = s->ev->name_looked;
+	facts.name_deferred = s->ev->name_deferred;
+	if (!services->verify)
+		return err_set(err, ST_ERROR, "addresses can't be verified here");
+	s->ev->deps |= DEP_SESSION | DEP_WORLD;
+	return services->verify(services->ctx, s->ev->arena, &ask, out, err);
+}
+
+static void verify_texts(struct acl_state *s, const struct ipc_verify_answer *answer, const char *fallback)
+{
+	s->user_text = answer->text.len ? answer->text : str_of(fallback);
+	s->log_text = answer->log_text.len ? answer->log_text : s->user_text;
+}
+
+static enum acl_rc verify_recipient(struct acl_state *s, struct str address, bool has_address, struct str options, struct err *err)
+{
+	struct ipc_verify_answer answer;
+	enum status st;
+
+	(void)address;
+	(void)has_address;
+	st = ask_verify(s, s->ev->facts->recipient, false, options, &answer, err);
+	if (st == ST_OK || st == ST_FAIL) {
+		eval_set(s->ev, EV_address_data, answer.address_data);
+		eval_set(s->ev, EV_recipient_verify_failure, st == ST_OK ? STR_NULL : STR_LIT("recipient"));
+	}
+	if (st == ST_FAIL)
+		verify_texts(s, &answer, "Unrouteable address");
+	if (st == ST_DEFER && option_set(options, "defer_ok"))
+		return RC_OK;
+	if (st == ST_DEFER && answer.log_text.len)
+		err_set(err, ST_DEFER, "%.*s", STR_FMT(answer.log_text));
+	if (st == ST_DEFER && answer.text.len)
+		s->user_text = answer.text;
+	return acl_rc_of(st);
+}
+
+static enum acl_rc verify_sender(struct acl_state *s, struct str address, bool has_address, struct str options, struct err *err)
+{
+	struct str sender = has_address ? address : s->ev->facts->sender;
+	struct ipc_verify_answer answer;
+	enum status st;
+
+	/* Reports have no sender that could be wrong. */
+	if (!sender.len)
+		return RC_OK;
+	st = ask_verify(s, sender, true, options, &answer, err);
+	if (st == ST_OK || st == ST_FAIL) {
+		eval_set(s->ev, EV_sender_address_data, answer.address_data);
+		eval_set(s->ev, EV_sender_verify_failure, st == ST_OK ? STR_NULL : STR_LIT("sender"));
+	}
+	if (st == ST_FAIL) {
+		struct str why = answer.text.len ? answer.text : STR_LIT("Unrouteable address");
+		bool brief = option_set(options, "no_details") || s->ev->flags & MSG_NO_MULTILINE || s->ev->facts->flags & MSG_NO_MULTILINE;
+
+		s->user_text = brief ? STR_LIT("Sender verify failed") : str_printf(s->ev->arena, "Verification failed for <%.*s>\n%.*s\nSender verify failed",
+			STR_FMT(sender), STR_FMT(why));
+		s->log_text = STR_LIT("Sender verify failed");
+	}
+	if (st == ST_DEFER && option_set(options, "defer_ok"))
+		return RC_OK;
+	if (st == ST_DEFER) {
+		s->user_text = STR_LIT("Could not complete sender verify");
+		if (answer.log_text.len)
+			err_set(err, ST_DEFER, "%.*s", STR_FMT(answer.log_text));
+	}
+	return acl_rc_of(st);
+}
+
+/* ---- the session ---- */
+
+static enum acl_rc verify_reverse(struct acl_state *s, struct str address, bool has_address, struct str options, struct err *err)
+{
+	enum status st;
+
+	(void)address;
+	(void)has_address;
+	if (!s->ev->facts->client_ip.len)
+		return RC_OK;
+	st = eval_client_name(s->ev, err);
+	if (st == ST_DEFER && option_set(options, "defer_ok"))
+		return RC_OK;
+	if (st == ST_FAIL)
+		s->log_text = STR_LIT("host lookup failed for reverse lookup check");
+	return acl_rc_of(st);
+}
+
+/* HELO's name is the client's: its address as a literal, its verified name, or a name with that address. */
+static enum acl_rc verify_helo(struct acl_state *s, struct str address, bool has_address, struct str options, struct err *err)
+{
+	const struct ipc_facts *f = s->ev->facts;
+	struct ipc_host_answer answer;
+	struct ip ip, other;
+	struct str literal = f->helo;
+	enum status st;
+
+	(void)address;
+	(void)has_address;
+	(void)options;
+	s->ev->deps |= DEP_SESSION;
+	if (!f->client_ip.len || f->helo_verified)
+		return RC_OK;
+	if (!f->helo.len || !ip_parse_mapped(f->client_ip, &ip))
+		return RC_FAIL;
+	if (literal.len > 2 && literal.p[0] == '[' && literal.p[literal.len - 1] == ']') {
+		literal = str_sub(literal, 1, literal.len - 2);
+		if (str_beginsi(literal, "ipv6:"))
+			literal = str_from(literal, 5);
+		return ip_parse_mapped(literal, &other) && other.len == ip.len && !memcmp(other.octets, ip.octets, ip.len) ? RC_OK : RC_FAIL;
+	}
+	st = eval_client_name(s->ev, err);
+	if (st == ST_OK) {
+		if (str_eqi(s->ev->client_name, f->helo))
+			return RC_OK;
+		for (uint32_t i = 0; i < s->ev->client_aliases.n; i++)
+			if (str_eqi(s->ev->client_aliases.v[i], f->helo))
+				return RC_OK;
+	}
+	if (!address_hostname_valid(f->helo))
+		return RC_FAIL;
+	st = lang_ask_hosts(s->ev, f->helo, "A", &answer, err);
+	for (uint32_t i = 0; st == ST_OK && i < answer.n_hosts; i++)
+		if (ip_parse_mapped(answer.hosts[i].ip, &other) && other.len == ip.len && !memcmp(other.octets, ip.octets, ip.len))
+			return RC_OK;
+	return st == ST_OK ? RC_FAIL : acl_rc_of(st);
+}
+
+static enum acl_rc verify_certificate(struct acl_state *s, struct str address, bool has_address, struct str options, struct err *err)
+{
+	(void)address;
+	(void)has_address;
+	(void)options;
+	(void)err;
+	s->ev->deps |= DEP_SESSION;
+	for (uint32_t i = 0; i < s->ev->facts->n_tls; i++)
+		if (str_is(s->ev->facts->tls[i].name, "certificate_verified") && str_is(s->ev->facts->tls[i].value, "1"))
+			return RC_OK;
+	s->user_text = STR_LIT("no verified certificate");
+	return RC_FAIL;
+}
+
+/* ---- the header ---- */
+
+static enum acl_rc verify_names_ascii(struct acl_state *s, struct str address, bool has_address, struct str options, struct err *err)
+{
+	struct header_scan scan;
+	struct header_field f;
+	struct str whole;
+	enum status st = header_whole(s->ev, &whole, err);
+
+	(void)address;
+	(void)has_address;
+	(void)options;
+	if (st)
+		return acl_rc_of(st);
+	header_scan_init(&scan, whole);
+	while (header_scan_next(&scan, &f))
+		if (!header_name_valid(f.name)) {
+			s->user_text = str_printf(s->ev->arena, "Invalid character in header \"%.*s\" found", STR_FMT(expand_quote(s->ev, f.name)));
+			return RC_FAIL;
+		}
+	return RC_OK;
+}
+
+static enum acl_rc verify_header_syntax(struct acl_state *s, struct str address, bool has_address, struct str options, struct err *err)
+{
+	static const char *const names[] = { "From", "Reply-To", "Sender", "To", "Cc", "Bcc", "Resent-From", "Resent-Reply-To", "Resent-Sender", "Resent-To",
+		"Resent-Cc", "Resent-Bcc" };
+	struct header_field f;
+	struct str whole;
+	enum status st = header_whole(s->ev, &whole, err);
+
+	(void)address;
+	(void)has_address;
+	(void)options;
+	for (size_t i = 0; !st && i < sizeof names / sizeof *names; i++)
+		for (unsigned nth = 0; header_find(whole, names[i], nth, &f); nth++) {
+			struct err why = ERR_INIT;
+			struct addrlist list;
+
+			if (addrlist_parse(f.value, ADDR_UTF8, s->ev->arena, &list, &why)) {
+				s->user_text = str_printf(s->ev->arena, "%s: failing address in \"%s:\" header", why.text, names[i]);
+				return RC_FAIL;
+			}
+		}
+	return acl_rc_of(st);
+}
+
+/* ---- the condition ---- */
+
+static const struct verify_row verify_rows[] = {
+	{ "recipient", STAGE(ACL_RCPT) | STAGE(ACL_VRFY) | STAGE(ACL_PRDR), false, true, verify_recipient, false },
+	{ "sender", STAGES_MESSAGE, true, true, verify_sender, false },
+	{ "helo", STAGES_SMTP & ~STAGE(ACL_CONNECT), false, false, verify_helo, false },
+	{ "reverse_host_lookup", STAGES_ALL, false, true, verify_reverse, false },
+	{ "certificate", STAGES_SMTP, false, false, verify_certificate, false },
+	{ "header_names_ascii", STAGES_CONTENT, false, false, verify_names_ascii, false },
+	{ "header_syntax", STAGES_CONTENT, false, false, verify_header_syntax, false },
+	{ "header_sender", STAGES_CONTENT, false, true, NULL, true },
+	{ "not_blind", STAGES_CONTENT, false, true, NULL, true },
+	{ "arc", STAGES_CONTENT, false, true, NULL, true },
+	{ "csa", STAGES_SMTP, false, false, NULL, true },
+	{ NULL }
+};
+
+struct verify_words {
+	struct str name, address, options;
+	bool has_address;
+};
+
+/* NAME[=ADDRESS][/option...]; a slash in the address is doubled. */
+static void verify_split(struct arena *a, struct str text, struct verify_words *out)
+{
+	struct buf b = BUF_LIMIT(4096);
+	uint32_t at = 0;
+
+	*out = (struct verify_words){ 0 };
+	text = str_trim(text);
+	while (at < text.len && text.p[at] != '/' && text.p[at] != '=' && !ascii_is_space(text.p[at]))
+		at++;
+	out->name = str_sub(text, 0, at);
+	while (at < text.len && ascii_is_space(text.p[at]))
+		at++;
+	if (at < text.len && text.p[at] == '=') {
+		out->has_address = true;
+		for (at++; at < text.len; at++) {
+			if (text.p[at] == '/') {
+				if (at + 1 >= text.len || text.p[at + 1] != '/')
+					break;
+				at++;
+			}
+			buf_addc(&b, text.p[at]);
+		}
+		out->address = str_trim(str_dup(a, buf_str(&b)));
+		out->address.tainted = text.tainted;
+		buf_clear(&b);
+	}
+	if (at < text.len && text.p[at] == '/')
+		out->options = str_from(text, at + 1);
+}
+
+static enum status verify_find(const struct verify_words *w, const struct verify_row **out, struct err *err)
+{
+	for (const struct verify_row *r = verify_rows; r->name; r++) {
+		if (!str_is(w->name, r->name))
+			continue;
+		*out = r;
+		if (r->later)
+			return err_set(err, ST_ERROR, "\"%s\" is known to Exim, not implemented", r->name);
+		if (w->has_address && !r->takes_address)
+			return err_set(err, ST_ERROR, "\"%s\" takes no address", r->name);
+		if (w->options.len && !r->takes_options)
+			return err_set(err, ST_ERROR, "\"%s\" takes no options", r->name);
+		return ST_OK;
+	}
+	return err_set(err, ST_ERROR, "expected \"sender[=address]\", \"recipient\", \"helo\", \"header_syntax\", \"header_names_ascii\", "
+		"\"reverse_host_lookup\" or \"certificate\", not \"%.*s\"", STR_FMT(str_sub(w->name, 0, 40)));
+}
+
+static enum status compile_verify(struct acl_compiler *c, struct acl_item *item, const struct conf_acl_item *from, struct err *err)
+{
+	const struct verify_row *row;
+	struct verify_words w;
+	enum status st;
+
+	if (from->value.text.len && from->value.text.p[0] == '$')
+		return ST_OK;
+	verify_split(c->arena, from->value.text, &w);
+	st = verify_find(&w, &row, err);
+	if (!st)
+		item->stages &= row->stages;
+	return st;
+}
+
+static enum acl_rc cond_verify(struct acl_state *s, const struct acl_item *item, struct str text, struct err *err)
+{
+	const struct verify_row *row;
+	struct verify_words w;
+
+	(void)item;
+	verify_split(s->ev->arena, text, &w);
+	if (verify_find(&w, &row, err))
+		return RC_ERROR;
+	if (s->stage && !(row->stages & STAGE(s->stage))) {
+		err_set(err, ST_ERROR, "\"verify = %s\" can't be used in the %s ACL", row->name, acl_stage_name(s->stage));
+		return RC_ERROR;
+	}
+	return row->fn(s, w.address, w.has_address, w.options, err);
+}
+
+const struct acl_item_row acl_items_verify[] = {
+	{ "verify", false, SHAPE_TEXT, STAGES_ALL, 0, cond_verify, compile_verify, false, "an address, the client or the message is found good" },
+	{ NULL }
+};

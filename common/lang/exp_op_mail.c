@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: ISC */
+/* Operators on mail addresses. */
+#include "common/lang/expand_tree.h"
+
+#include "common/mail/addrlist.h"
+
+static bool parse_one(struct eval *ev, struct str in, struct addrlist_item *item)
+{
+	struct err err = ERR_INIT;
+
+	return !addrlist_item_parse(in, ADDR_UNQUALIFIED | ADDR_LITERALS | ADDR_UTF8 | ADDR_LENIENT, ev->arena, item, &err) && item->addr.len;
+}
+
+static enum status op_address(struct eval *ev, const struct node *n, struct str in, struct str *out, struct err *err)
+{
+	struct addrlist_item item;
+
+	(void)n;
+	(void)err;
+	if (parse_one(ev, in, &item))
+		*out = item.addr;
+	out->tainted = in.tainted;
+	return ST_OK;
+}
+
+static enum status op_part(struct eval *ev, struct str in, bool domain, struct str *out)
+{
+	struct addrlist_item item;
+	struct str l, d = STR_NULL;
+
+	if (parse_one(ev, in, &item)) {
+		if (!address_split(item.addr, &l, &d))
+			d = STR_NULL;
+		*out = domain ? d : l;
+	}
+	out->tainted = in.tainted;
+	return ST_OK;
+}
+
+static enum status op_domain(struct eval *ev, const struct node *n, struct str in, struct str *out, struct err *err)
+{
+	(void)n;
+	(void)err;
+	return op_part(ev, in, true, out);
+}
+
+static enum status op_local_part(struct eval *ev, const struct node *n, struct str in, struct str *out, struct err *err)
+{
+	(void)n;
+	(void)err;
+	return op_part(ev, in, false, out);
+}
+
+static enum status op_addresses(struct eval *ev, const struct node *n, struct str in, struct str *out, struct err *err)
+{
+	struct buf b = BUF_LIMIT(EVAL_LENGTH_MAX);
+	struct str rest = in, text;
+	struct addrlist_item item;
+	enum status st = ST_OK;
+	char sep = ':';
+
+	(void)n;
+	while (rest.len && ascii_is_space(rest.p[0]))
+		rest = str_from(rest, 1);
+	if (rest.len >= 2 && rest.p[0] == '>') {
+		sep = rest.p[1];
+		rest = str_from(rest, 2);
+	}
+	while (!st && addrlist_item_next(&rest, &text)) {
+		st = eval_step(ev, 1, err);
+		if (!st && parse_one(ev, text, &item))
+			lang_split_add(&b, sep, item.addr, !b.len);
+	}
+	if (!st && b.full)
+		st = err_set(err, ST_ERROR, "addresses: longer than %d octets", EVAL_LENGTH_MAX);
+	if (!st)
+		*out = str_dup(ev->arena, buf_str(&b));
+	out->tainted = in.tainted;
+	buf_clear(&b);
+	return st;
+}
+
+const struct op_row exp_ops_mail[] = {
+	{ "address", op_address, false, false, "the address in a header field's address" },
+	{ "addresses", op_addresses, false, false, "all addresses of a header field, as a list" },
+	{ "domain", op_domain, false, false, "the domain of an address" },
+	{ "local_part", op_local_part, false, false, "the local part of an address" },
+	{ NULL }
+};

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: ISC */
+/* What is checked when a configuration is loaded: everything that is expanded, matched or run is compiled once. */
+#include "common/lang/acl_row.h"
+#include "common/lang/expand_tree.h"
+#include "common/lang/lang_priv.h"
+
+static void check_problem(struct conf *conf, struct conf_place place, const char *what, const char *owner, const struct err *err)
+{
+	conf_problem_add(conf, CONF_ERROR, place, "%s%s%s: %s", what, owner ? " of " : "", owner ? owner : "", err->text);
+}
+
+static bool kind_list(enum conf_kind kind, enum lang_list_kind *out)
+{
+	static const struct { enum conf_kind kind; enum lang_list_kind list; } kinds[] = {
+		{ CONF_DOMAINS, LIST_DOMAIN }, { CONF_HOSTS, LIST_HOST }, { CONF_ADDRS, LIST_ADDRESS }, { CONF_LOCALS, LIST_LOCALPART },
+	};
+
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+		if (kinds[i].kind == kind) {
+			*out = kinds[i].list;
+			return true;
+		}
+	return false;
+}
+
+/* An ACL named plainly must be fit for the stage of the option. */
+static enum status check_stage(struct lang *lang, struct conf *conf, const struct conf_text *text, const struct expansion *x, struct err *err)
+{
+	struct acl *acl;
+
+	if (!x->is_constant || !conf_acl_find(conf, str_trim(x->constant)) || acl_named(lang, str_trim(x->constant), &acl, err))
+		return ST_OK;
+	for (int stage = 1; stage < ACL_STAGES_END; stage++)
+		if (acl_option(conf, (enum acl_stage)stage) == text)
+			return acl_stage_check(acl, (enum acl_stage)stage, err);
+	return ST_OK;
+}
+
+static void check_value(void *ctx, struct conf *conf, const struct conf_option *option, const char *owner, const struct conf_text *text)
+{
+	struct lang *lang = ctx;
+	struct arena scratch = ARENA_INIT;
+	struct err err = ERR_INIT;
+	enum lang_list_kind kind;
+	struct lang_list *list;
+	struct expansion *x = NULL;
+	enum status st;
+
+	if (!text->text.len)
+		return;
+	if (kind_list(option->kind, &kind))
+		st = lang_list_build(lang, &scratch, kind, text->text, true, &list, &err);
+	else if (option->flags & F_EXPANDED)
+		st = expansion_compile(lang, &scratch, text->text, &x, &err);
+	else
+		st = ST_OK;
+	if (!st && x && option->flags & F_ACL)
+		st = check_stage(lang, conf, text, x, &err);
+	if (st)
+		check_problem(conf, text->place, option->name, owner, &err);
+	arena_clear(&scratch);
+}
+
+static void check_list(void *ctx, struct conf *conf, const struct conf_list *list)
+{
+	struct lang_list *out;
+	struct err err = ERR_INIT;
+
+	if (lang_list_named(ctx, (enum lang_list_kind)list->kind, list->name, &out, &err))
+		conf_problem_add(conf, CONF_ERROR, list->value.place, "%s", err.text);
+}
+
+static void check_acl(void *ctx, struct conf *conf, const struct conf_acl *acl)
+{
+	acl_check(ctx, conf, acl);
+}
+
+static void check_retry(void *ctx, struct conf *conf, const struct conf_retry *rule)
+{
+	struct arena scratch = ARENA_INIT;
+	struct err err = ERR_INIT;
+	struct lang_list *list;
+	struct expansion *x;
+
+	if (expansion_compile(ctx, &scratch, rule->pattern.text, &x, &err))
+		check_problem(conf, rule->place, "pattern", "a retry rule", &err);
+	else if (rule->senders.set && lang_list_build(ctx, &scratch, LIST_ADDRESS, rule->senders.text, true, &list, &err))
+		check_problem(conf, rule->place, "senders", "a retry rule", &err);
+	arena_clear(&scratch);
+}
+
+static void check_rewrite(void *ctx, struct conf *conf, const struct conf_rewrite *rule)
+{
+	struct arena scratch = ARENA_INIT;
+	struct err err = ERR_INIT;
+	struct expansion *x;
+
+	if (expansion_compile(ctx, &scratch, rule->pattern.text, &x, &err))
+		check_problem(conf, rule->place, "pattern", "a rewriting rule", &err);
+	else if (expansion_compile(ctx, &scratch, rule->replacement.text, &x, &err))
+		check_problem(conf, rule->place, "replacement", "a rewriting rule", &err);
+	arena_clear(&scratch);
+}
+
+void lang_checks(struct lang *lang, struct conf_checks *out)
+{
+	*out = (struct conf_checks){ lang, check_value, check_list, check_acl, check_retry, check_rewrite };
+}

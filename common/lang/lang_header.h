@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: ISC */
+/* lang_header.h - header fields and body of the message that an evaluation is about.
+ * Used by:    $h_..., def:h_..., $message_headers, $message_body and their kin.
+ * Owns:       what was read, in the context's arena; it is read once, when first needed, with pread().
+ * Errors:     no message: empty, ST_OK. ST_DEFER: it could not be read. */
+#ifndef LANG_LANG_HEADER_H
+#define LANG_LANG_HEADER_H
+
+#include "common/lang/expand_tree.h"
+
+enum { HEADER_VALUE_MAX = 65536 /* octets of one $h_ */, BODY_VISIBLE_MAX = 65536 };
+
+enum status header_value(struct eval *ev, struct str name, enum header_form form, struct str *out, struct err *err);
+enum status header_exists(struct eval *ev, struct str name, bool *yes, struct err *err);
+/* The whole header with the edits made so far, lines ended by LF; no empty line. */
+enum status header_whole(struct eval *ev, struct str *out, struct err *err);
+/* Part of the body: up to max octets from its start, or of its end. */
+enum status body_part(struct eval *ev, uint32_t max, bool end, struct str *out, struct err *err);
+enum status body_size(struct eval *ev, uint64_t *out, struct err *err);
+
+/* RFC 2047: encoded words into UTF-8 (or the octets as they are, basic); text that is none stays. */
+struct str header_decode_words(struct arena *a, struct str s, bool translate);
+struct str header_encode_words(struct arena *a, struct str s, const char *charset);
+
+#endif

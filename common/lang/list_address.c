@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: ISC */
+/* Items of address lists. */
+#include "common/lang/list_priv.h"
+
+#include "common/lang/lang_priv.h"
+#include "common/mail/address.h"
+
+/* The local part against "*", "*tail" or a plain text. */
+static bool local_fits(struct str pattern, struct str local, bool caseful)
+{
+	bool tail = pattern.len && pattern.p[0] == '*';
+
+	if (tail) {
+		pattern = str_from(pattern, 1);
+		if (local.len < pattern.len)
+			return false;
+		local = str_from(local, local.len - pattern.len);
+	}
+	return caseful ? str_eq(pattern, local) : str_eqi(pattern, local);
+}
+
+/* The domain leads to a list of local parts; ">key" at its end to another such list. */
+static enum status match_at_at(struct list_run *run, const struct list_item *item, struct str local, struct str domain)
+{
+	struct str key = domain;
+
+	for (int chain = 0; chain < LIST_CHAIN_MAX; chain++) {
+		struct str value, next = STR_NULL, entry;
+		struct lang_split split;
+		enum status st = item_match_lookup(run, item, key, &value);
+
+		if (st)
+			return st;
+		split = LANG_SPLIT(value);
+		while (lang_split_next(&split, run->ev->arena, &entry)) {
+			struct list_item one = { 0 };
+			bool negated = entry.len && entry.p[0] == '!';
+
+			if (negated)
+				entry = str_trim(str_from(entry, 1));
+			if (entry.len && entry.p[0] == '>' && !negated) {
+				next = str_trim(str_from(entry, 1));
+				continue;
+			}
+			st = eval_step(run->ev, 1, run->err);
+			if (!st)
+				st = list_item_parse(run->ev->lang, run->ev->arena, LIST_LOCALPART, entry, &one, run->err);
+			if (!st)
+				st = item_match_text(run, &one, local, run->caseful);
+			if (st == ST_OK) {
+				list_run_data(run, value, item->text);
+				return negated ? ST_FAIL : ST_OK;
+			}
+			if (st != ST_FAIL)
+				return st;
+		}
+		if (!next.len || item->spec.type->style == LOOKUP_QUERY)
+			return ST_FAIL;
+		key = next;
+	}
+	return err_set(run->err, ST_ERROR, "more than %d continuations in \"%.*s\"", LIST_CHAIN_MAX, STR_FMT(str_sub(item->text, 0, 80)));
+}
+
+enum status item_match_address(struct list_run *run, const struct list_item *item)
+{
+	struct str text = run->text, local, domain, value;
+	struct lang_list_match m = { STR_NULL, STR_NULL };
+	struct list_run inner = *run;
+	enum status st;
+
+	switch (item->kind) {
+	case ITEM_NAMED: {
+		struct list_subject subject = *run->subject;
+
+		subject.caseful = run->caseful;
+		return lang_list_match(run->ev, item->sub, &subject, run->out, run->err);
+	}
+	case ITEM_EMPTY:
+	case ITEM_ANY:
+	case ITEM_REGEX:
+		return item_match_text(run, item, text, run->caseful);
+	case ITEM_LOOKUP:
+		st = item_match_lookup(run, item, text, &value);
+		if (!st)
+			list_run_data(run, value, item->text);
+		return st;
+	case ITEM_TAIL: case ITEM_ADDRESS: case ITEM_AT_AT: case ITEM_LITERAL: case ITEM_RUN: case ITEM_FILE: case ITEM_SELF: case ITEM_SELF_IP:
+	case ITEM_MX: case ITEM_NET: case ITEM_NET_LOOKUP: case ITEM_HOST_NAME: case ITEM_SWITCH: case ITEM_BROKEN:
+		break;
+	}
+	/* All else can match only an address that is not empty. */
+	if (!text.len)
+		return ST_FAIL;
+	if (!address_split(text, &local, &domain))
+		domain = STR_NULL;
+	domain = str_lower(run->ev->arena, domain);
+	if (item->kind == ITEM_TAIL)
+		return item_match_text(run, item, domain, false);
+	if (item->kind == ITEM_AT_AT)
+		return match_at_at(run, item, local, domain);
+	if (item->kind != ITEM_ADDRESS || !local_fits(item->part, local, run->caseful))
+		return ST_FAIL;
+	/* A domain list's item: what it says of itself is not what the address list gives. */
+	inner.out = &m;
+	st = item_match_domain(&inner, item->domain, domain);
+	run->unknown = inner.unknown;
+	if (!st)
+		list_run_data(run, item->domain->kind == ITEM_LOOKUP ? m.data : item->text, item->text);
+	return st;
+}
