@@ -115,10 +115,10 @@ static void client_drop(struct pool *p, struct pool_client *c)
 /* The client is told of each question that its dead worker had not answered. */
 static void client_tell(struct pool *p, struct pool_client *c, const struct pool_slot *s, const char *how)
 {
-	uint32_t n = atomic_load(&s->n);
+	uint32_t n = atomic_load(&s->n), at = atomic_load(&s->at);
 
 	for (uint32_t i = 0; i < n && i < POOL_PACKET_MAX; i++) {
-		struct ipc_ctl_lost lost = { .request = atomic_load(&s->requests[i]), .text = str_of(how) };
+		struct ipc_ctl_lost lost = { .request = atomic_load(&s->requests[i]), .text = str_of(how), .waited = i != at };
 		struct err err = ERR_INIT;
 
 		if (!lost.request)

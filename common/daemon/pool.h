@@ -3,7 +3,8 @@
  * Used by:    the main() of daemons that use blocking libraries: `return pool_main(&router_spec, argc, argv);`
  * Owns:       the manager owns its copies of the clients' channels; each worker its own copies, its arena and its state.
  * Invariant:  a question that a worker has read is answered, or the client is told ctl_lost, or its channel is closed.
- * Errors:     a worker that dies or is stuck is replaced; the client asks again, and decides by `attempt` when to give up.
+ * Errors:     a worker that dies or is stuck is replaced; the client asks again, and decides by `attempt` when to give up
+ *             (ctl_lost.waited: the question only came in the same packet; that is no attempt).
  *
  * The manager is a daemon like any other (daemon.h). It forks the workers; they inherit jail, filter, view and the far end of
  * each client's channel, and whichever is free reads the next packet. A packet's frames are worked off in order; answers go
@@ -64,7 +65,7 @@ struct pool_spec {
 
 int pool_main(const struct pool_spec *spec, int argc, char **argv);
 
-/* Answers; collected, and sent behind the packet's last question or when an answer has waited for half a millisecond. May be called
+/* Answers; collected, and sent behind the packet's last question, or earlier when the packet takes longer than half a millisecond. May be called
  * several times for one question where the protocol has answers in parts. An answer beyond the limits of its declaration is logged,
  * and the question reported as lost. Descriptors are given away. A client that is gone is no error. */
 void worker_answer(struct worker *w, const struct ipc_in *in, const struct ipc_type *type, const void *msg, const int *fds, unsigned n_fds);

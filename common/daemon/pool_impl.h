@@ -23,6 +23,7 @@ enum slot_state { SLOT_FREE, SLOT_STARTING, SLOT_IDLE, SLOT_READING, SLOT_BUSY }
 struct pool_slot {
 	_Atomic uint32_t state;
 	_Atomic uint32_t n;                           /* requests below */
+	_Atomic uint32_t at;                          /* the one that is worked on */
 	_Atomic uint64_t client;                      /* pool_client.id */
 	_Atomic uint64_t since_ms;                    /* of this state; of the present question when busy */
 	_Atomic uint64_t done;                        /* questions answered */

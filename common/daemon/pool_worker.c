@@ -43,7 +43,7 @@ struct worker_impl {
 	/* while a packet is worked off */
 	struct worker_client *client;     /* whose; NULL: none */
 	struct buf out;                   /* answers collected */
-	uint64_t out_since_us;
+	uint64_t packet_us;               /* when it was read, or the last answers were sent */
 	unsigned at, answered_at;         /* question under way; those below answered_at are marked as answered */
 	uint64_t request;                 /* of the question under way; 0: no answer expected */
 	bool answered;                    /* the question under way has an answer */
@@ -250,8 +250,6 @@ static void answer_add(struct worker_impl *i, const struct ipc_type *type, uint6
 			client_break(i, i->client, err.text);
 		return;
 	}
-	if (!before)
-		i->out_since_us = clock_us();
 	st = ipc_frame_add(&i->out, type, request, request != 0, msg, &err);
 	if (st) {
 		struct ipc_ctl_lost lost = { .request = request, .text = str_of(err.text) };
@@ -352,6 +350,7 @@ static bool slot_fill(struct worker_impl *i)
 		atomic_store_explicit(&i->slot->requests[n], request, memory_order_relaxed);
 	}
 	atomic_store_explicit(&i->slot->n, n, memory_order_relaxed);
+	atomic_store_explicit(&i->slot->at, 0, memory_order_relaxed);
 	return true;
 }
 
@@ -414,17 +413,22 @@ static void packet_work(struct worker_impl *i)
 	enum status st;
 
 	i->at = i->answered_at = 0;
+	i->packet_us = clock_us();
 	while (i->client && !(st = ipc_packet_next(&i->packet, &i->worker.arena, &in, &err))) {
-		if (i->at)
+		if (i->at) {
+			atomic_store_explicit(&i->slot->at, i->at, memory_order_relaxed);
 			atomic_store_explicit(&i->slot->since_ms, clock_ms(), memory_order_relaxed);
+		}
 		question_work(i, &in);
 		for (unsigned f = 0; f < IPC_FDS_MAX; f++)
 			if (in.fds[f] >= 0)
 				close(in.fds[f]);
 		arena_reset(&i->worker.arena);
 		i->at++;
-		if (i->out.len && clock_us() - i->out_since_us > ANSWER_WAIT_US)
+		if (i->out.len && i->packet.at < i->packet.data.len && clock_us() - i->packet_us > ANSWER_WAIT_US) {
 			worker_flush(&i->worker);
+			i->packet_us = clock_us();
+		}
 	}
 	if (i->client && st == ST_ERROR)
 		client_break(i, i->client, err.text);
