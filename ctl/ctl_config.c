@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: ISC */
+/* ctl_config.c - reading the configuration for the command's own use, and check-config. */
+#include <string.h>
+#include <unistd.h>
+
+#include "common/conf/conf.h"
+#include "common/conf/read.h"
+#include "common/lang/lang.h"
+#include "ctl/ctl.h"
+
+#ifndef BULKHEAD_CONFIG
+#define BULKHEAD_CONFIG "/etc/bulkhead/bulkhead.conf"
+#endif
+#ifndef BULKHEAD_LIBEXECDIR
+#define BULKHEAD_LIBEXECDIR "/usr/local/libexec/bulkhead"
+#endif
+
+static unsigned problems_print(struct ctl *ctl, const struct conf *conf, enum conf_severity least)
+{
+	unsigned warnings = 0;
+
+	for (uint32_t i = 0; i < conf->n_problems; i++) {
+		struct str text = conf_problem_format(conf, &conf->problems[i], &ctl->arena);
+
+		warnings += conf->problems[i].severity == CONF_WARNING;
+		if (conf->problems[i].severity >= least)
+			fprintf(stderr, "%.*s\n", STR_FMT(text));
+	}
+	return warnings;
+}
+
+static struct conf *conf_load(struct ctl *ctl, bool check)
+{
+	struct conf_define defines[CTL_MACROS_MAX];
+	struct conf_source source = { .defines = defines };
+	struct conf *conf;
+	enum status st;
+
+	if (!ctl->conf_path)
+		ctl->conf_path = getenv("BULKHEAD_CONFIG") ? getenv("BULKHEAD_CONFIG") : BULKHEAD_CONFIG;
+	source.path = ctl->conf_path;
+	for (unsigned i = 0; i < ctl->n_macros; i++) {
+		const char *eq = strchr(ctl->macros[i], '=');
+
+		defines[i].name = eq ? str_cstr(&ctl->arena, str_make(ctl->macros[i], (size_t)(eq - ctl->macros[i]))) : ctl->macros[i];
+		defines[i].value = eq ? eq + 1 : "";
+	}
+	source.n_defines = ctl->n_macros;
+	st = conf_read(&source, &conf);
+	if (!st && check) {
+		struct lang *lang = lang_new(conf, NULL);
+		struct conf_checks checks = { .ctx = NULL };
+
+		lang_checks(lang, &checks);
+		st = conf_check(conf, &checks);
+		lang_free(lang);
+	}
+	if (st) {
+		problems_print(ctl, conf, CONF_ERROR);
+		ctl_fail(CTL_CONFIG, "%s: %u error%s", ctl->conf_path, conf->n_errors, conf->n_errors == 1 ? "" : "s");
+		conf_free(conf);
+		return NULL;
+	}
+	return conf;
+}
+
+const struct conf *ctl_conf(struct ctl *ctl)
+{
+	if (!ctl->conf)
+		ctl->conf = conf_load(ctl, false);
+	return ctl->conf;
+}
+
+int ctl_check_config(struct ctl *ctl, int argc, char **argv)
+{
+	unsigned warnings;
+
+	(void)argv;
+	if (argc > 1)
+		return ctl_fail(CTL_USAGE, "check-config takes nothing; the file is named with -C before the verb");
+	ctl->conf = conf_load(ctl, true);
+	if (!ctl->conf)
+		return CTL_CONFIG;
+	warnings = problems_print(ctl, ctl->conf, CONF_WARNING);
+	printf("%s: no errors", ctl->conf_path);
+	if (warnings)
+		printf(", %u warning%s", warnings, warnings == 1 ? "" : "s");
+	putchar('\n');
+	return CTL_OK;
+}
+
+const char *ctl_run_directory(struct ctl *ctl)
+{
+	const struct conf *conf;
+
+	if (ctl->run_directory)
+		return ctl->run_directory;
+	if (getenv("BULKHEAD_RUN"))
+		return ctl->run_directory = getenv("BULKHEAD_RUN");
+	/* Ordinary users may not be able to read the configuration; the usual place is then the best guess. */
+	if (!ctl->conf_path && access(BULKHEAD_CONFIG, R_OK) < 0)
+		return ctl->run_directory = "/run/bulkhead";
+	conf = ctl_conf(ctl);
+	if (conf)
+		ctl->run_directory = str_cstr(&ctl->arena, conf->main.run_directory.text);
+	return ctl->run_directory;
+}
+
+const char *ctl_libexec(struct ctl *ctl)
+{
+	char path[4096];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+	char *slash;
+
+	if (getenv("BULKHEAD_LIBEXEC"))
+		return getenv("BULKHEAD_LIBEXEC");
+	if (n > 0) {
+		path[n] = '\0';
+		slash = strrchr(path, '/');
+		if (slash && slash - path > 4 && !strncmp(slash - 4, "/bin", 4)) {
+			const char *beside = arena_printf(&ctl->arena, "%.*s/libexec", (int)(slash - path - 4), path);
+
+			if (!access(arena_printf(&ctl->arena, "%s/master", beside), X_OK))
+				return beside;
+		}
+	}
+	return BULKHEAD_LIBEXECDIR;
+}
