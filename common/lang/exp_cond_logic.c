@@ -50,16 +50,20 @@ static enum status each_element(struct eval *ev, const struct cond *c, struct st
 	struct lang_split split = LANG_SPLIT(list);
 	struct str before = ev->slot[EV_item], item;
 	enum status st = ST_OK;
-	bool one;
+	bool one, any = false;
 
 	*yes = all;
 	while (!st && *yes == all && lang_split_next(&split, ev->arena, &item)) {
+		any = true;
 		ev->slot[EV_item] = item;
 		st = cond_run(ev, c->body, &one, err);
 		if (!st && one != all)
 			*yes = !all;
 	}
 	ev->slot[EV_item] = before;
+	/* Of no element nothing is true, as Exim has it. */
+	if (!any)
+		*yes = false;
 	return st;
 }
 

@@ -405,9 +405,10 @@ enum status text_hash(struct eval *ev, struct str s, int64_t len, int64_t chars,
 	}
 	p = arena_alloc(ev->arena, (size_t)len + 1);
 	memcpy(p, s.p, (size_t)len);
+	/* What goes beyond the length is folded in, each octet turned by as many bits as it and its place say. */
 	for (uint32_t i = (uint32_t)len, j = 0; i < s.len; i++) {
 		unsigned char c = (unsigned char)s.p[i];
-		int shift = (c + (int)j) & 7;
+		unsigned shift = (c + i) & 7;
 
 		p[j] ^= (char)((c << shift) | (c >> (8 - shift)));
 		if (++j >= (uint32_t)len)

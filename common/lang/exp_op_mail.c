@@ -55,7 +55,8 @@ static enum status op_addresses(struct eval *ev, const struct node *n, struct st
 {
 	struct buf b = BUF_LIMIT(EVAL_LENGTH_MAX);
 	struct str rest = in, text;
-	struct addrlist_item item;
+	struct addrlist list;
+	struct err why = ERR_INIT;
 	enum status st = ST_OK;
 	char sep = ':';
 
@@ -66,10 +67,17 @@ static enum status op_addresses(struct eval *ev, const struct node *n, struct st
 		sep = rest.p[1];
 		rest = str_from(rest, 2);
 	}
-	while (!st && addrlist_item_next(&rest, &text)) {
+	/* All at once, which understands groups; item by item when one of them is bad, which leaves that one out. */
+	if (!addrlist_parse(rest, ADDR_UTF8 | ADDR_LENIENT, ev->arena, &list, &why)) {
+		for (uint32_t i = 0; i < list.n; i++)
+			lang_split_add(&b, sep, list.v[i].addr, !b.len);
+		rest = STR_NULL;
+	}
+	while (!st && rest.len && addrlist_item_next(&rest, &text)) {
 		st = eval_step(ev, 1, err);
-		if (!st && parse_one(ev, text, &item))
-			lang_split_add(&b, sep, item.addr, !b.len);
+		if (!st && !addrlist_parse(text, ADDR_UTF8 | ADDR_LENIENT, ev->arena, &list, &why))
+			for (uint32_t i = 0; i < list.n; i++)
+				lang_split_add(&b, sep, list.v[i].addr, !b.len);
 	}
 	if (!st && b.full)
 		st = err_set(err, ST_ERROR, "addresses: longer than %d octets", EVAL_LENGTH_MAX);

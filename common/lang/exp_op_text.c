@@ -213,7 +213,7 @@ static enum status op_escape(struct eval *ev, const struct node *n, struct str i
 	for (uint32_t i = 0; i < in.len; i++) {
 		unsigned char c = (unsigned char)in.p[i];
 
-		if (c < ' ' || c >= 0x7f)
+		if ((c < ' ' && c != '\t') || c >= 0x7f)
 			escape_add(&b, c);
 		else
 			buf_addc(&b, (char)c);
@@ -229,10 +229,8 @@ static enum status op_escape8bit(struct eval *ev, const struct node *n, struct s
 	for (uint32_t i = 0; i < in.len; i++) {
 		unsigned char c = (unsigned char)in.p[i];
 
-		if (c >= 0x7f)
+		if (c >= 0x7f || c == '\\')
 			buf_printf(&b, "\\%03o", c);
-		else if (c == '\\')
-			buf_adds(&b, "\\\\");
 		else
 			buf_addc(&b, (char)c);
 	}
@@ -414,6 +412,17 @@ static enum status listnamed_add(struct eval *ev, const struct conf_list *list, 
 	return ST_OK;
 }
 
+static bool listnamed_nests(struct eval *ev, const struct conf_list *list)
+{
+	struct lang_split split = LANG_SPLIT(list->value.text);
+	struct str item;
+
+	while (lang_split_next(&split, ev->arena, &item))
+		if (item.len > 1 && item.p[0] == '+')
+			return true;
+	return false;
+}
+
 static enum status op_listnamed(struct eval *ev, const struct node *n, struct str in, struct str *out, struct err *err)
 {
 	const struct conf_list *list = NULL;
@@ -428,6 +437,10 @@ static enum status op_listnamed(struct eval *ev, const struct node *n, struct st
 			list = conf_list_find(lang_conf(ev->lang), list_kinds[i].kind, name);
 	if (!list)
 		return err_set(err, ST_ERROR, "\"%.*s\" is not a named list", STR_FMT(expand_quote(ev, in)));
+	if (!listnamed_nests(ev, list)) {
+		*out = list->value.text;
+		return ST_OK;
+	}
 	st = listnamed_add(ev, list, &b, 0, err);
 	if (st) {
 		buf_clear(&b);

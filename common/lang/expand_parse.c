@@ -2,7 +2,7 @@
 /* From text to tree. The text is read once, from left to right; braces nest to EXPAND_DEPTH_MAX. */
 #include "common/lang/expand_tree.h"
 
-#include <stdio.h>
+#include <string.h>
 
 #include "common/lang/lang_priv.h"
 
@@ -501,6 +501,9 @@ static enum status parse_operator(struct parser *p, struct node *n, struct str n
 
 	n->kind = NODE_OPERATOR;
 	n->op = operator_find(p, name, n);
+	/* "h_5" hashes, "h_subject" is somebody's header. */
+	if (n->op && !strcmp(n->op->name, "h") && n->op_arg.len && ascii_is_alpha(n->op_arg.p[0]))
+		n->op = NULL;
 	if (!n->op) {
 		const char *near = row_item_nearest(name);
 		enum header_form form;

@@ -84,9 +84,9 @@ bool lang_split_add(struct buf *b, char sep, struct str item, bool first)
 {
 	if (!first && !buf_addc(b, sep))
 		return false;
-	/* An empty item at the end would vanish, an empty one followed by another would look like a doubled separator. */
-	if (!item.len)
-		return buf_addc(b, ' ');
+	/* An empty item would make a doubled separator, and so would one that begins with it; at the start of the list neither can. */
+	if (!first && (!item.len || (item.p[0] == sep && !sep_is_control(sep))) && !buf_addc(b, ' '))
+		return false;
 	for (uint32_t i = 0; i < item.len; i++) {
 		if (!buf_addc(b, item.p[i]))
 			return false;

@@ -76,7 +76,6 @@ enum status item_match_address(struct list_run *run, const struct list_item *ite
 		return lang_list_match(run->ev, item->sub, &subject, run->out, run->err);
 	}
 	case ITEM_EMPTY:
-	case ITEM_ANY:
 	case ITEM_REGEX:
 		return item_match_text(run, item, text, run->caseful);
 	case ITEM_LOOKUP:
@@ -84,7 +83,7 @@ enum status item_match_address(struct list_run *run, const struct list_item *ite
 		if (!st)
 			list_run_data(run, value, item->text);
 		return st;
-	case ITEM_TAIL: case ITEM_ADDRESS: case ITEM_AT_AT: case ITEM_LITERAL: case ITEM_RUN: case ITEM_FILE: case ITEM_SELF: case ITEM_SELF_IP:
+	case ITEM_ANY: case ITEM_TAIL: case ITEM_ADDRESS: case ITEM_AT_AT: case ITEM_LITERAL: case ITEM_RUN: case ITEM_FILE: case ITEM_SELF: case ITEM_SELF_IP:
 	case ITEM_MX: case ITEM_NET: case ITEM_NET_LOOKUP: case ITEM_HOST_NAME: case ITEM_SWITCH: case ITEM_BROKEN:
 		break;
 	}
@@ -94,8 +93,13 @@ enum status item_match_address(struct list_run *run, const struct list_item *ite
 	if (!address_split(text, &local, &domain))
 		domain = STR_NULL;
 	domain = str_lower(run->ev->arena, domain);
-	if (item->kind == ITEM_TAIL)
-		return item_match_text(run, item, domain, false);
+	if (item->kind == ITEM_ANY || item->kind == ITEM_TAIL) {
+		st = item_match_text(run, item, domain, false);
+		if (!st)
+			list_run_data(run, str_printf(run->ev->arena, "@%.*s", STR_FMT(item->text)), item->text);
+		run->out->data.tainted = item->text.tainted;
+		return st;
+	}
 	if (item->kind == ITEM_AT_AT)
 		return match_at_at(run, item, local, domain);
 	if (item->kind != ITEM_ADDRESS || !local_fits(item->part, local, run->caseful))
@@ -104,7 +108,14 @@ enum status item_match_address(struct list_run *run, const struct list_item *ite
 	inner.out = &m;
 	st = item_match_domain(&inner, item->domain, domain);
 	run->unknown = inner.unknown;
-	if (!st)
-		list_run_data(run, item->domain->kind == ITEM_LOOKUP ? m.data : item->text, item->text);
+	/* The value: a lookup's, or local part and domain as the items have them. */
+	if (!st && item->domain->kind == ITEM_LOOKUP) {
+		list_run_data(run, m.data, item->text);
+	} else if (!st) {
+		struct str local_item = str_find(item->text, '@') < 0 ? STR_NULL : item->part;
+
+		list_run_data(run, str_printf(run->ev->arena, "%.*s@%.*s", STR_FMT(local_item), STR_FMT(m.data)), item->text);
+		run->out->data.tainted = item->text.tainted || m.data.tainted;
+	}
 	return st;
 }

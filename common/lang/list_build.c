@@ -136,7 +136,7 @@ static enum status host_parse(enum lang_list_kind kind, struct str text, struct 
 	if (ip_net_parse(text, &out->net)) {
 		out->kind = ITEM_NET;
 		/* An IPv4 host is compared as such, however the list writes it. */
-		if (out->net.bits == 128) {
+		if (out->net.bits == 128 && str_find(text, '/') < 0) {
 			ip_parse_mapped(text, &out->net.ip);
 			out->net.bits = (uint8_t)(out->net.ip.len * 8);
 		}
