@@ -46,7 +46,8 @@ static void check_value(void *ctx, struct conf *conf, const struct conf_option *
 	struct expansion *x = NULL;
 	enum status st;
 
-	if (!text->text.len)
+	/* Defaults that the daemons build in C name variables of later stages: only what an administrator wrote is checked. */
+	if (!text->text.len || !text->set)
 		return;
 	if (kind_list(option->kind, &kind))
 		st = lang_list_build(lang, &scratch, kind, text->text, true, &list, &err);
