@@ -427,12 +427,10 @@ void session_on_file_lost(struct session *s)
 {
 	struct txn *t = s->txn;
 
-	if (!t || (t->file != FILE_OPEN && t->file != FILE_ASKED))
+	if (!t || t->file != FILE_OPEN)
 		return;
 	t->file = FILE_LOST;
 	t->id[0] = 0;
-	if (s->state == SESSION_FILE)
-		txn_file_want(s);
 }
 
 void session_on_commit(struct session *s, enum status status, struct str text)

@@ -46,7 +46,6 @@ static void event(struct mock *m, uint8_t e)
 		break;
 	case 7:
 		session_on_file_lost(s);
-		m->begun = s->txn && s->state == SESSION_FILE;
 		break;
 	case 8:
 		m->server.now_ms += 40000;
