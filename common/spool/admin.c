@@ -9,34 +9,32 @@
 
 #include "common/spool/priv.h"
 
-/* The whole file in memory: its head and envelope may be in the journal, its last records here. */
+/* The whole file in memory: its head, content and envelope may be in the journal, its last records here. */
 static enum status image_write(struct spool *spool, struct spool_msg *msg, int to, struct err *err)
 {
-	struct file_item item = { .msg = msg, .fd = to, .from_fd = -1 };
-	const struct spool_fs *fs = spool->fs;
-	uint64_t have = msg->file_end ? msg->file_end : SPOOL_HEAD + msg->content;
+	struct file_item item = { .msg = msg, .from_fd = -1 };
+	bool named = msg->named;
 	unsigned char head[SPOOL_HEAD];
 	char piece[16384];
 	enum status st = ST_OK;
-	int from;
+	int from = -1;
 
 	if (!settle_fill(spool, &item)) {
 		*err = item.err;
-		return item.status;
+		st = item.status;
 	}
-	from = fs->open(fs->arg, spool->shard_fd[msg->shard], msg->id, O_RDONLY, 0);
-	if (from < 0)
-		st = err_set(err, ST_DEFER, "queue/%02x/%s: %s", msg->shard, msg->id, strerror(errno));
-	for (uint64_t at = 0; !st && at < have;) {
-		size_t n = have - at < sizeof piece ? (size_t)(have - at) : sizeof piece;
+	msg->named = named; /* nothing was written for it */
+	if (!st && msg->file_end && (from = spool_open_reader(spool, msg, err)) < 0)
+		st = err->status;
+	for (uint64_t at = 0; !st && from >= 0 && at < msg->file_end;) {
+		size_t n = msg->file_end - at < sizeof piece ? (size_t)(msg->file_end - at) : sizeof piece;
 
-		if (spool_fs_read(fs, from, piece, n, (off_t)at))
-			st = err_set(err, ST_DEFER, "queue/%02x/%s: can't read it: %s", msg->shard, msg->id, strerror(errno));
-		else if (spool_fs_write(&spool_fs_real, to, piece, n, (off_t)at))
-			st = err_set(err, ST_DEFER, "no memory for a copy: %s", strerror(errno));
+		if (spool_fs_read(spool->fs, from, piece, n, (off_t)at) || spool_fs_write(&spool_fs_real, to, piece, n, (off_t)at))
+			st = err_set(err, ST_DEFER, "message %s: can't copy it: %s", msg->id, strerror(errno));
 		at += n;
 	}
-	if (!st && spool_fs_write(&spool_fs_real, to, item.tail.p, item.tail.len, (off_t)item.tail_at))
+	if (!st && (spool_fs_write(&spool_fs_real, to, item.content.p, item.content.len, SPOOL_CONTENT_OFFSET) ||
+	    spool_fs_write(&spool_fs_real, to, item.tail.p, item.tail.len, (off_t)item.tail_at)))
 		st = err_set(err, ST_DEFER, "no memory for a copy: %s", strerror(errno));
 	if (!st && item.write_head) {
 		spool_head_encode(&item.head, SPOOL_HEAD_COMPLETE, head);
@@ -44,8 +42,9 @@ static enum status image_write(struct spool *spool, struct spool_msg *msg, int t
 			st = err_set(err, ST_DEFER, "no memory for a copy: %s", strerror(errno));
 	}
 	if (from >= 0)
-		fs->close(fs->arg, from);
+		close(from);
 	buf_clear(&item.tail);
+	buf_clear(&item.content);
 	return st;
 }
 
@@ -59,11 +58,9 @@ int spool_export(struct spool *spool, struct spool_msg *msg, struct err *err)
 	}
 	if (msg->file_end && !msg->pending && !msg->settling)
 		return spool_open_reader(spool, msg, err);
-	fd = memfd_create(msg->id, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (fd < 0) {
-		err_set(err, ST_DEFER, "memfd: %s", strerror(errno));
+	fd = memory_file(msg->id, err);
+	if (fd < 0)
 		return -1;
-	}
 	if (image_write(spool, msg, fd, err)) {
 		close(fd);
 		return -1;

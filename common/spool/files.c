@@ -61,11 +61,12 @@ static void item_fail(struct file_item *item, const char *what)
 		strerror(errno));
 }
 
-/* From another file, checked on the way. */
+/* From another file, checked on the way (or its checksum found, with item->crc). */
 static bool content_copy(const struct spool_fs *fs, struct file_item *item)
 {
 	enum { PIECE = 128 * 1024 };
 	uint64_t left = item->head.content;
+	uint32_t want = item->head.content_crc;
 	off_t at = SPOOL_CONTENT_OFFSET;
 	uint32_t crc = 0;
 	char *p = mem_new(PIECE);
@@ -86,7 +87,8 @@ static bool content_copy(const struct spool_fs *fs, struct file_item *item)
 		left -= n;
 	}
 	mem_free(p);
-	if (ok && crc != item->head.content_crc) {
+	item->head.content_crc = crc;
+	if (ok && !item->crc && crc != want) {
 		item->status = err_set(&item->err, ST_FAIL, "the content is damaged");
 		ok = false;
 	}
@@ -103,13 +105,13 @@ static void item_write(struct spool *spool, struct file_item *item)
 		item_fail(item, "open");
 		return;
 	}
-	if (item->make && item->content.len && spool_fs_write(fs, item->fd, item->content.p, item->content.len, SPOOL_CONTENT_OFFSET)) {
+	if (item->content.len && spool_fs_write(fs, item->fd, item->content.p, item->content.len, SPOOL_CONTENT_OFFSET)) {
 		item_fail(item, "write");
 		return;
 	}
 	if (item->from_fd >= 0 && !content_copy(fs, item))
 		return;
-	if (item->crc) {
+	if (item->crc && item->from_fd < 0) {
 		item->status = spool_content_crc(fs, item->fd, item->head.content, &item->head.content_crc, &item->err);
 		if (item->status) {
 			item->status = ST_DEFER;

@@ -17,68 +17,132 @@ static enum status create_failed(struct spool *spool, struct spool_msg *msg, con
 {
 	int error = errno;
 
-	err_set(err, error == EEXIST ? ST_FAIL : ST_DEFER, "queue/%02x/%s: %s: %s", msg->shard, msg->id, what, strerror(error));
-	if (msg->fd >= 0)
+	err_set(err, error == EEXIST ? ST_FAIL : ST_DEFER, "message %s: %s: %s", msg->id, what, strerror(error));
+	if (msg->named && error != EEXIST)
 		spool->fs->unlink(spool->fs->arg, spool->shard_fd[msg->shard], msg->id);
 	msg_forget(spool, msg);
 	msg_release(spool, msg);
 	return error == EEXIST ? ST_FAIL : ST_DEFER;
 }
 
-static enum status file_create(struct spool *spool, const char *id, struct spool_msg **msg_out, struct err *err)
+static enum status message_begin(struct spool *spool, const char *id, struct spool_msg **msg_out, struct err *err)
 {
-	const struct spool_fs *fs = spool->fs;
-	struct spool_head none = { 0 };
-	unsigned char head[SPOOL_HEAD];
-	struct spool_msg *msg;
-
 	if (spool->health != SPOOL_GOOD)
 		return refuse(spool, err);
 	if (!spool_id_valid(str_of(id)))
 		return err_set(err, ST_ERROR, "\"%.40s\" is no message id", id);
-	if (spool_find(spool, str_of(id)))
+	/* Before the scan has ended, an old message may be known to the directory alone. */
+	if (spool_find(spool, str_of(id)) || (!spool->scanned && !faccessat(spool->shard_fd[shard_of(str_of(id))], id, F_OK, AT_SYMLINK_NOFOLLOW)))
 		return err_set(err, ST_FAIL, "message %s exists", id);
-	msg = msg_new(spool, str_of(id));
-	msg->state = SPOOL_NEW;
-	msg->fd = fs->open(fs->arg, spool->shard_fd[msg->shard], msg->id, O_RDWR | O_CREAT | O_EXCL, 0600);
-	if (msg->fd < 0)
-		return create_failed(spool, msg, "can't create the file", err);
-	/* Says that what follows was never accepted, unless the journal knows better. */
-	spool_head_encode(&none, SPOOL_HEAD_NEW, head);
-	if (spool_fs_write(fs, msg->fd, head, sizeof head, 0))
-		return create_failed(spool, msg, "write", err);
-	*msg_out = msg;
+	*msg_out = msg_new(spool, str_of(id));
+	(*msg_out)->state = SPOOL_NEW;
 	return ST_OK;
+}
+
+/* A file in queue/, whose head says that what follows was never accepted, unless the journal knows better. -1 and errno on error. */
+static int file_create(struct spool *spool, struct spool_msg *msg)
+{
+	const struct spool_fs *fs = spool->fs;
+	struct spool_head none = { 0 };
+	unsigned char head[SPOOL_HEAD];
+	int fd = fs->open(fs->arg, spool->shard_fd[msg->shard], msg->id, O_RDWR | O_CREAT | O_EXCL, 0600), error;
+
+	if (fd < 0)
+		return -1;
+	msg->named = true;
+	spool_head_encode(&none, SPOOL_HEAD_NEW, head);
+	if (!spool_fs_write(fs, fd, head, sizeof head, 0))
+		return fd;
+	error = errno;
+	fs->close(fs->arg, fd);
+	errno = error;
+	return -1;
+}
+
+/* The descriptors for smtpd and policyd. false: errno. */
+static bool fds_make(struct spool *spool, struct spool_msg *msg, int *fd_out, int *read_fd_out)
+{
+	const struct spool_fs *fs = spool->fs;
+	int error;
+
+	*fd_out = fcntl(msg->fd, F_DUPFD_CLOEXEC, 0);
+	if (*fd_out < 0)
+		return false;
+	if (!read_fd_out)
+		return true;
+	*read_fd_out = msg->named ? fs->open(fs->arg, spool->shard_fd[msg->shard], msg->id, O_RDONLY, 0) : fcntl(msg->fd, F_DUPFD_CLOEXEC, 0);
+	if (*read_fd_out >= 0)
+		return true;
+	error = errno;
+	close(*fd_out);
+	errno = error;
+	return false;
 }
 
 enum status spool_create(struct spool *spool, const char *id, struct spool_msg **msg_out, int *fd_out, int *read_fd_out, struct err *err)
 {
-	const struct spool_fs *fs = spool->fs;
 	struct spool_msg *msg;
 	enum status st;
-	int read_fd = -1, fd;
 
 	*msg_out = NULL;
-	st = file_create(spool, id, &msg, err);
+	st = message_begin(spool, id, &msg, err);
 	if (st)
 		return st;
-	fd = fcntl(msg->fd, F_DUPFD_CLOEXEC, 0);
-	if (fd < 0)
-		return create_failed(spool, msg, "dup", err);
-	if (read_fd_out) {
-		read_fd = fs->open(fs->arg, spool->shard_fd[msg->shard], msg->id, O_RDONLY, 0);
-		if (read_fd < 0) {
-			int error = errno;
-
-			close(fd);
-			errno = error;
-			return create_failed(spool, msg, "open", err);
-		}
-		*read_fd_out = read_fd;
-	}
+	msg->fd = memory_file(id, err);
+	if (msg->fd < 0)
+		return create_failed(spool, msg, "can't make a file in memory", err);
+	if (!fds_make(spool, msg, fd_out, read_fd_out))
+		return create_failed(spool, msg, "can't open it", err);
 	*msg_out = msg;
-	*fd_out = fd;
 	return ST_OK;
+}
+
+enum status spool_create_file(struct spool *spool, const char *id, struct spool_msg **msg_out, int *fd_out, int *read_fd_out, struct err *err)
+{
+	struct spool_msg *msg;
+	enum status st;
+
+	*msg_out = NULL;
+	st = message_begin(spool, id, &msg, err);
+	if (st)
+		return st;
+	msg->fd = file_create(spool, msg);
+	if (msg->fd < 0)
+		return create_failed(spool, msg, "can't create the file", err);
+	if (!fds_make(spool, msg, fd_out, read_fd_out))
+		return create_failed(spool, msg, "can't open the file", err);
+	*msg_out = msg;
+	return ST_OK;
+}
+
+enum status spool_grow(struct spool *spool, struct spool_msg *msg, int *fd_out, int *read_fd_out, struct err *err)
+{
+	const struct spool_fs *fs = spool->fs;
+	int from = msg->fd, to;
+	char piece[16384];
+	ssize_t n = 0;
+	off_t at = SPOOL_CONTENT_OFFSET;
+
+	if (msg->state != SPOOL_NEW || msg->named || msg->failed)
+		return err_set(err, ST_ERROR, "message %s can't get a file now", msg->id);
+	to = file_create(spool, msg);
+	while (to >= 0 && (n = pread(from, piece, sizeof piece, at)) > 0 && !spool_fs_write(fs, to, piece, (size_t)n, at))
+		at += n;
+	if (to >= 0 && !n) {
+		msg->fd = to;
+		if (fds_make(spool, msg, fd_out, read_fd_out)) {
+			fs->close(fs->arg, from);
+			return ST_OK;
+		}
+		msg->fd = from;
+	}
+	err_set(err, ST_DEFER, "message %s: can't give it a file: %s", msg->id, strerror(errno));
+	if (to >= 0)
+		fs->close(fs->arg, to);
+	if (msg->named)
+		fs->unlink(fs->arg, spool->shard_fd[msg->shard], msg->id);
+	msg->named = false;
+	return ST_DEFER;
 }
 
 /* ---- commit ---- */
@@ -105,6 +169,11 @@ static struct file_item *direct_add(struct spool *spool, const struct commit *c)
 	item->tail_at = SPOOL_HEAD + c->msg->content;
 	item->fn = c->fn;
 	item->arg = c->arg;
+	if (!c->msg->named) {
+		item->make = true;
+		item->from_fd = c->msg->fd;
+		c->msg->named = true;
+	}
 	c->msg->state = SPOOL_COMMITTING;
 	c->msg->settling = true;
 	return item;
@@ -136,6 +205,7 @@ static void direct_item_done(struct spool *spool, struct file_item *item)
 			item->fn(item->arg, msg, item->status, &item->err);
 		return;
 	}
+	msg_fd_close(spool, msg);
 	msg->envelope = (uint32_t)(item->tail.len - item->settled);
 	msg->salt = item->head.salt;
 	msg->file_end = item->tail_at + item->tail.len;
@@ -221,6 +291,7 @@ static enum status commit_check(struct spool *spool, const struct commit *c, str
 {
 	struct spool_msg *msg = c->msg;
 	struct stat st;
+	uint64_t has;
 
 	if (spool->health != SPOOL_GOOD)
 		return refuse(spool, err);
@@ -230,9 +301,13 @@ static enum status commit_check(struct spool *spool, const struct commit *c, str
 		return err_set(err, ST_ERROR, "the envelope of %s is for another message", msg->id);
 	if (fstat(msg->fd, &st))
 		return err_set(err, ST_DEFER, "queue/%02x/%s: fstat: %s", msg->shard, msg->id, strerror(errno));
-	if (c->envelope->content != (uint64_t)st.st_size - SPOOL_CONTENT_OFFSET || st.st_size < SPOOL_CONTENT_OFFSET)
-		return err_set(err, ST_ERROR, "queue/%02x/%s: %llu octets of content were announced, the file has %lld from octet %d on", msg->shard,
-			msg->id, (unsigned long long)c->envelope->content, (long long)st.st_size - SPOOL_CONTENT_OFFSET, SPOOL_CONTENT_OFFSET);
+	has = st.st_size > SPOOL_CONTENT_OFFSET ? (uint64_t)st.st_size - SPOOL_CONTENT_OFFSET : 0;
+	if (c->envelope->content != has)
+		return err_set(err, ST_ERROR, "message %s: %llu octets of content were announced, the file has %llu from octet %d on", msg->id,
+			(unsigned long long)c->envelope->content, (unsigned long long)has, SPOOL_CONTENT_OFFSET);
+	/* Nobody may change what is accepted. Files have no seals; their writer has lost nothing that it could gain. */
+	if (!msg->named && fcntl(msg->fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE) && errno != EPERM)
+		return err_set(err, ST_DEFER, "message %s: can't seal its content: %s", msg->id, strerror(errno));
 	return ST_OK;
 }
 
@@ -246,7 +321,7 @@ enum status spool_commit(struct spool *spool, struct spool_msg *msg, const struc
 	if (st)
 		return st;
 	msg->content = envelope->content;
-	if (msg->content <= spool->opt.small_max && journal_room(spool) > reserve + spool->seg_size / 2) {
+	if (!msg->named && msg->content <= spool->opt.small_max && journal_room(spool) > reserve + spool->seg_size / 2) {
 		st = commit_journal(spool, &c, err);
 	} else {
 		struct buf encoded = BUF_LIMIT(SPOOL_ENVELOPE_MAX);
@@ -256,11 +331,7 @@ enum status spool_commit(struct spool *spool, struct spool_msg *msg, const struc
 			st = commit_direct(spool, &c, buf_str(&encoded));
 		buf_clear(&encoded);
 	}
-	if (st)
-		return st;
-	spool->fs->close(spool->fs->arg, msg->fd);
-	msg->fd = -1;
-	return ST_OK;
+	return st;
 }
 
 enum status spool_submit(struct spool *spool, const char *id, struct str content, const struct ipc_spool_envelope *envelope,
@@ -270,9 +341,12 @@ enum status spool_submit(struct spool *spool, const char *id, struct str content
 	enum status st;
 
 	*msg_out = NULL;
-	st = file_create(spool, id, &msg, err);
+	st = message_begin(spool, id, &msg, err);
 	if (st)
 		return st;
+	msg->fd = memory_file(id, err);
+	if (msg->fd < 0)
+		return create_failed(spool, msg, "can't make a file in memory", err);
 	if (spool_fs_write(spool->fs, msg->fd, content.p, content.len, SPOOL_CONTENT_OFFSET))
 		return create_failed(spool, msg, "write", err);
 	st = spool_commit(spool, msg, envelope, fn, arg, err);
@@ -289,7 +363,7 @@ void spool_abort(struct spool *spool, struct spool_msg *msg)
 	/* A commit that failed may yet be in the journal or complete in the file; a removal that is told there settles it. */
 	if (msg->failed)
 		finish_add(spool, msg);
-	else
+	else if (msg->named)
 		spool->fs->unlink(spool->fs->arg, spool->shard_fd[msg->shard], msg->id);
 	msg_forget(spool, msg);
 	msg_release(spool, msg);
@@ -329,7 +403,11 @@ enum status spool_import(struct spool *spool, const char *id, int fd, struct spo
 	if (!st && file.end != file.size)
 		st = err_set(err, ST_FAIL, "damaged from octet %llu on", (unsigned long long)file.end);
 	if (!st)
-		st = file_create(spool, id, &msg, err);
+		st = message_begin(spool, id, &msg, err);
+	if (!st && (msg->fd = file_create(spool, msg)) < 0) {
+		arena_clear(&a);
+		return create_failed(spool, msg, "can't create the file", err);
+	}
 	if (!st) {
 		struct commit c = { msg, NULL, fn, arg };
 
@@ -338,8 +416,7 @@ enum status spool_import(struct spool *spool, const char *id, int fd, struct spo
 		item = direct_add(spool, &c);
 		item->from_fd = fd;
 		st = import_tail(item, &file, id, err);
-		spool->fs->close(spool->fs->arg, msg->fd);
-		msg->fd = -1;
+		msg_fd_close(spool, msg);
 	}
 	arena_clear(&a);
 	if (!st) {

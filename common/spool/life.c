@@ -78,12 +78,19 @@ void spool_finish(struct spool *spool, struct spool_msg *msg)
 int spool_open_reader(struct spool *spool, struct spool_msg *msg, struct err *err)
 {
 	const struct spool_fs *fs = spool->fs;
-	int fd = fs->open(fs->arg, spool->shard_fd[msg->shard], msg->id, O_RDONLY, 0);
 	struct spool_head head;
 	unsigned char image[SPOOL_HEAD];
 	uint32_t crc;
 	enum status st = ST_OK;
+	int fd;
 
+	if (msg->state != SPOOL_LIVE) {
+		err_set(err, ST_DEFER, "message %s is not in the queue", msg->id);
+		return -1;
+	}
+	if (!msg->file_end)
+		return young_open(spool, msg, err);
+	fd = fs->open(fs->arg, spool->shard_fd[msg->shard], msg->id, O_RDONLY, 0);
 	if (fd < 0) {
 		err_set(err, errno == ENOENT ? ST_ERROR : ST_DEFER, "queue/%02x/%s: %s", msg->shard, msg->id, strerror(errno));
 		return -1;

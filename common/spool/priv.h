@@ -111,7 +111,9 @@ struct spool {
 	struct file_job *direct; /* commits for the files' thread, collected during a turn */
 	unsigned settle_jobs;
 	uint64_t retry_ms;        /* no settling before: the disk was full; 0 */
-	bool closing, crossed;    /* crossed: callbacks are not called any more */
+	bool crossed;             /* callbacks are not called any more */
+	bool scanned;             /* by_id has every message */
+	uint32_t young_fds;
 
 	enum spool_health health;
 	char health_text[256];
@@ -145,13 +147,13 @@ struct file_item {
 	uint8_t shard;
 	bool write_head;
 	bool crc;                 /* compute the content's checksum for the head */
-	bool make;                /* the file is not there: write the content too */
+	bool make;                /* the file is not there */
 	bool trim;                /* cut off what is behind the tail */
 	int fd, from_fd;          /* from_fd: copy the content from there and compare its checksum; -1 */
 	uint64_t tail_at;
 	struct spool_head head;
 	struct buf tail;          /* envelope and records, or records */
-	struct buf content;       /* with make */
+	struct buf content;       /* to be written, if any */
 	uint32_t settled;         /* octets of pending that are in tail */
 	spool_done_fn *fn;
 	void *arg;
@@ -175,6 +177,8 @@ void file_job_drop(struct spool *spool, struct file_job *fj);  /* at the end: no
 void settle_turn(struct spool *spool);
 bool settle_fill(struct spool *spool, struct file_item *item);   /* from journal and memory; false: item->err */
 bool settle_all(struct spool *spool, struct err *err);           /* now, on this thread: everything that is durable in the journal alone */
+int memory_file(const char *name, struct err *err);              /* -1 on error */
+int young_open(struct spool *spool, struct spool_msg *msg, struct err *err); /* the content, sealed, as a descriptor; -1 on error */
 enum status young_read(struct spool *spool, const struct spool_msg *msg, bool content, struct spool_head *head_out, struct buf *content_out,
 	struct buf *envelope_out, struct err *err);
 
@@ -192,5 +196,6 @@ uint8_t shard_of(struct str id);
 struct spool_msg *msg_new(struct spool *spool, struct str id);
 void msg_release(struct spool *spool, struct spool_msg *msg); /* frees it when it is gone and nobody waits */
 void msg_forget(struct spool *spool, struct spool_msg *msg);  /* out of the index */
+void msg_fd_close(struct spool *spool, struct spool_msg *msg);
 
 #endif

@@ -178,6 +178,8 @@ static void batch_place(struct spool *spool, struct batch *b)
 			}
 			break;
 		case ITEM_FINISH:
+			if (!msg->named)
+				break;
 			s->gone |= 1ull << msg->shard;
 			s->unlinks++;
 			break;
@@ -266,7 +268,7 @@ static void batch_unlink(struct spool *spool, const struct batch *b)
 	struct unlink_job *uj = NULL;
 
 	for (uint32_t i = 0; i < b->n_items; i++) {
-		if (b->items[i].type != ITEM_FINISH)
+		if (b->items[i].type != ITEM_FINISH || !b->items[i].msg->named)
 			continue;
 		if (!uj) {
 			uj = mem_new(sizeof *uj + (b->n_items - i) * sizeof uj->names[0]);
@@ -283,6 +285,19 @@ static void batch_unlink(struct spool *spool, const struct batch *b)
 
 /* ---- a batch is durable, or is not ---- */
 
+/* The content in memory serves the first delivery; when there are too many, the journal serves. */
+static void commit_keep(struct spool *spool, struct spool_msg *msg)
+{
+	if (msg->fd < 0)
+		return;
+	if (msg->file_end || spool->young_fds >= spool->opt.young_fds) {
+		msg_fd_close(spool, msg);
+		return;
+	}
+	msg->kept = true;
+	spool->young_fds++;
+}
+
 static void item_done(struct spool *spool, struct batch_item *item, enum status status, const struct err *err)
 {
 	struct spool_msg *msg = item->msg;
@@ -295,6 +310,7 @@ static void item_done(struct spool *spool, struct batch_item *item, enum status 
 			msg->node = (struct list){ NULL, NULL };
 		} else {
 			spool->stats.commits++;
+			commit_keep(spool, msg);
 		}
 	}
 	if (item->fn && !spool->crossed)
@@ -352,7 +368,7 @@ static void batch_done(struct spool *spool, struct spool_job *job)
 
 		/* What it told of removals did not happen yet. */
 		for (uint32_t i = 0; i < b->n_items; i++)
-			if (b->items[i].type == ITEM_FINISH)
+			if (b->items[i].type == ITEM_FINISH && b->items[i].msg->named)
 				spool->seg[b->segment].unlinks--;
 		list_push_front(&spool->batches, &b->node);
 		snprintf(what, sizeof what, "journal/%02u: %s", b->segment, b->what);

@@ -115,7 +115,7 @@ static struct spool_msg *msg_found(struct spool *spool, const char *name, const 
 	msg->salt = file->head.salt;
 	msg->seq = file->seq;
 	msg->file_end = file->end;
-	msg->unchecked = true;
+	msg->unchecked = msg->named = true;
 	return msg;
 }
 
@@ -205,8 +205,10 @@ enum status spool_scan_next(struct spool *spool, unsigned budget, void (*fn)(voi
 		struct spool_scan *scan = spool->scan;
 		struct dirent *e;
 
-		if (!scan_dir_next(spool))
+		if (!scan_dir_next(spool)) {
+			spool->scanned = true;
 			return ST_FAIL;
+		}
 		e = readdir(scan->dir);
 		if (!e) {
 			closedir(scan->dir);

@@ -2,7 +2,10 @@
 /* What is durable only in the journal becomes durable in the messages' own files: in the background when it has waited long
  * enough, sooner when the journal runs short of segments. Then a segment may be used again. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "common/base/clock.h"
 #include "common/spool/priv.h"
@@ -37,22 +40,56 @@ enum status young_read(struct spool *spool, const struct spool_msg *msg, bool co
 	return ST_OK;
 }
 
+int memory_file(const char *name, struct err *err)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0)
+		err_set(err, ST_DEFER, "memfd_create: %s", strerror(errno));
+	return fd;
+}
+
+int young_open(struct spool *spool, struct spool_msg *msg, struct err *err)
+{
+	struct buf content = BUF_INIT, envelope = BUF_INIT;
+	struct spool_head head;
+	int fd = -1;
+
+	if (msg->fd >= 0) {
+		fd = fcntl(msg->fd, F_DUPFD_CLOEXEC, 0);
+		if (fd < 0)
+			err_set(err, ST_DEFER, "message %s: dup: %s", msg->id, strerror(errno));
+		return fd;
+	}
+	if (!young_read(spool, msg, true, &head, &content, &envelope, err))
+		fd = memory_file(msg->id, err);
+	if (fd >= 0 && spool_fs_write(&spool_fs_real, fd, content.p, content.len, SPOOL_CONTENT_OFFSET)) {
+		err_set(err, ST_DEFER, "message %s: no memory for its content: %s", msg->id, strerror(errno));
+		close(fd);
+		fd = -1;
+	}
+	if (fd >= 0)
+		fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE);
+	buf_clear(&content);
+	buf_clear(&envelope);
+	return fd;
+}
+
 bool settle_fill(struct spool *spool, struct file_item *item)
 {
 	struct spool_msg *msg = item->msg;
 
-	buf_reset(&item->tail);
 	if (!msg->file_end) {
-		if (young_read(spool, msg, item->make, &item->head, &item->content, &item->tail, &item->err)) {
+		if (young_read(spool, msg, true, &item->head, &item->content, &item->tail, &item->err)) {
 			item->status = item->err.status;
 			return false;
 		}
-		item->write_head = true;
+		item->write_head = item->make = item->trim = true;
 		item->tail_at = SPOOL_HEAD + msg->content;
+		msg->named = true;
 	} else {
 		item->tail_at = msg->file_end;
 	}
-	item->settled = 0;
 	if (msg->pending) {
 		buf_add(&item->tail, msg->pending->p, msg->pending->len);
 		item->settled = (uint32_t)msg->pending->len;
@@ -94,6 +131,7 @@ static void settle_item_done(struct spool *spool, struct file_item *item)
 	}
 	spool->stats.settled++;
 	msg->file_end = item->tail_at + item->tail.len;
+	msg_fd_close(spool, msg);
 	if (msg->pending) {
 		buf_drop(msg->pending, item->settled);
 		if (!msg->pending->len) {
@@ -107,26 +145,9 @@ static void settle_item_done(struct spool *spool, struct file_item *item)
 	msg->later = NO_SEGMENT;
 }
 
-/* Somebody took the file away: while the journal has all of it, it is made again. */
-static bool settle_again(struct spool *spool, struct file_item *item, struct file_job **again)
-{
-	struct spool_msg *msg = item->msg;
-	struct file_item *next;
-
-	if (item->error != ENOENT || item->make || msg->file_end || msg->state == SPOOL_GONE)
-		return false;
-	spool_trouble_report(spool, SPOOL_IO, item->id, "the message's file has vanished; made again from the journal");
-	if (!*again)
-		*again = file_job_new(NULL);
-	next = file_job_add(*again, msg);
-	next->make = true;
-	settle_fill(spool, next);
-	return true;
-}
-
 static void settle_done(struct spool *spool, struct spool_job *job)
 {
-	struct file_job *fj = file_job_of(job), *again = NULL;
+	struct file_job *fj = file_job_of(job);
 	bool ok = false;
 
 	if (spool->crossed) {
@@ -137,8 +158,6 @@ static void settle_done(struct spool *spool, struct spool_job *job)
 	for (uint32_t i = 0; i < fj->n; i++) {
 		struct file_item *item = &fj->items[i];
 
-		if (settle_again(spool, item, &again))
-			continue;
 		spool->seg[item->msg->segment].settling--;
 		ok |= !item->status;
 		settle_item_done(spool, item);
@@ -146,11 +165,6 @@ static void settle_done(struct spool *spool, struct spool_job *job)
 	if (ok && spool->health == SPOOL_FULL && clock_ms() > spool->retry_ms)
 		health_set(spool, SPOOL_GOOD, "");
 	file_job_free(fj);
-	if (again) {
-		again->job.done = settle_done;
-		spool->settle_jobs++;
-		job_submit(spool, LANE_FILES, &again->job);
-	}
 }
 
 /* ---- choosing ---- */

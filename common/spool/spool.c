@@ -48,9 +48,18 @@ void msg_forget(struct spool *spool, struct spool_msg *msg)
 	msg->node = (struct list){ NULL, NULL };
 	msg->state = SPOOL_GONE;
 	spool->stats.messages--;
-	if (msg->fd >= 0)
-		spool->fs->close(spool->fs->arg, msg->fd);
+	msg_fd_close(spool, msg);
+}
+
+void msg_fd_close(struct spool *spool, struct spool_msg *msg)
+{
+	if (msg->fd < 0)
+		return;
+	spool->fs->close(spool->fs->arg, msg->fd);
 	msg->fd = -1;
+	if (msg->kept)
+		spool->young_fds--;
+	msg->kept = false;
 }
 
 static void msg_free(struct spool_msg *msg)
@@ -244,6 +253,8 @@ static void options_take(struct spool *spool, const struct spool_options *option
 	o->segment_size = o->segment_size / JOURNAL_ALIGN * JOURNAL_ALIGN;
 	if (!o->small_max)
 		o->small_max = 64 * 1024;
+	if (!o->young_fds)
+		o->young_fds = 4096;
 	if (!o->settle_ms)
 		o->settle_ms = 5000;
 	spool->dir = mem_strdup(o->dir);
@@ -274,8 +285,7 @@ static void spool_free(struct spool *spool)
 	}
 	batch_free(spool->spare);
 	while ((msg = hash_next(&spool->by_id, &pos, &key))) {
-		if (msg->fd >= 0)
-			fs->close(fs->arg, msg->fd);
+		msg_fd_close(spool, msg);
 		msg_free(msg);
 	}
 	hash_clear(&spool->by_id);

@@ -36,15 +36,17 @@ struct spool_msg {
 	uint8_t state;             /* enum spool_msg_state */
 	/* the spool's own */
 	uint8_t shard;
-	bool settling, unchecked, failed, large;
+	bool settling, unchecked, failed;
+	bool kept;                 /* fd is one of those that count for young_fds */
+	bool named;                /* has, or may have, a file in queue/ */
 	uint16_t segment, later;   /* whose list `node` is in; where to go after settling */
 	uint32_t waiting;          /* entries that are not yet durable */
 	uint32_t envelope, salt;   /* octets of the envelope; what the records' checksums begin with */
 	uint32_t seq;              /* number of the last record */
-	int fd;                    /* while it is received; -1 */
+	int fd;                    /* the content while it is received or young; -1 */
 	struct list node;          /* in the list of its segment, while something of it is durable only in the journal */
 	struct buf *pending;       /* records that the file does not have */
-	uint64_t file_end;         /* octets of the file up to the last record it has; 0: young, the file has no head yet */
+	uint64_t file_end;         /* octets of the file up to the last record it has; 0: young, only the journal has it all */
 	uint64_t place;            /* while young: where in its segment the message is */
 	uint64_t since_ms;         /* when it came into its list */
 };
@@ -76,7 +78,8 @@ struct spool_options {
 	uint32_t small_max;         /* content up to this goes through the journal; 0: 64 KB */
 	uint32_t segment_size;      /* octets of a journal segment; 0: 8 MB */
 	uint32_t segments;          /* how many, at least 4; 0: 8 */
-	uint32_t settle_ms;         /* age at which a message's own file is made durable in the background; 0: 5000 */
+	uint32_t settle_ms;         /* age at which a message's own file is made, in the background; 0: 5000 */
+	uint32_t young_fds;         /* descriptors that may be kept for accepted messages without a file; 0: 4096 */
 	bool inline_io;             /* no threads: everything is done within spool_turn(); for tests */
 	const struct spool_fs *fs;  /* NULL: the real one */
 	void (*trouble)(void *arg, const struct spool_trouble *trouble);          /* may be NULL; may come from within any call */
@@ -112,11 +115,18 @@ void spool_drop(struct spool *spool);
 
 /* ---- intake ---- */
 
-/* A new file, opened for reading and writing; the caller hands *fd_out to smtpd, which writes the content from octet
- * SPOOL_CONTENT_OFFSET on. *read_fd_out (if not NULL): the same, read-only. ST_DEFER: no space or not good; ST_FAIL: the id exists. */
+/* A new message. The caller hands *fd_out to smtpd, which writes the content from octet SPOOL_CONTENT_OFFSET on. *read_fd_out (if not
+ * NULL): the same for policyd. spool_create() keeps it in memory, as a message that ends up in the journal needs no file of its own; both
+ * descriptors can write until the content is sealed (fcntl F_SEAL_FUTURE_WRITE), by smtpd before it asks policyd, at the latest by the
+ * commit. spool_create_file() makes a file at once, and *read_fd_out is read-only: for messages known to be large (over small_max).
+ * ST_DEFER: no space or not good; ST_FAIL: the id exists. */
 enum status spool_create(struct spool *spool, const char *id, struct spool_msg **msg_out, int *fd_out, int *read_fd_out, struct err *err);
+enum status spool_create_file(struct spool *spool, const char *id, struct spool_msg **msg_out, int *fd_out, int *read_fd_out,
+	struct err *err);
+/* Gives a message in memory that grows large a file with the content so far; the old descriptors are of no use any more. */
+enum status spool_grow(struct spool *spool, struct spool_msg *msg, int *fd_out, int *read_fd_out, struct err *err);
 /* Makes it durable with `envelope` (id and content must be set; encoded before the call returns), then calls fn. If the call itself
- * or the callback does not say ST_OK the message is still the caller's, to be given to spool_abort(). */
+ * or the callback does not say ST_OK the message is still the caller's, to be given to spool_abort() (not before the callback). */
 enum status spool_commit(struct spool *spool, struct spool_msg *msg, const struct ipc_spool_envelope *envelope, spool_done_fn *fn, void *arg,
 	struct err *err);
 /* A message made here (reports): create, write and commit in one; the content is copied. */

@@ -85,7 +85,7 @@ static void step_begin(struct run *run)
 	f->size = sizes[rnd(run, 7)] + rnd(run, 50);
 	f->n_rcpt = 1 + rnd(run, 3);
 	f->begun = event(run);
-	if (spool_create(run->spool, id, &f->msg, &fd, NULL, &err))
+	if ((rnd(run, 4) ? spool_create : spool_create_file)(run->spool, id, &f->msg, &fd, NULL, &err))
 		fail_msg("create: %s", err.text);
 	p = malloc(f->size + 1);
 	content_fill(p, f->size, run->n - 1);
@@ -93,6 +93,11 @@ static void step_begin(struct run *run)
 		rec_pwrite(&run->rec, fd, p + at, f->size - at < 8000 ? f->size - at : 8000, (off_t)(SPOOL_CONTENT_OFFSET + at));
 	free(p);
 	close(fd);
+	if (!f->msg->named && rnd(run, 10) == 0) {
+		if (spool_grow(run->spool, f->msg, &fd, NULL, &err))
+			fail_msg("grow: %s", err.text);
+		close(fd);
+	}
 	if (rnd(run, 12) == 0) {
 		f->aborted = event(run);
 		spool_abort(run->spool, f->msg);

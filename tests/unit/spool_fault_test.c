@@ -131,7 +131,7 @@ static void test_full(void **state)
 	wait_for(w, 10);
 	large = begin(w, 20, 200000);
 	f.now.open = ENOSPC;
-	assert_int_equal(spool_create(w->spool, "1vMxyz-000050-AB", &no, &fd, NULL, &err), ST_DEFER);
+	assert_int_equal(spool_create_file(w->spool, "1vMxyz-000050-AB", &no, &fd, NULL, &err), ST_DEFER);
 	assert_non_null(strstr(err.text, "No space"));
 	f.now.open = 0;
 	f.now.room = 0;

@@ -110,12 +110,14 @@ static inline int rec_open(void *arg, int dir_fd, const char *path, int flags, m
 static inline ssize_t rec_pwrite(void *arg, int fd, const void *p, size_t n, off_t at)
 {
 	struct recorder *r = arg;
+	int object;
 	ssize_t k;
 
 	pthread_mutex_lock(&r->mutex);
 	k = pwrite(fd, p, n, at);
-	if (k > 0) {
-		struct op *op = rec_add(r, OP_WRITE, rec_fd_object(r, fd));
+	object = k > 0 ? rec_fd_object(r, fd) : 0;
+	if (object) { /* else it is in memory: a power cut leaves nothing of it */
+		struct op *op = rec_add(r, OP_WRITE, object);
 
 		op->at = (uint64_t)at;
 		op->length = (uint32_t)k;
