@@ -124,7 +124,16 @@ static void stop(struct daemon *d)
 	if (!qd)
 		return;
 	loop_timer_stop(&qd->drain);
-	qmgr_free(qd->q);
+	if (qd->q) {
+		qmgr_stop(qd->q);
+		list_each_safe(&d->links, n) {
+			struct daemon_link *link = list_entry(n, struct daemon_link, node);
+
+			link->peer->closed(link, "");
+			daemon_link_close(link);
+		}
+		qmgr_free(qd->q);
+	}
 	mem_free(qd);
 	d->state = NULL;
 }
@@ -144,13 +153,17 @@ static void refused(struct daemon *d, uint64_t cookie, struct str text)
 	agent_refused(((struct qmgr_daemon *)d->state)->q, cookie, text);
 }
 
+/* The spool's two threads; exported files are handed out as sealed memory. */
+static const char *const sys_more[] = { "clone", "memfd_create", NULL };
+
 static const struct daemon_spec spec = {
 	.name = "qmgr",
 	.what = "owns the queue: keeps, schedules, retries and reports",
 	.see = V_QMGR,
 	.peers = peers,
-	.sys = DAEMON_SYS_READ | DAEMON_SYS_WRITE | DAEMON_SYS_FORK,
-	.limits = { .files = FILES },
+	.sys = DAEMON_SYS_READ | DAEMON_SYS_WRITE,
+	.sys_more = sys_more,
+	.limits = { .files = FILES, .processes = true },
 	.start = start,
 	.view = view,
 	.drain = drain,

@@ -204,13 +204,18 @@ static void messages_forget(struct qmgr *q)
 	}
 }
 
+void qmgr_stop(struct qmgr *q)
+{
+	q->stopped = q->draining = true;
+}
+
 void qmgr_free(struct qmgr *q)
 {
 	struct list *n;
 
 	if (!q)
 		return;
-	q->draining = true;
+	qmgr_stop(q);
 	loop_timer_stop(&q->timer);
 	loop_timer_stop(&q->tick);
 	loop_timer_stop(&q->again);
@@ -230,8 +235,7 @@ void qmgr_free(struct qmgr *q)
 	}
 	route_router_gone(q, NULL);
 	retry_clear(q);
-	hash_clear(&q->dests);
-	hash_clear(&q->lanes);
+	destinations_free(q);
 	mem_free((char *)(uintptr_t)q->dsn_from.p);
 	buf_clear(&q->line);
 	mem_free(q->heap);

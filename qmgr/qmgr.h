@@ -295,6 +295,8 @@ struct delivery *lane_take(struct qmgr *q, struct lane *lane); /* the next one, 
 void lane_flush(struct qmgr *q, struct lane *lane, const struct leaf_end *end); /* settles all that waits */
 void job_drop(struct qmgr *q, struct job *job);                /* its deliveries are given up unsettled */
 
+void destinations_free(struct qmgr *q);                        /* at the end: no message or connection is left */
+
 /* ---- scheduling (qmgr_schedule.c) ---- */
 
 void schedule_dest(struct qmgr *q, struct dest *d);   /* it may have become ready, or not ready */
@@ -542,6 +544,7 @@ struct qmgr {
 	struct list clients, ctls;
 	uint64_t client_serial;
 	bool intake_is_closed, draining, scanning, pumping;
+	bool stopped;               /* answers, and their absence, mean nothing any more */
 	unsigned intake_code;
 	uint64_t intake_space_kb;
 	char intake_text[256];
@@ -556,7 +559,8 @@ struct qmgr {
 
 struct qmgr *qmgr_new(const struct qmgr_env *env, struct settings *set); /* takes the settings */
 enum status qmgr_open(struct qmgr *q, const struct spool_options *options, struct err *err); /* locks and recovers the spool; scans in the background */
-void qmgr_free(struct qmgr *q);                            /* closes the spool */
+void qmgr_stop(struct qmgr *q);                            /* before its links are closed: what is in flight is left as it is */
+void qmgr_free(struct qmgr *q);                            /* after that; closes the spool */
 void qmgr_settings(struct qmgr *q, struct settings *set);  /* in place; takes them */
 void qmgr_drain(struct qmgr *q);                           /* takes and starts nothing new */
 bool qmgr_is_idle(const struct qmgr *q);                   /* nothing is in flight */

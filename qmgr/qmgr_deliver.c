@@ -589,6 +589,8 @@ static void deliver_on_reply(void *arg, struct ipc_in *in, const struct err *err
 	struct delivery *d = arg;
 	const struct ipc_delivered *msg = in ? in->msg : NULL;
 
+	if (d->q->stopped)
+		return; /* it will be tried again after the next start */
 	if (!in)
 		delivery_lost(d->q, d, err->text);
 	else if (in->type == &ipc_type_ctl_lost)

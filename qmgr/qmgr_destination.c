@@ -285,3 +285,22 @@ void job_drop(struct qmgr *q, struct job *job)
 	schedule_dest(q, lane->dest);
 	lane_release(q, lane);
 }
+
+void destinations_free(struct qmgr *q)
+{
+	uint32_t pos = 0;
+	struct lane *lane;
+	struct dest *d;
+
+	while ((lane = hash_next(&q->lanes, &pos, NULL))) {
+		lane->queued = lane->busy = lane->conns = 0; /* what was in flight stays unanswered */
+		lane_release(q, lane);
+	}
+	pos = 0;
+	while ((d = hash_next(&q->dests, &pos, NULL))) {
+		d->refs = 0;
+		dest_release(q, d);
+	}
+	hash_clear(&q->lanes);
+	hash_clear(&q->dests);
+}

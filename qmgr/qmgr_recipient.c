@@ -304,11 +304,29 @@ static void retry_record(struct qmgr *q, struct active *a, struct rcpt *r)
 	record_add(q, a, &rec);
 }
 
+/* Done is only what has been delivered, discarded or failed: a leaf whose end nobody told keeps its recipient in the queue. */
+static bool leaves_are_settled(const struct rcpt *r)
+{
+	for (const struct leaf *leaf = r->leaves; leaf; leaf = leaf->next)
+		if (!leaf->result)
+			return false;
+	return r->leaves != NULL;
+}
+
 void rcpt_settle(struct qmgr *q, struct active *a, struct rcpt *r)
 {
 	if (r->state == R_BUSY) {
 		a->window--;
 		q->n_window--;
+	}
+	if (a->parked && !r->deferred) { /* as if it had not been looked at */
+		r->state = R_DEFERRED;
+		return;
+	}
+	if (!r->deferred && !leaves_are_settled(r)) {
+		r->deferred = true;
+		r->why = STR_LIT("its end was lost");
+		r->next_try = qmgr_now(q) + INTERNAL_RETRY_S;
 	}
 	if (r->deferred) {
 		r->state = R_DEFERRED;

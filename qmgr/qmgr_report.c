@@ -70,6 +70,8 @@ static void warning_on_answer(void *arg, struct ipc_in *in, const struct err *er
 	const struct ipc_expand_answer *answer = in && in->type == &ipc_type_expand_answer ? in->msg : NULL;
 
 	(void)err;
+	if (q->stopped)
+		return;
 	a->questions--;
 	if (!answer || (answer->status != ST_OK && answer->status != ST_FAIL))
 		a->warn = WARN_LATER;

@@ -285,6 +285,10 @@ static void route_on_answer(void *arg, struct ipc_in *in, const struct err *err)
 	struct qmgr *q = qu->q;
 	const struct ipc_route_answer *answer;
 
+	if (q->stopped) {
+		mem_free(qu);
+		return;
+	}
 	if (!in || in->type == &ipc_type_ctl_lost) {
 		q->n_questions--;
 		if (in)

@@ -3,41 +3,23 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
+
+#include "common/mail/address.h"
+#include "common/mail/date.h"
 
 /* ---- small parts ---- */
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1; /* lower case is not xtext */
-}
-
 bool dsn_xtext_decode(struct buf *out, struct str xtext)
 {
-	size_t before = out->len;
+	struct arena a = ARENA_INIT;
+	struct str text;
+	bool ok = address_xtext_decode(&a, xtext, &text);
 
-	for (uint32_t i = 0; i < xtext.len; i++) {
-		unsigned char c = (unsigned char)xtext.p[i];
-
-		if (c == '+') {
-			int hi = i + 2 < xtext.len ? hex_value(xtext.p[i + 1]) : -1, lo = i + 2 < xtext.len ? hex_value(xtext.p[i + 2]) : -1;
-
-			if (hi < 0 || lo < 0)
-				goto bad;
-			c = (unsigned char)(hi * 16 + lo);
-			i += 2;
-		}
-		if (c < ' ' || c > '~' || !buf_addc(out, (char)c))
-			goto bad;
-	}
-	return true;
-bad:
-	out->len = before;
-	return false;
+	for (uint32_t i = 0; ok && i < text.len; i++)
+		ok = text.p[i] >= ' ' && text.p[i] <= '~';
+	ok = ok && buf_add_str(out, text);
+	arena_clear(&a);
+	return ok;
 }
 
 bool dsn_status_valid(struct str s)
@@ -65,25 +47,6 @@ struct str dsn_status_find(struct str answer)
 		;
 	answer = str_sub(answer, 4, end - 4);
 	return dsn_status_valid(answer) ? answer : STR_NULL;
-}
-
-size_t dsn_date_format(char out[static DSN_DATE_MAX], int64_t when)
-{
-	/* Not strftime's %a and %b: those are the locale's. */
-	static const char days[7][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
-	static const char months[12][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
-	time_t t = (time_t)when;
-	struct tm tm;
-	long off;
-	int n;
-
-	if (!localtime_r(&t, &tm) || tm.tm_year < -1900 || tm.tm_year > 8000)
-		memset(&tm, 0, sizeof tm);
-	off = tm.tm_gmtoff / 60;
-	n = snprintf(out, DSN_DATE_MAX, "%s, %02d %s %04d %02d:%02d:%02d %c%02ld%02ld", days[tm.tm_wday % 7], tm.tm_mday,
-		months[tm.tm_mon % 12], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec, off < 0 ? '-' : '+', (off < 0 ? -off : off) / 60,
-		(off < 0 ? -off : off) % 60);
-	return n < 0 ? 0 : (size_t)n;
 }
 
 /* A stranger's octet as it may stand in a report: no controls, 8-bit only where the report may hold it. */
@@ -273,9 +236,9 @@ static void failed_add(const struct dsn_report *r, struct buf *out)
 
 static void head_add(const struct dsn_report *r, struct buf *out)
 {
-	char date[DSN_DATE_MAX];
+	char date[DATE_TEXT];
 
-	dsn_date_format(date, r->now);
+	date_format(date, r->now, false);
 	buf_printf(out, "Received: by %.*s id %.*s;\r\n\t%s\r\n", STR_FMT(r->host), STR_FMT(r->own_id), date);
 	if (kind_of(r) == DSN_FAILED_REPORT)
 		failed_add(r, out);
@@ -326,7 +289,7 @@ static void person_recipient_add(const struct dsn_report *r, struct buf *out, co
 
 static void person_part_add(const struct dsn_report *r, struct buf *out)
 {
-	char date[DSN_DATE_MAX];
+	char date[DATE_TEXT];
 
 	part_begin(r, out, r->utf8 ? "text/plain; charset=utf-8" : "text/plain; charset=us-ascii", r->utf8);
 	buf_printf(out, "\r\nThis report was written by the mail system at %.*s.\r\n\r\n", STR_FMT(r->host));
@@ -337,7 +300,7 @@ static void person_part_add(const struct dsn_report *r, struct buf *out)
 	}
 	for (size_t i = 0; i < r->n_rcpt; i++)
 		person_recipient_add(r, out, &r->rcpt[i]);
-	dsn_date_format(date, r->arrived);
+	date_format(date, r->arrived, false);
 	buf_printf(out, "\r\nThe message has the id %.*s here and came in on\r\n%s.\r\n", STR_FMT(r->id), date);
 }
 
@@ -407,16 +370,16 @@ static void status_recipient_add(const struct dsn_report *r, struct buf *out, co
 	if (c->diagnostic.len)
 		field_add(out, "Diagnostic-Code", "smtp; ", c->diagnostic, DSN_DIAGNOSTIC_MAX, r->utf8);
 	if (action == DSN_ACTION_DELAYED && c->retry_until) {
-		char date[DSN_DATE_MAX];
+		char date[DATE_TEXT];
 
-		dsn_date_format(date, c->retry_until);
+		date_format(date, c->retry_until, false);
 		buf_printf(out, "Will-Retry-Until: %s\r\n", date);
 	}
 }
 
 static void status_part_add(const struct dsn_report *r, struct buf *out)
 {
-	char date[DSN_DATE_MAX];
+	char date[DATE_TEXT];
 
 	part_begin(r, out, r->utf8 ? "message/global-delivery-status" : "message/delivery-status", r->utf8);
 	buf_adds(out, "\r\n");
@@ -429,7 +392,7 @@ static void status_part_add(const struct dsn_report *r, struct buf *out)
 		field_add(out, "Original-Envelope-Id", "", buf_str(&envid), DSN_LINE_MAX, false);
 		buf_clear(&envid);
 	}
-	dsn_date_format(date, r->arrived);
+	date_format(date, r->arrived, false);
 	buf_printf(out, "Arrival-Date: %s\r\n", date);
 	for (size_t i = 0; i < r->n_rcpt; i++)
 		status_recipient_add(r, out, &r->rcpt[i]);

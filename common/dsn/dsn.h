@@ -78,8 +78,5 @@ bool dsn_xtext_decode(struct buf *out, struct str xtext);
 /* "5.1.1" taken from an answer "550 5.1.1 ..." or "550-5.1.1 ...", else NULL text. */
 struct str dsn_status_find(struct str answer);
 bool dsn_status_valid(struct str status);
-/* "Sat, 21 Nov 2026 07:44:02 +0000", RFC 5322 section 3.3, local time. */
-enum { DSN_DATE_MAX = 48 };
-size_t dsn_date_format(char out[static DSN_DATE_MAX], int64_t when);
 
 #endif

@@ -55,6 +55,7 @@ struct fake {
 	struct fake_sent *sent;
 	unsigned n_sent, answered;
 	bool hold;               /* deliveries are not answered before fake_answer() */
+	bool up;                 /* down... is delivered, too */
 	bool keep;               /* connections are kept open */
 	uint64_t next_connection;
 	unsigned closes;
@@ -214,7 +215,7 @@ static void fake_answer_one(struct fake *f, struct fake_sent *s)
 	bool down = false;
 
 	for (uint32_t i = 0; i < s->n && str_split(&rest, '\n', &line); i++) {
-		fake_outcome(line, &outcomes[i]);
+		fake_outcome(f->up ? STR_LIT("u") : line, &outcomes[i]);
 		outcomes[i].recipient = i;
 		down |= outcomes[i].host_error;
 	}
@@ -454,9 +455,9 @@ static void fake_unlink(struct fake_link *l)
 
 static void fake_queue_end(struct fake *f)
 {
+	qmgr_stop(f->q);
 	fake_unlink(&f->ctl);
 	fake_unlink(&f->smtpd);
-	f->q->draining = true;
 	fake_unlink(&f->router);
 	for (unsigned i = 0; i < FAKE_PEERS; i++)
 		fake_unlink(&f->agents[i]);
