@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "smtp-out/smtp_client.h"
+#include "smtp-out/smtp_command.h"
 
 /* A script is a list of steps, one a line of what the server says, in turn with what the client sends:
  *   "<TEXT"   the server sends TEXT, CRLF behind it ("\n" in it: CRLF, further lines in the same packet)
@@ -340,12 +341,28 @@ static void test_again(void **state)
 	arena_clear(&r.arena);
 }
 
+static void test_addresses(void **state)
+{
+	static const struct { const char *addr; bool safe; } cases[] = {
+		{ "", true }, { "a@b", true }, { "\"a b\"@c", true }, { "\"a\\\"> b\"@c", true }, { "\xc3\xa4@b", true }, { "a b@c", false },
+		{ "a>@c", false }, { "<a@c", false }, { "\"a@c", false }, { "\"a\\\"@c", false }, { "\"a\\", false }, { "a\r\n@c", false }, { "a\x7f@c", false },
+		{ "\"a\\\n\"@c", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+		if (smtp_address_is_safe(str_of(cases[i].addr)) != cases[i].safe)
+			fail_msg("%s", cases[i].addr);
+	assert_false(smtp_address_is_safe(STR_LIT("a\0b@c")));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_scripts),
 		cmocka_unit_test(test_scripts_octet_by_octet),
 		cmocka_unit_test(test_again),
+		cmocka_unit_test(test_addresses),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
