@@ -123,7 +123,7 @@ static enum status start_send(struct child *c, struct err *err)
 	struct ipc_ctl_start start = {
 		.name = str_of(c->name), .generation = c->generation, .number = c->number, .unprivileged = !m->privileged
 	};
-	const struct conf *conf = c->pending ? m->next_conf : m->conf;
+	const struct conf *conf = c->pending && m->next_conf ? m->next_conf : m->conf; /* pending without next_conf: a restart */
 	int fds[4];
 
 	if (conf_view_make(conf, c->service->see, &fds[0], err))

@@ -124,7 +124,8 @@ static void question_end(struct channel *ch, struct question *q, const struct er
 	void *arg = q->arg;
 
 	question_drop(ch, q);
-	fn(arg, NULL, err);
+	if (fn)
+		fn(arg, NULL, err);
 }
 
 static void question_late(void *arg)
@@ -414,6 +415,7 @@ static const struct ipc_handler *handler_find(const struct channel *ch, unsigned
 static bool answer_take(struct channel *ch, struct ipc_in *in)
 {
 	struct question *q = question_find(ch, in->request);
+	ipc_reply_fn *fn;
 
 	if (!q) {
 		if (in->request <= ch->last_id)
@@ -425,10 +427,14 @@ static bool answer_take(struct channel *ch, struct ipc_in *in)
 		channel_break(ch, "it answered with the wrong message");
 		return false;
 	}
-	q->fn(q->arg, in, NULL);
+	fn = q->fn;
+	q->fn = NULL; /* a function that gives up the channel is not called again for the same question */
+	fn(q->arg, in, NULL);
 	/* The function may have cancelled it, or ended the channel's questions. */
 	q = question_find(ch, in->request);
-	if (q && !in->keep)
+	if (q && in->keep)
+		q->fn = fn;
+	else if (q)
 		question_drop(ch, q);
 	return true;
 }
