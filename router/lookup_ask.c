@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: ISC */
+/* lookup_ask.c - lookups asked for by expansions here and by policyd: which driver, and the files that stay open. */
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "router/lookup_drivers.h"
+#include "router/router.h"
+
+enum { IDLE_MS = 60000 /* a handle that was not used for so long is closed */ };
+
+struct handle {
+	struct list recent;
+	struct str key;                     /* driver, LF, path */
+	const struct lookup_driver *driver;
+	void *handle;
+	uint64_t used_ms;
+};
+
+struct lookup_handles {
+	struct hash by_key;
+	struct list recent;                 /* first: the one to go */
+	unsigned n, max;
+};
+
+struct lookup_handles *lookup_handles_new(unsigned max)
+{
+	struct lookup_handles *h = mem_new(sizeof *h);
+
+	list_init(&h->recent);
+	h->max = max;
+	return h;
+}
+
+static void handle_close(struct lookup_handles *h, struct handle *x)
+{
+	hash_remove(&h->by_key, x->key);
+	list_remove(&x->recent);
+	h->n--;
+	if (x->driver->close)
+		x->driver->close(x->handle);
+	mem_free(x);
+}
+
+void lookup_handles_free(struct lookup_handles *h, struct lookup_env *env)
+{
+	if (!h)
+		return;
+	list_each_safe(&h->recent, n)
+		handle_close(h, list_entry(n, struct handle, recent));
+	hash_clear(&h->by_key);
+	lookup_env_clear(env);
+	mem_free(h);
+}
+
+static void handles_tidy(struct lookup_handles *h, uint64_t now)
+{
+	while (h->n) {
+		struct handle *x = list_entry(list_first(&h->recent), struct handle, recent);
+		if (h->n < h->max && now - x->used_ms < IDLE_MS)
+			return;
+		handle_close(h, x);
+	}
+}
+
+/* The open file, opened if need be; NULL for a driver that opens none. */
+static enum status handle_get(struct router *r, const struct lookup_driver *driver, struct str file, void **out, struct err *err)
+{
+	struct lookup_handles *h = r->handles;
+	char room[4200];
+	struct str key;
+	struct handle *x;
+	uint64_t now = clock_ms();
+	size_t n = strlen(driver->name);
+	enum status st;
+
+	*out = NULL;
+	if (!driver->open)
+		return ST_OK;
+	if (n + 1 + file.len > sizeof room)
+		return err_set(err, ST_ERROR, "the path is too long");
+	memcpy(room, driver->name, n);
+	room[n++] = '\n';
+	if (file.len)
+		memcpy(room + n, file.p, file.len);
+	key = str_make(room, n + file.len);
+	x = hash_get(&h->by_key, key);
+	if (x && driver->changed && driver->changed(x->handle)) {
+		handle_close(h, x);
+		x = NULL;
+	}
+	if (!x) {
+		handles_tidy(h, now);
+		x = mem_new(sizeof *x + key.len);
+		st = driver->open(&r->lookup_env, file, &x->handle, err);
+		if (st != ST_OK) {
+			mem_free(x);
+			return st;
+		}
+		x->driver = driver;
+		x->key = str_make(memcpy(x + 1, key.p, key.len), key.len);
+		hash_put(&h->by_key, x->key, x);
+		list_push(&h->recent, &x->recent);
+		h->n++;
+	} else {
+		list_remove(&x->recent);
+		list_push(&h->recent, &x->recent);
+	}
+	x->used_ms = now;
+	*out = x->handle;
+	return ST_OK;
+}
+
+enum status router_lookup_service(void *ctx, struct arena *a, const struct ipc_lookup_ask *ask, struct ipc_lookup_answer *out, struct err *err)
+{
+	struct router *r = ctx;
+	const struct lookup_driver *driver;
+	struct lookup_spec spec;
+	void *handle;
+	enum status st;
+
+	memset(out, 0, sizeof *out);
+	if (lookup_is_internal(ask->type))
+		return lookup_internal(ask, a, out, err);
+	st = lookup_spec_parse(ask->type, &spec, err);
+	if (st != ST_OK)
+		return st;
+	driver = lookup_driver_find(spec.type->name);
+	if (!driver)
+		return err_set(err, ST_ERROR, "lookup type %s does not work here", spec.type->name);
+	st = handle_get(r, driver, ask->file, &handle, err);
+	if (st == ST_OK)
+		st = lookup_search(driver, &r->lookup_env, handle, &spec, ask->file, ask->key, a, out, err);
+	out->status = st;
+	return st;
+}
+
+/* From another process: what is tainted there comes tainted for certain here, so the asker has checked (lookup_check()); paths are
+ * checked once more for their form, and only the directories of lookup_directories can be seen from here at all. */
+void router_lookup(struct router *r, struct arena *a, const struct ipc_lookup_ask *asked, struct ipc_lookup_answer *out)
+{
+	struct ipc_lookup_ask ask = *asked;
+	struct err err = ERR_INIT;
+	enum status st;
+
+	ask.file.tainted = false;
+	ask.type.tainted = false;
+	st = router_lookup_service(r, a, &ask, out, &err);
+	out->status = st;
+	if (st != ST_OK)
+		out->value = str_of(arena_strdup(a, err.text));
+	else
+		out->value = str_sub(out->value, 0, LOOKUP_VALUE_MAX);
+}

@@ -1,0 +1,661 @@
+/* SPDX-License-Identifier: ISC */
+/* route_plan.c - how an accepted address is delivered: transport, its options expanded, hosts, identity. */
+#include <openssl/sha.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/mail/header.h"
+#include "router/route.h"
+
+enum { KEY_HEX = 32, NAME_MAX_OUT = 500 };
+
+struct making {
+	struct route *rt;
+	struct addr *addr;
+	const struct site_router *r;
+	const struct site_transport *t;
+	struct ipc_plan plan;
+	struct buf identity;           /* what makes a connection what it is */
+	struct str store;              /* path of a local delivery, or socket */
+};
+
+enum status route_transport(struct route *rt, const struct site_router *r, const struct site_transport **out, struct err *err)
+{
+	struct str name;
+	enum status st;
+
+	*out = r->transport_fixed;
+	if (*out)
+		return ST_OK;
+	if (!r->transport)
+		return err_set(err, ST_ERROR, "it accepts addresses, but has no transport");
+	st = route_expand(rt, r->transport, &name, err);
+	if (st != ST_OK) {
+		err_prefix(err, "transport");
+		return st == ST_FAIL ? err_set(err, ST_ERROR, "transport: forced failure") : st;
+	}
+	name = str_trim(name);
+	if (name.tainted)
+		return err_set(err, ST_ERROR, "transport: the name \"%.*s\" is tainted (it comes from a stranger)", STR_FMT(name));
+	*out = site_transport_find(rt->site, name);
+	return *out ? ST_OK : err_set(err, ST_ERROR, "transport: there is no transport \"%.*s\"", STR_FMT(name));
+}
+
+static bool is_local(const struct site_transport *t)
+{
+	return !t->smtp && !t->lmtp;
+}
+
+/* An expansion that may be missing, or be forced to fail: then *out stays as it is and *got is false. */
+static enum status maybe_expand(struct making *m, const struct expansion *x, const char *name, struct str *out, bool *got, struct err *err)
+{
+	struct str value;
+	enum status st;
+
+	*got = false;
+	if (!x)
+		return ST_OK;
+	st = route_expand(m->rt, x, &value, err);
+	if (st == ST_FAIL)
+		return ST_OK;
+	if (st != ST_OK)
+		return err_prefix(err, "%s", name);
+	*out = value;
+	*got = true;
+	return ST_OK;
+}
+
+/* ---- hosts ---- */
+
+static enum status own_hosts_items(struct making *m, struct host_items *items, struct err *err)
+{
+	struct str text = STR_NULL;
+	bool got;
+	enum status st;
+
+	*items = m->t->hosts_fixed;
+	if (m->t->has_hosts_fixed)
+		return ST_OK;
+	st = maybe_expand(m, m->t->hosts, "hosts", &text, &got, err);
+	if (st != ST_OK || !got)
+		return st;
+	return host_items_parse(text, m->rt->a, items, err);
+}
+
+static enum status hosts_find(struct making *m, const struct host_items *items, bool randomize, struct driver_out *out, struct err *err)
+{
+	const struct hosts_wish wish = { .randomize = randomize, .find_failed = STR_LIT("defer"), .all_ignored = STR_LIT("defer"), .never_self = true };
+
+	return route_hosts(m->rt, m->addr, m->r, items, &wish, out, err) == RT_ACCEPT ? ST_OK : err_prefix(err, "hosts");
+}
+
+/* Fallback hosts stand behind all others: they are tried when those gave temporary failures. */
+static enum status fallback_add(struct making *m, struct driver_out *hosts, struct err *err)
+{
+	const struct host_items *items = m->r->fallback.n ? &m->r->fallback : &m->t->fallback;
+	struct driver_out more = { .transport = NULL };
+	struct ipc_host *v;
+	uint32_t n, group;
+
+	if (!items->n || !hosts->n_hosts)
+		return ST_OK;
+	if (hosts_find(m, items, false, &more, err) != ST_OK) {
+		err_clear(err); /* the first ones may do without */
+		return ST_OK;
+	}
+	n = more.n_hosts < ROUTE_HOSTS_MAX - hosts->n_hosts ? more.n_hosts : ROUTE_HOSTS_MAX - hosts->n_hosts;
+	group = (uint32_t)hosts->hosts[hosts->n_hosts - 1].group + 1;
+	v = arena_alloc(m->rt->a, (hosts->n_hosts + n) * sizeof *v);
+	memcpy(v, hosts->hosts, hosts->n_hosts * sizeof *v);
+	for (uint32_t i = 0; i < n; i++) {
+		v[hosts->n_hosts] = more.hosts[i];
+		v[hosts->n_hosts++].group += group;
+	}
+	hosts->hosts = v;
+	return ST_OK;
+}
+
+static enum status port_find(struct making *m, uint16_t *out, struct err *err)
+{
+	struct str text;
+	enum status st;
+
+	*out = m->t->port_fixed;
+	if (*out)
+		return ST_OK;
+	st = route_expand(m->rt, m->t->port, &text, err);
+	if (st != ST_OK)
+		return st == ST_FAIL ? err_set(err, ST_ERROR, "port: forced failure") : err_prefix(err, "port");
+	*out = port_parse(text);
+	return *out ? ST_OK : err_set(err, ST_ERROR, "port: \"%.*s\" is neither a number nor a known service", STR_FMT(text));
+}
+
+static enum status make_hosts(struct making *m, const struct driver_out *found, struct err *err)
+{
+	const struct site_transport *t = m->t;
+	struct driver_out hosts = { .hosts = found->hosts, .n_hosts = found->n_hosts };
+	struct host_items items = { NULL, 0 };
+	uint16_t port;
+	enum status st;
+
+	if (!t->smtp)
+		return ST_OK;
+	if (t->hosts && (!hosts.n_hosts || t->smtp->hosts_override)) {
+		hosts.n_hosts = 0;
+		st = own_hosts_items(m, &items, err);
+		if (st == ST_OK)
+			st = hosts_find(m, &items, t->smtp->hosts_randomize, &hosts, err);
+		if (st != ST_OK)
+			return st == ST_FAIL ? err_set(err, ST_DEFER, "%s", "no host can be found") : st;
+	}
+	if (!hosts.n_hosts)
+		return err_set(err, ST_ERROR, "neither the router nor the transport names a host");
+	if (fallback_add(m, &hosts, err) != ST_OK || port_find(m, &port, err) != ST_OK)
+		return err->status;
+	m->plan.hosts = hosts.hosts;
+	m->plan.n_hosts = hosts.n_hosts;
+	for (uint32_t i = 0; i < hosts.n_hosts; i++)
+		if (!hosts.hosts[i].port) {
+			/* the hosts may be shared with other transports of this question */
+			struct ipc_host *v = arena_memdup(m->rt->a, hosts.hosts, hosts.n_hosts * sizeof *v);
+			for (uint32_t k = 0; k < hosts.n_hosts; k++)
+				if (!v[k].port)
+					v[k].port = port;
+			m->plan.hosts = v;
+			break;
+		}
+	return ST_OK;
+}
+
+/* ---- options ---- */
+
+/* A host list is decided here for each host of the plan: "*", nothing, or the addresses it holds for. */
+static enum status host_list_value(struct making *m, const struct site_option *o, struct str *out, struct err *err)
+{
+	struct buf b = BUF_INIT;
+	uint32_t n = 0;
+
+	buf_adds(&b, "<;");
+	for (uint32_t i = 0; i < m->plan.n_hosts; i++) {
+		const struct ipc_host *h = &m->plan.hosts[i];
+		const struct list_subject subject = { .text = h->ip, .host_name = h->name, .no_client = true };
+		enum status st;
+		eval_set(m->rt->ev, EV_host, h->name);
+		eval_set(m->rt->ev, EV_host_address, h->ip);
+		st = lang_list_match(m->rt->ev, o->hosts, &subject, NULL, err);
+		if (st == ST_DEFER || st == ST_ERROR) {
+			buf_clear(&b);
+			return err_prefix(err, "%s", o->row->name);
+		}
+		if (st == ST_OK) {
+			n++;
+			buf_printf(&b, " %.*s ;", STR_FMT(h->ip));
+		}
+	}
+	*out = n == m->plan.n_hosts ? (n ? STR_LIT("*") : STR_NULL) : n ? str_dup(m->rt->a, buf_str(&b)) : STR_NULL;
+	buf_clear(&b);
+	err_clear(err);
+	return ST_OK;
+}
+
+static enum status path_check(const struct site_option *o, struct str value, struct err *err)
+{
+	if (value.tainted)
+		return err_set(err, ST_ERROR, "%s: the path \"%.*s\" is tainted, since it holds text from a stranger; use $local_part_data or "
+			"$domain_data, which the options local_parts, domains and check_local_user set", o->row->name, STR_FMT(value));
+	if (!value.len || value.p[0] != '/' || memchr(value.p, 0, value.len))
+		return err_set(err, ST_ERROR, "%s: \"%.*s\" is no absolute path", o->row->name, STR_FMT(value));
+	return ST_OK;
+}
+
+static void identity_add(struct making *m, struct str name, struct str value)
+{
+	buf_printf(&m->identity, "\n%.*s=%u:", STR_FMT(name), value.len);
+	buf_add_str(&m->identity, value);
+}
+
+static enum status option_value(struct making *m, const struct site_option *o, struct str *value, bool *got, struct err *err)
+{
+	*got = true;
+	*value = o->constant;
+	if (o->hosts) {
+		enum status st = host_list_value(m, o, value, err);
+		*got = value->len > 0;
+		return st;
+	}
+	return o->x ? maybe_expand(m, o->x, o->row->name, value, got, err) : ST_OK;
+}
+
+static enum status make_options(struct making *m, struct err *err)
+{
+	const struct site_transport *t = m->t;
+	struct ipc_pair *v = arena_alloc(m->rt->a, (t->n_options + 2) * sizeof *v);
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < t->n_options; i++) {
+		const struct site_option *o = &t->options[i];
+		struct str value;
+		bool got;
+		enum status st = option_value(m, o, &value, &got, err);
+		if (st == ST_OK && got && (o->row->flags & F_PATH)) {
+			st = path_check(o, value, err);
+			if (!m->store.p)
+				m->store = value;
+		}
+		if (st != ST_OK)
+			return st;
+		if (!got)
+			continue;
+		if (o->row->flags & F_REUSE)
+			identity_add(m, o->name, value);
+		v[n++] = (struct ipc_pair){ .name = o->name, .value = value };
+	}
+	m->plan.options = v;
+	m->plan.n_options = n;
+	return ST_OK;
+}
+
+/* A redirection to a path: the transport writes where that says. */
+static enum status make_redirected_path(struct making *m, struct err *err)
+{
+	static const struct conf_option row = { .name = "file" };
+	const struct site_option o = { .row = &row };
+	struct addr *addr = m->addr;
+	enum status st;
+
+	if ((addr->kind != KIND_FILE && addr->kind != KIND_DIRECTORY) || m->store.p)
+		return ST_OK;
+	st = path_check(&o, addr->text, err);
+	if (st != ST_OK)
+		return st;
+	m->store = addr->text;
+	m->plan.options[m->plan.n_options++] = (struct ipc_pair){ .name = addr->kind == KIND_FILE ? STR_LIT("file") : STR_LIT("directory"),
+		.value = addr->kind == KIND_FILE ? addr->text : str_sub(addr->text, 0, addr->text.len - 1) };
+	return ST_OK;
+}
+
+/* ---- under which login ---- */
+
+struct login {
+	bool has_uid, has_gid, gid_of_name;
+	uint64_t uid, gid;         /* gid: that of the named user */
+	struct str name;
+};
+
+static enum status login_find(struct making *m, const struct expansion *x, const char *option, struct login *out, struct err *err)
+{
+	struct str value;
+	struct user user;
+	bool got;
+	enum status st = maybe_expand(m, x, option, &value, &got, err);
+
+	if (st != ST_OK || !got)
+		return st;
+	value = str_trim(value);
+	out->name = value;
+	out->has_uid = true;
+	out->gid_of_name = false;
+	if (str_u64(value, UINT32_MAX, &out->uid))
+		return ST_OK;
+	st = users_find(m->rt->r->users, value, &user, err);
+	if (st != ST_OK) {
+		err_prefix(err, "%s", option);
+		return st == ST_FAIL ? err_set(err, ST_ERROR, "%s: there is no login \"%.*s\"", option, STR_FMT(value)) : st;
+	}
+	out->uid = user.uid;
+	out->gid = user.gid;
+	out->gid_of_name = true;
+	return ST_OK;
+}
+
+static enum status group_find(struct making *m, const struct expansion *x, uint64_t *gid, bool *got, struct err *err)
+{
+	struct str value;
+	enum status st = maybe_expand(m, x, "group", &value, got, err);
+
+	if (st != ST_OK || !*got)
+		return st;
+	st = users_group(m->rt->r->users, str_trim(value), gid, err);
+	return st == ST_FAIL ? err_set(err, ST_ERROR, "group: there is no group \"%.*s\"", STR_FMT(value)) : st;
+}
+
+/* The order of preference of the specification's section 23.2. */
+static enum status make_login(struct making *m, struct err *err)
+{
+	struct login of_router = { false, false, false, 0, 0, STR_NULL }, of_transport = of_router, *chosen = &of_router;
+	uint64_t gid = 0;
+	bool got = false;
+	enum status st;
+
+	if (!is_local(m->t))
+		return ST_OK;
+	if (m->addr->has_user)
+		of_router = (struct login){ true, true, true, m->addr->uid, m->addr->gid, m->addr->user };
+	st = login_find(m, m->r->user, "user", &of_router, err);
+	if (st == ST_OK)
+		st = login_find(m, m->t->user, "user", &of_transport, err);
+	if (st == ST_OK && m->t->group)
+		st = group_find(m, m->t->group, &gid, &got, err);
+	if (st == ST_OK && !got && m->r->group)
+		st = group_find(m, m->r->group, &gid, &got, err);
+	if (st != ST_OK)
+		return st;
+	if (of_transport.has_uid)
+		chosen = &of_transport;
+	if (!chosen->has_uid)
+		return m->rt->r->unprivileged ? ST_OK : err_set(err, ST_ERROR, "no login to deliver as: set user in the transport or the router, or "
+			"check_local_user in the router");
+	if (!got && (of_router.gid_of_name || of_transport.gid_of_name)) {
+		gid = of_router.gid_of_name ? of_router.gid : of_transport.gid;
+		got = true;
+	}
+	if (!got)
+		return err_set(err, ST_ERROR, "user is a number, so group must be set, too");
+	m->plan.uid = chosen->uid + 1;
+	m->plan.gid = gid + 1;
+	m->plan.user = str_sub(str_dup(m->rt->a, chosen->name), 0, 64);
+	return ST_OK;
+}
+
+static enum status make_home(struct making *m, struct err *err)
+{
+	struct str value = m->addr->home.p ? m->addr->home : m->addr->router_home;
+	bool got;
+	enum status st;
+
+	if (!is_local(m->t))
+		return ST_OK;
+	st = maybe_expand(m, m->r->transport_home, "transport_home_directory", &value, &got, err);
+	if (st == ST_OK)
+		st = maybe_expand(m, m->t->home, "home_directory", &value, &got, err);
+	m->plan.home = value;
+	eval_set(m->rt->ev, EV_home, value);
+	return st;
+}
+
+/* ---- what is done to the message ---- */
+
+/* Fields with CRLF ends; what is no field would break the message. */
+static enum status field_format(struct making *m, struct str text, struct str *out, struct err *err)
+{
+	struct buf b = BUF_INIT;
+	ptrdiff_t colon = str_find(text, ':');
+	bool ok = colon > 0;
+
+	for (ptrdiff_t i = 0; i < colon; i++)
+		ok = ok && (unsigned char)text.p[i] > ' ' && (unsigned char)text.p[i] < 0x7f;
+	if (!ok)
+		return err_set(err, ST_ERROR, "headers_add: \"%.*s\" is no header field", STR_FMT(str_sub(text, 0, 100)));
+	for (uint32_t i = 0; i < text.len; i++) {
+		if (text.p[i] == '\n')
+			buf_addc(&b, '\r');
+		if (text.p[i] != '\r' && text.p[i] != 0)
+			buf_addc(&b, text.p[i]);
+	}
+	buf_adds(&b, "\r\n");
+	*out = str_dup(m->rt->a, buf_str(&b));
+	buf_clear(&b);
+	return ST_OK;
+}
+
+static enum status fields_expand(struct making *m, const struct site_texts *items, const char *name, struct str *v, uint32_t *n, uint32_t max,
+	struct err *err)
+{
+	for (uint32_t i = 0; i < items->n; i++) {
+		struct str value;
+		bool got;
+		enum status st = maybe_expand(m, items->v[i], name, &value, &got, err);
+		if (st != ST_OK)
+			return st;
+		value = str_trim(value);
+		if (!got || !value.len)
+			continue;
+		if (*n == max)
+			return err_set(err, ST_ERROR, "%s: more than %u fields", name, max);
+		v[(*n)++] = value;
+	}
+	return ST_OK;
+}
+
+static enum status make_headers(struct making *m, struct err *err)
+{
+	const struct addr *addr = m->addr;
+	struct str *add, *remove;
+	uint32_t n_add = addr->n_add, n_remove = addr->n_remove;
+	enum status st;
+
+	if (!n_add && !n_remove && !m->t->headers_add.n && !m->t->headers_remove.n)
+		return ST_OK;
+	add = arena_alloc(m->rt->a, SITE_HEADERS_MAX * sizeof *add);
+	remove = arena_alloc(m->rt->a, SITE_REMOVES_MAX * sizeof *remove);
+	if (n_add)
+		memcpy(add, addr->headers_add, n_add * sizeof *add);
+	if (n_remove)
+		memcpy(remove, addr->headers_remove, n_remove * sizeof *remove);
+	st = fields_expand(m, &m->t->headers_add, "headers_add", add, &n_add, SITE_HEADERS_MAX, err);
+	if (st == ST_OK)
+		st = fields_expand(m, &m->t->headers_remove, "headers_remove", remove, &n_remove, SITE_REMOVES_MAX, err);
+	for (uint32_t i = 0; st == ST_OK && i < n_add; i++)
+		st = field_format(m, add[i], &add[i], err);
+	m->plan.headers_add = (struct ipc_strs){ add, n_add };
+	m->plan.headers_remove = (struct ipc_strs){ remove, n_remove };
+	return st;
+}
+
+static enum status make_return_path(struct making *m, struct err *err)
+{
+	struct str value = m->addr->errors_to;
+	bool got;
+	enum status st = maybe_expand(m, m->t->return_path, "return_path", &value, &got, err);
+
+	if (st != ST_OK || (!got && !m->addr->has_errors_to))
+		return st;
+	value = str_trim(value);
+	if (value.len > 2 && value.p[0] == '<' && value.p[value.len - 1] == '>')
+		value = str_sub(value, 1, value.len - 2);
+	if (value.len > 1024 || str_has_ctl(value))
+		return err_set(err, ST_ERROR, "return_path: not an address");
+	m->plan.has_return_path = true;
+	m->plan.return_path = str_is(value, "<>") ? STR_NULL : value;
+	return ST_OK;
+}
+
+static enum status check_size(struct making *m, struct err *err)
+{
+	int64_t limit;
+	enum status st;
+
+	if (!m->t->size_limit)
+		return ST_OK;
+	st = expand_int(m->rt->ev, m->t->size_limit, &limit, err);
+	if (st != ST_OK)
+		return st == ST_FAIL ? ST_OK : err_prefix(err, "message_size_limit");
+	if (limit <= 0 || m->rt->facts->size <= (uint64_t)limit)
+		return ST_OK;
+	return err_set(err, ST_FAIL, "message is too big (transport limit = %lld)", (long long)limit);
+}
+
+/* ---- identity ---- */
+
+static int host_compare(const void *x, const void *y)
+{
+	const struct ipc_host *p = x, *q = y;
+	int c;
+
+	if (p->group != q->group)
+		return p->group < q->group ? -1 : 1;
+	c = str_cmp(p->name, q->name);
+	if (!c)
+		c = str_cmp(p->ip, q->ip);
+	return c ? c : (p->port > q->port) - (p->port < q->port);
+}
+
+/* Hosts of equal preference come in random order; the identity must not depend on it. */
+static void hosts_identity(struct making *m, struct str *first_out, uint16_t *port_out)
+{
+	struct ipc_host *v = arena_memdup(m->rt->a, m->plan.hosts, m->plan.n_hosts * sizeof *v);
+
+	qsort(v, m->plan.n_hosts, sizeof *v, host_compare);
+	for (uint32_t i = 0; i < m->plan.n_hosts; i++)
+		buf_printf(&m->identity, "\n%u %.*s %u", (unsigned)v[i].group, STR_FMT(v[i].ip), (unsigned)v[i].port);
+	*first_out = v[0].name;
+	*port_out = (uint16_t)v[0].port;
+}
+
+static enum status make_identity(struct making *m, struct err *err)
+{
+	static const char hex[] = "0123456789abcdef";
+	struct arena *a = m->rt->a;
+	struct str first = m->store.p ? m->store : m->addr->text, batch = STR_NULL;
+	uint8_t digest[SHA256_DIGEST_LENGTH];
+	char text[KEY_HEX];
+	uint16_t port = 0;
+	bool got;
+	enum status st = maybe_expand(m, m->t->batch_id, "batch_id", &batch, &got, err);
+
+	if (st != ST_OK)
+		return st;
+	if (got)
+		identity_add(m, STR_LIT("batch_id"), batch);
+	if (m->t->multi_domain) {
+		bool multi = true;
+		st = expand_bool(m->rt->ev, m->t->multi_domain, &multi, err);
+		if (st != ST_OK && st != ST_FAIL)
+			return err_prefix(err, "multi_domain");
+		if (!multi)
+			identity_add(m, STR_LIT("domain"), m->addr->domain);
+	}
+	if (m->plan.n_hosts)
+		hosts_identity(m, &first, &port);
+	if (m->store.p)
+		identity_add(m, STR_LIT("store"), m->store);
+	buf_printf(&m->identity, "\n%llu %llu", (unsigned long long)m->plan.uid, (unsigned long long)m->plan.gid);
+	SHA256((const unsigned char *)m->identity.p, m->identity.len, digest);
+	for (int i = 0; i < KEY_HEX; i++)
+		text[i] = hex[i & 1 ? digest[i / 2] & 15 : digest[i / 2] >> 4];
+	m->plan.key = str_printf(a, "%.*s/%.*s", STR_FMT(m->plan.transport), KEY_HEX, text);
+	first = str_sub(first, 0, NAME_MAX_OUT);
+	m->plan.destination = port && port != 25 ? str_printf(a, "%.*s:%u", STR_FMT(first), port) : first;
+	return ST_OK;
+}
+
+static void make_limits(struct making *m)
+{
+	const struct site_transport *t = m->t;
+
+	if (t->smtp)
+		m->plan.max_rcpt = (uint64_t)t->smtp->max_rcpt;
+	else if (t->lmtp)
+		m->plan.max_rcpt = (uint64_t)t->lmtp->batch_max;
+	else
+		m->plan.max_rcpt = t->appendfile ? (uint64_t)t->appendfile->batch_max : 1;
+}
+
+/* ---- all of it ---- */
+
+static enum status plan_fill(struct making *m, const struct driver_out *out, struct err *err)
+{
+	struct eval *ev = m->rt->ev;
+	enum status st;
+
+	m->plan.transport = m->t->conf->name;
+	m->plan.driver = str_of(m->t->conf->driver->name);
+	m->plan.router = m->r->conf->name;
+	eval_set(ev, EV_transport_name, m->plan.transport);
+	buf_add_str(&m->identity, m->plan.transport);
+	st = make_hosts(m, out, err);
+	if (st != ST_OK)
+		return st;
+	if (m->plan.n_hosts) {
+		eval_set(ev, EV_host, m->plan.hosts[0].name);
+		eval_set(ev, EV_host_address, m->plan.hosts[0].ip);
+	} else {
+		eval_set(ev, EV_host, out->host_text);
+	}
+	make_limits(m);
+	st = make_home(m, err);
+	if (st == ST_OK)
+		st = check_size(m, err);
+	if (st == ST_OK)
+		st = make_options(m, err);
+	if (st == ST_OK)
+		st = make_redirected_path(m, err);
+	if (st == ST_OK)
+		st = make_login(m, err);
+	if (st == ST_OK)
+		st = make_headers(m, err);
+	if (st == ST_OK)
+		st = make_return_path(m, err);
+	return st == ST_OK ? make_identity(m, err) : st;
+}
+
+/* The plan's number: that of an equal one, or a new one. */
+static enum status plan_keep(struct route *rt, const struct ipc_plan *plan, uint32_t *out, struct err *err)
+{
+	struct buf octets = BUF_LIMIT(ROUTE_PLAN_MAX + 1);
+	enum status st = ipc_encode(&ipc_type_plan, plan, &octets, err);
+	void *same;
+
+	if (st == ST_OK && (octets.full || octets.len > ROUTE_PLAN_MAX))
+		st = err_set(err, ST_ERROR, "its options, expanded, take more than %d octets", ROUTE_PLAN_MAX);
+	if (st != ST_OK) {
+		buf_clear(&octets);
+		return st;
+	}
+	same = hash_get(&rt->plan_by_octets, buf_str(&octets));
+	if (same) {
+		*out = (uint32_t)(uintptr_t)same - 1;
+		buf_clear(&octets);
+		return ST_OK;
+	}
+	if (rt->n_plans == rt->plans_room) {
+		uint32_t room = rt->plans_room ? rt->plans_room * 2 : 8;
+		struct ipc_plan *v = arena_alloc(rt->a, room * sizeof *v);
+		uint32_t *n = arena_alloc(rt->a, room * sizeof *n);
+		if (rt->n_plans) {
+			memcpy(v, rt->plans, rt->n_plans * sizeof *v);
+			memcpy(n, rt->plan_octets, rt->n_plans * sizeof *n);
+		}
+		rt->plans = v;
+		rt->plan_octets = n;
+		rt->plans_room = room;
+	}
+	rt->plans[rt->n_plans] = *plan;
+	rt->plan_octets[rt->n_plans] = (uint32_t)octets.len;
+	*out = rt->n_plans++;
+	hash_put(&rt->plan_by_octets, str_dup(rt->a, buf_str(&octets)), (void *)(uintptr_t)(*out + 1));
+	buf_clear(&octets);
+	return ST_OK;
+}
+
+static bool is_memorable(const struct addr *addr, const struct site_router *r, const struct site_transport *t)
+{
+	return t->constant && r->plain && addr->kind == KIND_ADDRESS && !addr->n_add && !addr->n_remove && !addr->has_errors_to;
+}
+
+enum status plan_make(struct route *rt, struct addr *addr, const struct site_router *r, const struct site_transport *t,
+	const struct driver_out *out, uint32_t *plan_out, struct err *err)
+{
+	struct making m = { .rt = rt, .addr = addr, .r = r, .t = t };
+	bool memorable = is_memorable(addr, r, t);
+	enum status st;
+
+	for (unsigned i = 0; memorable && i < rt->n_plan_memo; i++) {
+		const struct plan_memo *memo = &rt->plan_memo[i];
+		if (memo->router == r && memo->transport == t && memo->hosts == out->hosts) {
+			*plan_out = memo->plan;
+			return ST_OK;
+		}
+	}
+	if (t->reads_message && rt->ev->message_fd < 0 && rt->facts->message_id.len && rt->mode == MODE_DELIVER) {
+		rt->no_content = true;
+		return err_set(err, ST_DEFER, "the message is needed");
+	}
+	st = plan_fill(&m, out, err);
+	buf_clear(&m.identity);
+	if (st == ST_OK)
+		st = plan_keep(rt, &m.plan, plan_out, err);
+	if (st == ST_OK && memorable && rt->n_plan_memo < ROUTE_MEMOS_MAX)
+		rt->plan_memo[rt->n_plan_memo++] = (struct plan_memo){ r, t, out->hosts, *plan_out };
+	return st == ST_OK || st == ST_FAIL ? st : err_prefix(err, "transport %.*s", STR_FMT(t->conf->name));
+}

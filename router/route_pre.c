@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: ISC */
+/* route_pre.c - whether a router runs for an address: its preconditions, in the order of the specification's section 3.12. */
+#include "router/route.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct check {
+	struct route *rt;
+	struct addr *addr;
+	const struct site_router *r;
+};
+
+/* ---- affixes ---- */
+
+/* Length of the prefix that the local part begins with; *wild_out octets of it stand for the asterisk. 0: none. */
+static size_t prefix_length(struct str local, struct str prefix, size_t *wild_out)
+{
+	struct str tail;
+
+	*wild_out = 0;
+	if (prefix.p[0] != '*') {
+		if (local.len < prefix.len || !str_eqi(str_sub(local, 0, prefix.len), prefix))
+			return 0;
+		return prefix.len;
+	}
+	tail = str_from(prefix, 1);
+	if (!tail.len)
+		return 0;
+	/* the longest sequence for the asterisk */
+	for (size_t at = local.len >= tail.len ? local.len - tail.len + 1 : 0; at-- > 0;)
+		if (str_eqi(str_sub(local, at, tail.len), tail)) {
+			*wild_out = at;
+			return at + tail.len;
+		}
+	return 0;
+}
+
+static size_t suffix_length(struct str local, struct str suffix, size_t *wild_out)
+{
+	struct str head;
+
+	*wild_out = 0;
+	if (suffix.p[suffix.len - 1] != '*') {
+		if (local.len < suffix.len || !str_eqi(str_from(local, local.len - suffix.len), suffix))
+			return 0;
+		return suffix.len;
+	}
+	head = str_sub(suffix, 0, suffix.len - 1);
+	if (!head.len)
+		return 0;
+	for (size_t at = 0; at + head.len <= local.len; at++)
+		if (str_eqi(str_sub(local, at, head.len), head)) {
+			*wild_out = local.len - at - head.len;
+			return local.len - at;
+		}
+	return 0;
+}
+
+static enum status check_affixes(const struct check *c, struct err *err)
+{
+	struct addr *addr = c->addr;
+	const struct site_router *r = c->r;
+	struct str local = r->o->caseful_local_part ? addr->local : addr->local_lower;
+	size_t n = 0, wild;
+
+	for (uint32_t i = 0; i < r->n_prefixes && !n; i++)
+		n = prefix_length(local, r->prefixes[i], &wild);
+	if (n) {
+		addr->prefix = str_sub(local, 0, n);
+		addr->prefix_v = str_sub(local, 0, wild);
+		local = str_from(local, n);
+	} else if (r->n_prefixes && !r->o->local_part_prefix_optional) {
+		return err_set(err, ST_FAIL, "no prefix in local_part_prefix matches");
+	}
+	n = 0;
+	for (uint32_t i = 0; i < r->n_suffixes && !n; i++)
+		n = suffix_length(local, r->suffixes[i], &wild);
+	if (n) {
+		addr->suffix = str_from(local, local.len - n);
+		addr->suffix_v = str_from(local, local.len - wild);
+		local = str_sub(local, 0, local.len - n);
+	} else if (r->n_suffixes && !r->o->local_part_suffix_optional) {
+		return err_set(err, ST_FAIL, "no suffix in local_part_suffix matches");
+	}
+	addr->lp = local;
+	return ST_OK;
+}
+
+/* ---- what the router is for ---- */
+
+static enum status check_mode(const struct check *c, struct err *err)
+{
+	const struct conf_opts_router *o = c->r->o;
+	enum route_mode mode = c->rt->mode;
+
+	if (mode == MODE_VERIFY_RECIPIENT && !(o->verify && o->verify_recipient))
+		return err_set(err, ST_FAIL, "not for verifying recipients");
+	if (mode == MODE_VERIFY_SENDER && !(o->verify && o->verify_sender))
+		return err_set(err, ST_FAIL, "not for verifying senders");
+	if (mode == MODE_TEST && !o->address_test)
+		return err_set(err, ST_FAIL, "not for address tests");
+	if (o->verify_only && !route_is_verify(c->rt))
+		return err_set(err, ST_FAIL, "for verification only");
+	addr_enter(c->rt, c->addr, c->r);
+	return ST_OK;
+}
+
+/* ---- lists ---- */
+
+static enum status list_result(enum status st, const char *option, struct err *err)
+{
+	if (st == ST_OK)
+		return ST_OK;
+	if (st == ST_FAIL)
+		return err_set(err, ST_FAIL, "%s does not match", option);
+	return err_prefix(err, "%s", option);
+}
+
+static enum status check_domains(const struct check *c, struct err *err)
+{
+	struct lang_list_match match = { STR_NULL, STR_NULL };
+	enum status st;
+
+	if (!c->r->domains)
+		return ST_OK;
+	st = lang_domain_match(c->rt->ev, c->r->domains, c->addr->domain, &match, err);
+	if (st == ST_OK) {
+		c->addr->domain_data = match.data;
+		eval_set(c->rt->ev, EV_domain_data, match.data);
+	}
+	return list_result(st, "domains", err);
+}
+
+static enum status check_local_parts(const struct check *c, struct err *err)
+{
+	struct lang_list_match match = { STR_NULL, STR_NULL };
+	enum status st;
+
+	if (!c->r->local_parts)
+		return ST_OK;
+	st = lang_local_part_match(c->rt->ev, c->r->local_parts, c->addr->lp, c->r->o->caseful_local_part, &match, err);
+	if (st == ST_OK) {
+		c->addr->local_part_data = match.data;
+		eval_set(c->rt->ev, EV_local_part_data, match.data);
+	}
+	return list_result(st, "local_parts", err);
+}
+
+static enum status check_senders(const struct check *c, struct err *err)
+{
+	struct lang_list_match match = { STR_NULL, STR_NULL };
+	enum status st;
+
+	if (!c->r->senders)
+		return ST_OK;
+	st = lang_address_match(c->rt->ev, c->r->senders, c->rt->facts->sender, &match, err);
+	if (st == ST_OK)
+		eval_set(c->rt->ev, EV_sender_data, match.data);
+	return list_result(st, "senders", err);
+}
+
+/* ---- logins ---- */
+
+static enum status check_user(const struct check *c, struct err *err)
+{
+	struct addr *addr = c->addr;
+	struct eval *ev = c->rt->ev;
+	struct str name = addr->lp;
+	uint64_t max = (uint64_t)c->rt->r->conf->main.max_username_length;
+	struct user user;
+	enum status st;
+
+	if (!c->r->o->check_local_user)
+		return ST_OK;
+	st = users_find(c->rt->r->users, max ? str_sub(name, 0, max) : name, &user, err);
+	if (st == ST_FAIL)
+		return err_set(err, ST_FAIL, "the local part is no login (check_local_user)");
+	if (st != ST_OK)
+		return err_prefix(err, "check_local_user");
+	addr->has_user = true;
+	addr->uid = user.uid;
+	addr->gid = user.gid;
+	addr->user = str_dup(c->rt->a, user.name); /* the table may be read anew */
+	addr->home = str_dup(c->rt->a, user.home);
+	if (!addr->local_part_data.p)
+		addr->local_part_data = addr->user;
+	eval_set(ev, EV_local_part_data, addr->local_part_data);
+	eval_set(ev, EV_home, addr->home);
+	eval_set(ev, EV_local_user_uid, str_printf(c->rt->a, "%llu", (unsigned long long)user.uid));
+	eval_set(ev, EV_local_user_gid, str_printf(c->rt->a, "%llu", (unsigned long long)user.gid));
+	return ST_OK;
+}
+
+static enum status check_home(const struct check *c, struct err *err)
+{
+	struct str value;
+	enum status st;
+
+	if (!c->r->home)
+		return ST_OK;
+	st = route_expand(c->rt, c->r->home, &value, err);
+	if (st == ST_FAIL)
+		return ST_OK;
+	if (st != ST_OK)
+		return err_prefix(err, "router_home_directory");
+	eval_set(c->rt->ev, EV_home, value);
+	c->addr->router_home = value;
+	return ST_OK;
+}
+
+/* ---- files ---- */
+
+struct file_check {
+	bool negated, lenient;   /* "!", "+" */
+	struct str path;
+};
+
+static enum status file_exists(const struct check *c, const struct file_check *f, bool *out, struct err *err)
+{
+	struct stat st;
+	const char *path;
+
+	if (f->path.tainted)
+		return err_set(err, ST_ERROR, "the path \"%.*s\" is tainted (it comes from a stranger)", STR_FMT(f->path));
+	if (f->path.p[0] != '/' || memchr(f->path.p, 0, f->path.len))
+		return err_set(err, ST_ERROR, "\"%.*s\" is no absolute path", STR_FMT(f->path));
+	path = str_cstr(c->rt->a, f->path);
+	*out = stat(path, &st) == 0;
+	if (*out || errno == ENOENT || errno == ENOTDIR || (errno == EACCES && f->lenient))
+		return ST_OK;
+	return err_set(err, ST_DEFER, "%s: %s", path, strerror(errno));
+}
+
+static enum status check_files(const struct check *c, struct err *err)
+{
+	for (uint32_t i = 0; i < c->r->require_files.n; i++) {
+		struct file_check f = { false, false, STR_NULL };
+		bool exists = false;
+		enum status st = route_expand(c->rt, c->r->require_files.v[i], &f.path, err);
+		if (st == ST_FAIL)
+			continue;
+		if (st != ST_OK)
+			return err_prefix(err, "require_files");
+		f.path = str_trim(f.path);
+		while (f.path.len && (f.path.p[0] == '!' || f.path.p[0] == '+')) {
+			f.negated |= f.path.p[0] == '!';
+			f.lenient |= f.path.p[0] == '+';
+			f.path = str_trim(str_from(f.path, 1));
+		}
+		/* an item without a slash names a user whose access is looked at; this daemon can't act for him */
+		if (!f.path.len || str_find(f.path, '/') < 0)
+			continue;
+		st = file_exists(c, &f, &exists, err);
+		if (st != ST_OK)
+			return err_prefix(err, "require_files");
+		if (exists == f.negated)
+			return err_set(err, ST_FAIL, "require_files: %.*s %s", STR_FMT(f.path), exists ? "exists" : "does not exist");
+	}
+	return ST_OK;
+}
+
+/* ---- condition ---- */
+
+static enum status check_condition(const struct check *c, struct err *err)
+{
+	for (uint32_t i = 0; i < c->r->condition.n; i++) {
+		struct str value;
+		enum status st = route_expand(c->rt, c->r->condition.v[i], &value, err);
+		if (st == ST_DEFER || st == ST_ERROR)
+			return err_prefix(err, "condition");
+		if (st == ST_FAIL || !value.len || str_is(value, "0") || str_isi(value, "no") || str_isi(value, "false"))
+			return err_set(err, ST_FAIL, "condition is false");
+	}
+	return ST_OK;
+}
+
+static enum status show_debug(const struct check *c, struct err *err)
+{
+	struct str text;
+
+	(void)err;
+	if (c->rt->trace_on && c->r->debug_print && route_expand(c->rt, c->r->debug_print, &text, NULL) == ST_OK)
+		route_trace(c->rt, "%.*s", STR_FMT(text));
+	return ST_OK;
+}
+
+/* One more precondition is one more row. */
+static enum status (*const checks[])(const struct check *c, struct err *err) = {
+	check_affixes, check_mode, check_domains, check_local_parts, check_user, check_home, show_debug, check_senders, check_files,
+	check_condition,
+};
+
+enum status route_preconditions(struct route *rt, struct addr *addr, const struct site_router *r, struct err *err)
+{
+	const struct check c = { rt, addr, r };
+
+	for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
+		enum status st = checks[i](&c, err);
+		if (st != ST_OK)
+			return st;
+	}
+	return ST_OK;
+}

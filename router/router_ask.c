@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: ISC */
+/* router_ask.c - the questions that are answered without a word to the pool: routing, verification, expansion, names, hosts, hints. */
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/mail/address.h"
+#include "router/hints.h"
+#include "router/route.h"
+
+enum { HINTS_RETRY_MS = 10000, HINTS_EXPIRE_MS = 60000 };
+
+/* A question's room: the evaluation's context and the way through. */
+static void question_begin(struct route *rt, struct eval *ev, struct router *r, struct arena *a, const struct ipc_facts *facts, int message_fd)
+{
+	*rt = (struct route){ .r = r, .site = r->site, .a = a, .ev = ev, .facts = facts, .verdict = ST_DEFER };
+	rt->queue_end = &rt->queue;
+	eval_init(ev, r->lang, a);
+	eval_facts(ev, facts);
+	ev->message_fd = message_fd;
+	ev->body_offset = facts->body_offset;
+	dns_deadline_set(r->dns, clock_ms() + ROUTER_DNS_MS);
+}
+
+static void question_end(struct route *rt)
+{
+	eval_clear(rt->ev);
+	hash_clear(&rt->plan_by_octets);
+	hash_clear(&rt->leaf_by_key);
+	dns_deadline_set(rt->r->dns, 0);
+}
+
+void router_route(struct router *r, struct arena *a, const struct ipc_route_ask *ask, int message_fd, route_send_fn *send, void *arg)
+{
+	static const struct ipc_facts nothing;
+	struct route *rt = arena_alloc(a, sizeof *rt);
+	struct eval ev;
+
+	question_begin(rt, &ev, r, a, ask->facts ? ask->facts : &nothing, message_fd);
+	rt->mode = ask->verify ? MODE_VERIFY_RECIPIENT : ask->testing ? MODE_TEST : MODE_DELIVER;
+	rt->trace_on = ask->trace;
+	ev.message_age_s = (int64_t)ask->age_s;
+	for (uint32_t i = 0; i < ask->n_recipients && !rt->no_content; i++) {
+		rt->verify_leaf = NULL;
+		route_recipient(rt, i, &ask->recipients[i]);
+		route_run(rt);
+		if (route_is_verify(rt)) {
+			rt->queue = NULL;
+			rt->queue_end = &rt->queue;
+			if (rt->verify_leaf && rt->verify_leaf->outcome == ROUTE_DELIVER)
+				rt->verify_leaf->plan = 0;
+		}
+	}
+	if (rt->no_content) {
+		const struct ipc_route_answer again = { .need_content = true };
+		send(arg, &again);
+	} else {
+		if (route_is_verify(rt) && rt->n_leaves && !rt->n_plans) {
+			static const struct ipc_plan none;
+			rt->plans = arena_memdup(a, &none, sizeof none);
+			rt->plan_octets = arena_alloc(a, sizeof *rt->plan_octets);
+			rt->n_plans = 1;
+		}
+		leaves_send(rt, send, arg);
+	}
+	question_end(rt);
+}
+
+/* The words of verify's options that concern routing; callouts and the rest are policyd's. */
+static bool option_given(struct str options, const char *word)
+{
+	struct str part;
+
+	while (str_split(&options, '/', &part))
+		if (str_isi(str_trim(part), word))
+			return true;
+	return false;
+}
+
+void router_verify(struct router *r, struct arena *a, const struct ipc_verify_ask *ask, struct ipc_verify_answer *out)
+{
+	static const struct ipc_facts nothing;
+	struct ipc_facts facts = ask->facts ? *ask->facts : nothing;
+	struct ipc_recipient rcpt = { .addr = ask->addr };
+	struct route *rt = arena_alloc(a, sizeof *rt);
+	const struct ipc_leaf *l;
+	struct eval ev;
+
+	memset(out, 0, sizeof *out);
+	if (ask->sender) { /* the sender is what is being found out */
+		facts.sender = STR_NULL;
+		facts.has_sender = false;
+	}
+	question_begin(rt, &ev, r, a, &facts, -1);
+	rt->mode = ask->sender ? MODE_VERIFY_SENDER : MODE_VERIFY_RECIPIENT;
+	rt->success_on_redirect = option_given(ask->options, "success_on_redirect");
+	route_recipient(rt, 0, &rcpt);
+	route_run(rt);
+	l = rt->verify_leaf;
+	out->status = rt->verdict;
+	if (l) {
+		out->text = l->text;
+		out->log_text = l->text;
+		out->router = l->router;
+		out->code = l->status;
+		out->addr = l->addr;
+	}
+	if (rt->verified && rt->verdict == ST_OK) {
+		out->address_data = str_sub(rt->verified->address_data, 0, 8192);
+		out->domain_data = str_sub(rt->verified->domain_data, 0, 4096);
+		out->local_part_data = str_sub(rt->verified->local_part_data, 0, 4096);
+	}
+	question_end(rt);
+}
+
+static const char *const slot_names[EVAL_SLOTS] = {
+#define SLOT(name, what) #name,
+#include "common/lang/slots.def"
+#undef SLOT
+};
+
+void router_expand(struct router *r, struct arena *a, const struct ipc_expand_ask *ask, int message_fd, struct ipc_expand_answer *out)
+{
+	static const struct ipc_facts nothing;
+	struct eval ev;
+	struct err err = ERR_INIT;
+	struct str text = ask->text;
+	enum status st;
+
+	memset(out, 0, sizeof *out);
+	eval_init(&ev, r->lang, a);
+	eval_facts(&ev, ask->facts ? ask->facts : &nothing);
+	ev.message_fd = message_fd;
+	if (ask->facts && ask->facts->recipient.len)
+		eval_set_address(&ev, ask->facts->recipient);
+	for (uint32_t i = 0; i < ask->n_variables; i++) {
+		const struct ipc_pair *v = &ask->variables[i];
+		for (int slot = 0; slot < EVAL_SLOTS; slot++)
+			if (str_is(v->name, slot_names[slot])) {
+				struct str value = v->value;
+				value.tainted = v->tainted;
+				eval_set(&ev, (enum eval_slot)slot, value);
+			}
+	}
+	text.tainted = false; /* the administrator's own words, come through a channel */
+	st = expand_text(&ev, text, &text, &err);
+	out->status = st;
+	out->text = st == ST_OK ? text : str_of(arena_strdup(a, err.text));
+	if (out->text.len > 100000) {
+		out->status = ST_ERROR;
+		out->text = STR_LIT("the result is longer than 100000 octets");
+	}
+	eval_clear(&ev);
+}
+
+void router_name(struct router *r, struct arena *a, struct str ip, struct ipc_name_answer *out)
+{
+	struct find_names names;
+	struct err err = ERR_INIT;
+	enum status st;
+
+	memset(out, 0, sizeof *out);
+	dns_deadline_set(r->dns, clock_ms() + ROUTER_DNS_MS);
+	st = find_names(r->dns, a, ip, &names, &err);
+	dns_deadline_set(r->dns, 0);
+	out->status = st;
+	if (st != ST_OK) {
+		out->text = str_of(arena_strdup(a, err.text));
+		return;
+	}
+	out->name = names.v[0];
+	out->dnssec = names.secure;
+	if (names.n > 1) {
+		out->aliases.n = names.n - 1;
+		out->aliases.v = arena_memdup(a, names.v + 1, (names.n - 1) * sizeof *names.v);
+	}
+}
+
+void router_host(struct router *r, struct arena *a, struct str name, struct str type, struct ipc_host_answer *out)
+{
+	const struct find_options options = { .flags = FIND_KEEP_ORDER };
+	struct find_result found;
+	struct err err = ERR_INIT;
+	enum status st;
+
+	memset(out, 0, sizeof *out);
+	dns_deadline_set(r->dns, clock_ms() + ROUTER_DNS_MS);
+	st = str_isi(type, "MX") ? find_mail_hosts(r->dns, a, name, &options, &found, &err) : find_addresses(r->dns, a, name, &options, &found, &err);
+	dns_deadline_set(r->dns, 0);
+	out->status = st;
+	if (st != ST_OK) {
+		out->text = str_of(arena_strdup(a, err.text));
+		return;
+	}
+	out->dnssec = found.secure;
+	out->n_hosts = found.n;
+	out->hosts = arena_alloc(a, (found.n + 1) * sizeof *out->hosts);
+	for (uint32_t i = 0; i < found.n; i++)
+		out->hosts[i] = (struct ipc_host){ .name = found.v[i].name, .ip = found.v[i].ip, .group = found.v[i].group, .secure = found.v[i].secure,
+			.mx = found.had_mx };
+}
+
+/* The store is opened when it is first needed, and again some time after it was out of reach. */
+void router_hint(struct router *r, struct arena *a, const struct ipc_hint_ask *ask, struct ipc_hint_answer *out)
+{
+	struct err err = ERR_INIT;
+	uint64_t now = clock_ms();
+	struct str directory = r->conf->main.hints_directory.text;
+
+	memset(out, 0, sizeof *out);
+	if (!r->hints && now >= r->hints_retry_ms) {
+		r->hints = hints_open(str_cstr(a, directory), &err);
+		if (!r->hints) {
+			r->hints_retry_ms = now + HINTS_RETRY_MS;
+			router_log(r, LOG_MAIN, "hints: %s: going on without", err.text);
+		}
+	}
+	if (!r->hints) {
+		out->status = ST_DEFER;
+		out->text = STR_LIT("the hints are out of reach");
+		return;
+	}
+	hints_do(r->hints, ask, clock_wall(), a, out);
+	if (now >= r->hints_expire_ms) {
+		r->hints_expire_ms = now + HINTS_EXPIRE_MS;
+		hints_expire(r->hints, clock_wall());
+	}
+}

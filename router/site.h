@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: ISC */
+/* site.h - the configuration made ready for routing: expansions and lists compiled, names resolved, constants worked out.
+ * Used by:    router/; made once for each worker.
+ * Owns:       everything is in the language's arena and the site's own; it lives as long as the worker.
+ * Errors:     site_new(): ST_ERROR with file and line of what cannot work. */
+#ifndef ROUTER_SITE_H
+#define ROUTER_SITE_H
+
+#include "common/conf/conf.h"
+#include "common/lang/expand.h"
+#include "common/lang/lang_list.h"
+
+struct router;
+struct site;
+struct site_router;
+struct site_transport;
+struct route;
+struct addr;
+struct driver_out;
+
+enum { SITE_HEADERS_MAX = 64 /* fields added, as struct ipc_plan has it */, SITE_REMOVES_MAX = 256 };
+
+/* What a driver makes of an address. */
+enum verdict {
+	RT_ACCEPT,     /* out says with which transport and hosts */
+	RT_REDIRECT,   /* children were made */
+	RT_DISCARD,    /* accepted, goes nowhere */
+	RT_DECLINE, RT_PASS,
+	RT_FAIL, RT_DEFER, RT_FREEZE,
+};
+
+/* One file for each driver, a row here. */
+struct router_driver {
+	const struct conf_table *table;
+	/* At load: what the options mean; hangs it at r->own. */
+	enum status (*compile)(struct site *site, struct site_router *r, struct err *err);
+	/* err: with RT_FAIL, RT_DEFER, RT_FREEZE and RT_DECLINE why; for people, shown to senders. */
+	enum verdict (*run)(struct route *rt, struct addr *addr, const struct site_router *r, struct driver_out *out, struct err *err);
+	bool redirects;  /* makes addresses, has no transport */
+};
+extern const struct router_driver router_accept, router_dnslookup, router_ipliteral, router_manualroute, router_redirect;
+extern const struct router_driver *const router_drivers[]; /* NULL behind the last */
+
+/* One host of a list, as written in route_list, fallback_hosts, hosts (specification, section 20.5). */
+struct host_item {
+	struct str name;         /* or address, without brackets */
+	uint16_t port;           /* 0: none given */
+	bool mx;                 /* NAME/MX */
+	bool border;             /* "+": no host, ends a group */
+};
+struct host_items {
+	struct host_item *v;
+	uint32_t n;
+};
+/* ST_ERROR with the item. At most HOST_ITEMS_MAX. */
+enum { HOST_ITEMS_MAX = 256 };
+enum status host_items_parse(struct str list, struct arena *a, struct host_items *out, struct err *err);
+
+struct site_set {
+	struct str name;         /* without r_ */
+	struct expansion *value;
+};
+
+struct site_texts {
+	struct expansion **v;
+	uint32_t n;
+};
+
+enum self_action { SELF_FREEZE, SELF_DEFER, SELF_FAIL, SELF_SEND, SELF_PASS, SELF_REROUTE };
+
+struct site_router {
+	const struct conf_instance *conf;
+	const struct conf_opts_router *o;
+	const struct router_driver *driver;
+	const void *own;                     /* the driver's */
+	uint32_t index;
+	struct lang_list *domains, *local_parts, *senders, *ignore_hosts, *dnssec_require;
+	struct site_texts condition, headers_add, headers_remove, require_files;
+	struct expansion *address_data, *cannot_route, *debug_print, *errors_to, *user, *group, *home, *transport_home, *more, *unseen,
+		*transport;
+	struct site_set *sets;
+	uint32_t n_sets;
+	struct str *prefixes, *suffixes;
+	uint32_t n_prefixes, n_suffixes;
+	const struct site_router *pass_to, *redirect_to; /* NULL: the next, the first */
+	const struct site_transport *transport_fixed;    /* `transport` without expansion */
+	enum self_action self;
+	struct str reroute_to;
+	bool reroute_rewrite;
+	struct host_items fallback;
+	bool reads_message;                  /* an option names its header or body */
+	bool plain;                          /* what it adds to a delivery depends on nothing */
+};
+
+struct site_option {
+	const struct conf_option *row;
+	struct str name, constant;
+	struct expansion *x;                 /* NULL: constant */
+	struct lang_list *hosts;             /* a host list, decided for each host of the plan */
+};
+
+struct site_transport {
+	const struct conf_instance *conf;
+	const struct conf_opts_transport *o;
+	const struct conf_opts_transport_smtp *smtp;             /* NULL: another driver */
+	const struct conf_opts_transport_lmtp *lmtp;
+	const struct conf_opts_transport_appendfile *appendfile;
+	struct site_option *options;         /* those to be sent with a plan */
+	uint32_t n_options;
+	bool constant;                       /* no option depends on anything */
+	bool reads_message;
+	struct site_texts headers_add, headers_remove;
+	struct expansion *user, *group, *home, *return_path, *size_limit, *hosts, *port, *multi_domain, *batch_id;
+	struct host_items hosts_fixed, fallback;
+	bool has_hosts_fixed;
+	uint16_t port_fixed;                 /* the port where none is given and `port` is constant */
+};
+
+struct site_retry {
+	struct lang_list *pattern;           /* NULL: "*" */
+	bool address;                        /* the pattern has a local part */
+	struct lang_list *senders;           /* NULL: any */
+	struct str number;                   /* as text */
+};
+
+struct site {
+	struct router *router;
+	struct site_router *routers;
+	uint32_t n_routers;
+	struct site_transport *transports;
+	uint32_t n_transports;
+	struct site_retry *retry;
+	uint32_t n_retry;
+	struct lang_list *hold;              /* hold_domains; NULL: none */
+	struct arena arena;
+};
+
+enum status site_new(struct router *router, struct site **out, struct err *err);
+void site_free(struct site *site);
+const struct site_transport *site_transport_find(const struct site *site, struct str name);
+
+/* For drivers' compile functions. The option's value is compiled unless it is unset (*out NULL). */
+enum status site_text(struct site *site, const struct conf_text *t, struct expansion **out, struct err *err);
+enum status site_list(struct site *site, enum lang_list_kind kind, const struct conf_text *t, struct lang_list **out, struct err *err);
+enum status site_wrong(struct site *site, struct conf_place place, struct err *err); /* puts the place in front */
+bool text_reads_message(struct str text); /* an expansion that names the message's header or body */
+
+/* A service's port: a number or a name known here; 0: neither. */
+uint16_t port_parse(struct str text);
+
+#endif
