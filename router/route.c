@@ -349,7 +349,7 @@ static void unrouteable(struct route *rt, struct addr *addr, const struct site_r
 {
 	struct str text;
 	struct err err = ERR_INIT;
-	char room[ERR_TEXT_MAX];
+	char room[ERR_TEXT_MAX + 32];
 
 	if (!last || !last->cannot_route || route_expand(rt, last->cannot_route, &text, &err) != ST_OK || !text.len) {
 		if (err.status == ST_ERROR || err.status == ST_DEFER)
