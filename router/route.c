@@ -378,7 +378,7 @@ static enum status turn_deliver(struct route *rt, struct addr *addr, const struc
 	if (st == ST_OK)
 		leaf_deliver(rt, addr, r, plan);
 	else if (st == ST_FAIL)
-		leaf_end(rt, addr, r, ROUTE_FAIL, false, out->status, err->text);
+		leaf_end(rt, addr, r, ROUTE_FAIL, false, STR_LIT("5.3.4"), err->text); /* too big: nothing else fails for good here */
 	return st == ST_FAIL ? ST_OK : st;
 }
 

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/mail/header.h"
 #include "router/route.h"
 
 enum { KEY_HEX = 32, NAME_MAX_OUT = 500 };
@@ -398,48 +397,82 @@ static enum status field_format(struct making *m, struct str text, struct str *o
 	return ST_OK;
 }
 
-static enum status fields_expand(struct making *m, const struct site_texts *items, const char *name, struct str *v, uint32_t *n, uint32_t max,
-	struct err *err)
+/* One expansion may give several fields: a line that begins with no blank begins another. */
+static bool field_next(struct str *rest, struct str *out)
 {
-	for (uint32_t i = 0; i < items->n; i++) {
-		struct str value;
-		bool got;
-		enum status st = maybe_expand(m, items->v[i], name, &value, &got, err);
+	uint32_t i = 0;
+
+	if (!rest->len)
+		return false;
+	while (i < rest->len && !(rest->p[i] == '\n' && i + 1 < rest->len && rest->p[i + 1] != ' ' && rest->p[i + 1] != '\t'))
+		i++;
+	*out = str_trim(str_sub(*rest, 0, i));
+	*rest = str_from(*rest, i + 1);
+	return true;
+}
+
+static enum status fields_add(struct making *m, struct str value, struct str *v, uint32_t *n, struct err *err)
+{
+	struct str field;
+
+	while (field_next(&value, &field)) {
+		if (!field.len)
+			continue;
+		if (*n == SITE_HEADERS_MAX)
+			return err_set(err, ST_ERROR, "headers_add: more than %d fields", SITE_HEADERS_MAX);
+		if (field_format(m, field, &v[(*n)++], err) != ST_OK)
+			return err->status;
+	}
+	return ST_OK;
+}
+
+static enum status make_fields_added(struct making *m, struct err *err)
+{
+	const struct site_texts *own = &m->t->headers_add;
+	struct str *v, value;
+	uint32_t n = 0;
+	bool got;
+	enum status st = ST_OK;
+
+	if (!m->addr->n_add && !own->n)
+		return ST_OK;
+	v = arena_alloc(m->rt->a, SITE_HEADERS_MAX * sizeof *v);
+	for (uint32_t i = 0; st == ST_OK && i < m->addr->n_add; i++)
+		st = fields_add(m, m->addr->headers_add[i], v, &n, err);
+	for (uint32_t i = 0; st == ST_OK && i < own->n; i++) {
+		st = maybe_expand(m, own->v[i], "headers_add", &value, &got, err);
+		if (st == ST_OK && got)
+			st = fields_add(m, str_trim(value), v, &n, err);
+	}
+	m->plan.headers_add = (struct ipc_strs){ v, n };
+	return st;
+}
+
+static enum status make_fields_removed(struct making *m, struct err *err)
+{
+	const struct site_texts *own = &m->t->headers_remove;
+	struct str *v, value;
+	uint32_t n = m->addr->n_remove;
+	bool got;
+
+	if (!n && !own->n)
+		return ST_OK;
+	v = arena_alloc(m->rt->a, (n + own->n) * sizeof *v);
+	if (n)
+		memcpy(v, m->addr->headers_remove, n * sizeof *v);
+	for (uint32_t i = 0; i < own->n; i++) {
+		enum status st = maybe_expand(m, own->v[i], "headers_remove", &value, &got, err);
 		if (st != ST_OK)
 			return st;
 		value = str_trim(value);
 		if (!got || !value.len)
 			continue;
-		if (*n == max)
-			return err_set(err, ST_ERROR, "%s: more than %u fields", name, max);
-		v[(*n)++] = value;
+		if (n == SITE_REMOVES_MAX)
+			return err_set(err, ST_ERROR, "headers_remove: more than %d fields", SITE_REMOVES_MAX);
+		v[n++] = value;
 	}
+	m->plan.headers_remove = (struct ipc_strs){ v, n };
 	return ST_OK;
-}
-
-static enum status make_headers(struct making *m, struct err *err)
-{
-	const struct addr *addr = m->addr;
-	struct str *add, *remove;
-	uint32_t n_add = addr->n_add, n_remove = addr->n_remove;
-	enum status st;
-
-	if (!n_add && !n_remove && !m->t->headers_add.n && !m->t->headers_remove.n)
-		return ST_OK;
-	add = arena_alloc(m->rt->a, SITE_HEADERS_MAX * sizeof *add);
-	remove = arena_alloc(m->rt->a, SITE_REMOVES_MAX * sizeof *remove);
-	if (n_add)
-		memcpy(add, addr->headers_add, n_add * sizeof *add);
-	if (n_remove)
-		memcpy(remove, addr->headers_remove, n_remove * sizeof *remove);
-	st = fields_expand(m, &m->t->headers_add, "headers_add", add, &n_add, SITE_HEADERS_MAX, err);
-	if (st == ST_OK)
-		st = fields_expand(m, &m->t->headers_remove, "headers_remove", remove, &n_remove, SITE_REMOVES_MAX, err);
-	for (uint32_t i = 0; st == ST_OK && i < n_add; i++)
-		st = field_format(m, add[i], &add[i], err);
-	m->plan.headers_add = (struct ipc_strs){ add, n_add };
-	m->plan.headers_remove = (struct ipc_strs){ remove, n_remove };
-	return st;
 }
 
 static enum status make_return_path(struct making *m, struct err *err)
@@ -583,7 +616,9 @@ static enum status plan_fill(struct making *m, const struct driver_out *out, str
 	if (st == ST_OK)
 		st = make_login(m, err);
 	if (st == ST_OK)
-		st = make_headers(m, err);
+		st = make_fields_added(m, err);
+	if (st == ST_OK)
+		st = make_fields_removed(m, err);
 	if (st == ST_OK)
 		st = make_return_path(m, err);
 	return st == ST_OK ? make_identity(m, err) : st;

@@ -52,13 +52,17 @@ bool text_reads_message(struct str text)
 {
 	static const char *const names[] = { "h_", "rh_", "bh_", "lh_", "header_", "rheader_", "bheader_", "lheader_", "message_body",
 		"message_headers", "body_linecount", "body_zerocount", "message_linecount", "received_count", "reply_address", NULL };
-	ptrdiff_t at;
 
-	while ((at = str_find(text, '$')) >= 0) {
-		text = str_from(text, (size_t)at + 1);
-		if (text.len && text.p[0] == '{')
-			text = str_from(text, 1);
-		if (name_follows(text, names))
+	/* $h_..., ${h_..., def:h_... */
+	for (uint32_t i = 0; i < text.len; i++) {
+		struct str rest = str_from(text, i + 1);
+		if (text.p[i] == '$')
+			rest = str_begins(rest, "{") ? str_from(rest, 1) : rest;
+		else if (text.p[i] == 'd' && str_begins(rest, "ef:"))
+			rest = str_from(rest, 3);
+		else
+			continue;
+		if (name_follows(rest, names))
 			return true;
 	}
 	return false;

@@ -1,0 +1,684 @@
+/* SPDX-License-Identifier: ISC */
+/* Whole configurations and addresses: which leaves and plans come of them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "common/base/clock.h"
+#include "common/conf/read.h"
+#include "router/route.h"
+#include "router/router.h"
+#include "tests/unit/dns_fake.h"
+
+static const char *const zone[] = {
+	"remote.example. IN MX 10 mx1.remote.example.", "remote.example. IN MX 20 mx2.remote.example.",
+	"other.example. IN MX 10 mx1.remote.example.", "other.example. IN MX 20 mx2.remote.example.",
+	"mx1.remote.example. IN A 192.0.2.1", "mx2.remote.example. IN A 192.0.2.2",
+	"null.example. IN MX 0 .", "self.example. IN MX 10 me.example.", "me.example. IN A 192.0.2.99",
+	"smart.example. IN A 192.0.2.50", "smart2.example. IN A 192.0.2.51",
+	NULL,
+};
+
+/* What every configuration of this test begins with. DIR stands for the test's directory. */
+static const char head[] =
+	"primary_hostname = mail.here.example\n"
+	"qualify_domain = here.example\n"
+	"local_interfaces = 127.0.0.1 : 192.0.2.99\n"
+	"dns_resolvers = <; 127.0.0.1#PORT\n"
+	"dns_retrans = 1s\n"
+	"dns_retry = 1\n"
+	"domainlist local_domains = here.example\n";
+
+static const char transports[] =
+	"begin transports\n"
+	"smtp:\n driver = smtp\n"
+	"lmtp_tcp:\n driver = smtp\n protocol = lmtp\n port = 2400\n hosts = 127.0.0.1\n hosts_override\n allow_localhost\n"
+	"lmtp_sock:\n driver = lmtp\n socket = /run/lmtp\n batch_max = 20\n"
+	"mdir:\n driver = appendfile\n directory = /mail/$local_part_data\n maildir_format\n user = joe\n"
+	"tainted:\n driver = appendfile\n directory = /mail/$local_part\n maildir_format\n user = joe\n"
+	"homed:\n driver = appendfile\n directory = $home/Maildir\n maildir_format\n"
+	"tofile:\n driver = appendfile\n user = 1001\n group = users\n"
+	"small:\n driver = smtp\n message_size_limit = 1K\n hosts = 192.0.2.50\n"
+	"added:\n driver = smtp\n hosts = smart.example\n headers_add = X-One: 1\\nX-Two: $local_part\n headers_remove = Bcc : X-Old\n"
+	" return_path = bounce-$local_part@here.example\n port = 2525\n interface = 192.0.2.99\n"
+	"bydomain:\n driver = smtp\n multi_domain = false\n"
+	"begin retry\n"
+	"remote.example * F,2h,15m\n"
+	"joe@here.example * F,1h,5m\n"
+	"* * F,1d,1h\n";
+
+static const char passwd[] = "root:x:0:0::/root:/bin/sh\njoe:x:1001:1001:Joe:/home/joe:/bin/sh\nann:x:1002:100::/home/ann:/bin/sh\n";
+static const char group[] = "users:x:100:\njoe:x:1001:\n";
+
+/* Files of the test's directory. */
+static const struct { const char *name, *text; unsigned mode; } files[] = {
+	{ "aliases", "postmaster: root, joe\nroot: admin@remote.example\nsales: ann, bob@remote.example, ann@here.example\n"
+		"gone: :fail: 550 5.7.1 moved away, sorry\nlater: :defer: 451 4.3.9 back soon\nhole: :blackhole:\nunk: :unknown:\n"
+		"loop1: loop2\nloop2: loop1\nselfish: selfish, extra@remote.example\nfile: /var/mail/x\nlist: :include:DIR/list\n"
+		"bad: joe@@here\nsome: joe@@here, ann\ndir: /var/mail/d/\nnull: /dev/null\npipe: \"|/bin/cat -u\"\nchain: chain2\nchain2: chain3\nchain3: joe\n"
+		"*: \n", 0644 },
+	{ "list", "# members\nann,\nbob@remote.example, # Bob\n\"|/bin/x\"\n", 0644 },
+	{ "list2", "ann\nbob@remote.example\n", 0644 },
+	{ "joe.forward", "\\joe, joe@remote.example\n", 0644 },
+	{ "open.forward", "ann\n", 0666 },
+	{ "routes", "remote.example: smart.example:smart2.example randomize bydns\nloc.example: 192.0.2.7::2525 byname lmtp_sock\n", 0644 },
+	{ "users", "joe: joebox\n", 0644 },
+};
+
+struct one {
+	const char *name, *routers;
+	const char *addresses;    /* blank between several */
+	const char *want;         /* what answer_text() makes of it */
+	enum route_mode mode;
+};
+
+#define ALIASES "aliases:\n driver = redirect\n domains = +local_domains\n allow_fail\n allow_defer\n data = ${lookup{$local_part}lsearch{DIR/aliases}}\n" \
+	" file_transport = tofile\n"
+#define USERS "users:\n driver = accept\n domains = +local_domains\n check_local_user\n transport = homed\n"
+#define REMOTE "remote:\n driver = dnslookup\n domains = ! +local_domains\n transport = smtp\n no_more\n"
+
+static const struct one cases[] = {
+	/* accept */
+	{ "accept with hosts of the transport", "r:\n driver = accept\n transport = lmtp_tcp\n", "a@b.example",
+		"a@b.example -> lmtp_tcp [127.0.0.1:2400] rules=2 allow_localhost=true helo_data=mail.here.example protocol=lmtp", 0 },
+	{ "accept to a socket", "r:\n driver = accept\n transport = lmtp_sock\n", "a@b.example",
+		"a@b.example -> lmtp_sock rules=2 batch_max=20 socket=/run/lmtp max=20", 0 },
+	{ "nothing accepts", "r:\n driver = accept\n domains = x.example\n transport = smtp\n", "a@b.example",
+		"a@b.example FAIL 5.1.1 Unrouteable address", 0 },
+	{ "no routers at all", "", "a@b.example", "a@b.example FAIL 5.1.1 Unrouteable address", 0 },
+	{ "cannot_route_message of the last router", "r:\n driver = accept\n domains = x.example\n transport = smtp\n cannot_route_message = no $local_part here\n",
+		"a@b.example", "a@b.example FAIL 5.1.1 no a here", 0 },
+	{ "login and home", USERS, "joe@here.example", "joe@here.example -> homed rules=1,2 directory=/home/joe/Maildir maildir_format=true uid=1001 gid=1001 max=1", 0 },
+	{ "login in capitals", USERS, "JOE@HERE.example", "JOE@HERE.example -> homed rules=1,2 directory=/home/joe/Maildir maildir_format=true uid=1001 gid=1001 max=1", 0 },
+	{ "no login", USERS, "bob@here.example", "bob@here.example FAIL 5.1.1 Unrouteable address", 0 },
+	{ "local_part_data names the directory", "r:\n driver = accept\n local_parts = lsearch;DIR/users\n transport = mdir\n", "joe@here.example",
+		"joe@here.example -> mdir rules=1,2 directory=/mail/joebox maildir_format=true uid=1001 gid=1001 max=1", 0 },
+	{ "a stranger's text names no directory", "r:\n driver = accept\n transport = tainted\n", "joe@here.example",
+		"joe@here.example DEFER  router r: transport tainted: directory: the path \"/mail/joe\" is tainted, since it holds text from a stranger; "
+		"use $local_part_data or $domain_data, which the options local_parts, domains and check_local_user set", 0 },
+	{ "no login to deliver as", "r:\n driver = accept\n transport = homed\n transport_home_directory = /x\n", "joe@here.example",
+		"joe@here.example DEFER  router r: transport homed: no login to deliver as: set user in the transport or the router, or check_local_user in the router", 0 },
+	{ "user and group of the router", "r:\n driver = accept\n transport = homed\n transport_home_directory = /x\n user = 7\n group = users\n", "joe@here.example",
+		"joe@here.example -> homed rules=1,2 directory=/x/Maildir maildir_format=true uid=7 gid=100 max=1", 0 },
+	{ "too big", "r:\n driver = accept\n transport = small\n", "a@b.example", "a@b.example FAIL 5.3.4 message is too big (transport limit = 1024)", 0 },
+	{ "fields, return path, port", "r:\n driver = accept\n transport = added\n headers_add = X-Router: r\n headers_remove = To\n", "Bob@b.example",
+		"Bob@b.example -> added [192.0.2.50:2525] rules=2 helo_data=mail.here.example interface=192.0.2.99 +\"X-Router: r\" +\"X-One: 1\" +\"X-Two: bob\" "
+		"-To -Bcc -X-Old from=bounce-bob@here.example", 0 },
+	/* preconditions */
+	{ "prefix", "r:\n driver = accept\n local_part_prefix = real- : *+\n check_local_user\n transport = homed\n", "real-joe@here.example",
+		"real-joe@here.example -> homed rules=2 directory=/home/joe/Maildir maildir_format=true uid=1001 gid=1001 max=1 prefix=real-", 0 },
+	{ "prefix missing", "r:\n driver = accept\n local_part_prefix = real-\n transport = smtp\n", "joe@here.example", "joe@here.example FAIL 5.1.1 Unrouteable address", 0 },
+	{ "suffix with any text", "r:\n driver = accept\n local_part_suffix = -* : +*\n local_part_suffix_optional\n check_local_user\n transport = homed\n",
+		"joe+a+b@here.example joe@here.example",
+		"joe+a+b@here.example -> homed rules=2 directory=/home/joe/Maildir maildir_format=true uid=1001 gid=1001 max=1 suffix=+a+b\n"
+		"joe@here.example -> homed rules=1,2 directory=/home/joe/Maildir maildir_format=true uid=1001 gid=1001 max=1 (0)", 0 },
+	{ "condition", "r:\n driver = accept\n condition = ${if eq{$local_part}{joe}}\n condition = yes\n transport = lmtp_sock\n", "joe@x.example ann@x.example",
+		"joe@x.example -> lmtp_sock rules=2 batch_max=20 socket=/run/lmtp max=20\nann@x.example FAIL 5.1.1 Unrouteable address", 0 },
+	{ "senders", "r:\n driver = accept\n senders = s@x.example\n transport = lmtp_sock\n", "joe@x.example",
+		"joe@x.example FAIL 5.1.1 Unrouteable address", 0 },
+	{ "files", "r:\n driver = accept\n require_files = DIR/users:!DIR/nothing\n transport = lmtp_sock\n", "joe@x.example",
+		"joe@x.example -> lmtp_sock rules=2 batch_max=20 socket=/run/lmtp max=20", 0 },
+	{ "a stranger's file", "r:\n driver = accept\n require_files = /x/$local_part\n transport = lmtp_sock\n", "joe@x.example",
+		"joe@x.example DEFER  router r: require_files: the path \"/x/joe\" is tainted (it comes from a stranger)", 0 },
+	{ "verify_only is skipped", "r:\n driver = accept\n verify_only\n transport = smtp\n", "joe@x.example", "joe@x.example FAIL 5.1.1 Unrouteable address", 0 },
+	{ "address_data and set", "r:\n driver = accept\n domains = x.example\n set = r_a = $local_part ; r_b = ${uc:$r_a}\n address_data = <$r_b>\n"
+		" condition = yes\n transport = ${if eq{$address_data}{<JOE>}{lmtp_sock}{nope}}\n", "joe@x.example",
+		"joe@x.example -> lmtp_sock rules=2 batch_max=20 socket=/run/lmtp max=20", 0 },
+	{ "address_data fails: declines", "r:\n driver = accept\n address_data = ${if eq{1}{2}{x}fail}\n transport = smtp\nr2:\n driver = accept\n transport = lmtp_sock\n",
+		"joe@x.example", "joe@x.example -> lmtp_sock rules=2 batch_max=20 socket=/run/lmtp max=20", 0 },
+	{ "unknown transport", "r:\n driver = accept\n transport = x${lc:Y}\n", "joe@x.example", "joe@x.example DEFER  router r: transport: there is no transport \"xy\"", 0 },
+	{ "a stranger's transport", "r:\n driver = accept\n transport = $local_part\n", "smtp@x.example",
+		"smtp@x.example DEFER  router r: transport: the name \"smtp\" is tainted (it comes from a stranger)", 0 },
+	{ "unseen", "r:\n driver = accept\n unseen\n transport = lmtp_sock\n" REMOTE, "a@remote.example",
+		"a@remote.example -> lmtp_sock rules=0,2 batch_max=20 socket=/run/lmtp max=20 unseen\n"
+		"a@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example", 0 },
+	/* dnslookup */
+	{ "mx", REMOTE, "a@remote.example", "a@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example", 0 },
+	{ "one plan for two", REMOTE, "a@remote.example b@Remote.Example", "a@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example\n"
+		"b@Remote.Example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example (0)", 0 },
+	{ "one plan for two domains with the same hosts", REMOTE, "a@remote.example b@other.example",
+		"a@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example\n"
+		"b@other.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=2 helo_data=mail.here.example (0)", 0 },
+	{ "multi_domain = false", "r:\n driver = dnslookup\n transport = bydomain\n", "a@remote.example b@other.example",
+		"a@remote.example -> bydomain [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example\n"
+		"b@other.example -> bydomain [192.0.2.1:25 192.0.2.2:25] rules=2 helo_data=mail.here.example (1)", 0 },
+	{ "no such domain", REMOTE, "a@nowhere.example", "a@nowhere.example FAIL 5.1.2 Unrouteable address: nowhere.example does not exist", 0 },
+	{ "null mx", REMOTE, "a@null.example", "a@null.example FAIL 5.1.10 Unrouteable address: null.example takes no mail (null MX)", 0 },
+	{ "dns trouble", REMOTE, "a@servfail.example", "a@servfail.example DEFER  servfail.example: server failure (SERVFAIL)", 0 },
+	{ "pass_on_timeout", "r:\n driver = dnslookup\n transport = smtp\n pass_on_timeout\n no_more\nr2:\n driver = accept\n transport = lmtp_sock\n", "a@servfail.example",
+		"a@servfail.example -> lmtp_sock rules=2 batch_max=20 socket=/run/lmtp max=20", 0 },
+	{ "self: freeze", REMOTE, "a@self.example", "a@self.example FREEZE  remote host is the local host: self.example (me.example)", 0 },
+	{ "self: fail", "r:\n driver = dnslookup\n self = fail\n transport = smtp\n", "a@self.example",
+		"a@self.example FAIL 5.1.1 remote host is the local host: self.example (me.example)", 0 },
+	{ "self: pass", "r:\n driver = dnslookup\n self = pass\n no_more\n transport = smtp\nr2:\n driver = accept\n condition = ${if eq{$self_hostname}{me.example}}\n transport = lmtp_sock\n",
+		"a@self.example", "a@self.example -> lmtp_sock rules=2 batch_max=20 socket=/run/lmtp max=20", 0 },
+	{ "self: send", "r:\n driver = dnslookup\n self = send\n transport = smtp\n", "a@self.example",
+		"a@self.example -> smtp [192.0.2.99:25] rules=2 helo_data=mail.here.example", 0 },
+	{ "self: reroute", "r:\n driver = dnslookup\n self = reroute: remote.example\n transport = smtp\n", "a@self.example",
+		"a@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example <a@self.example>", 0 },
+	{ "ignore_target_hosts", "r:\n driver = dnslookup\n ignore_target_hosts = 192.0.2.1/32\n transport = smtp\n", "a@remote.example",
+		"a@remote.example -> smtp [192.0.2.2:25] rules=0,2 helo_data=mail.here.example", 0 },
+	{ "fail_defer_domains", "r:\n driver = dnslookup\n fail_defer_domains = *\n transport = smtp\n", "a@nowhere.example",
+		"a@nowhere.example DEFER 5.1.2 nowhere.example does not exist", 0 },
+	/* ipliteral */
+	{ "literal", "r:\n driver = ipliteral\n transport = smtp\n", "a@[192.0.2.7]", "a@[192.0.2.7] -> smtp [192.0.2.7:25] rules=2 helo_data=mail.here.example", 0 },
+	{ "literal of this host", "r:\n driver = ipliteral\n transport = smtp\n", "a@[192.0.2.99]",
+		"a@[192.0.2.99] FREEZE  remote host is the local host: [192.0.2.99] (192.0.2.99)", 0 },
+	/* manualroute */
+	{ "one host", "r:\n driver = manualroute\n route_list = * smart.example\n transport = smtp\n", "a@remote.example",
+		"a@remote.example -> smtp [192.0.2.50:25] rules=0,2 helo_data=mail.here.example", 0 },
+	{ "hosts, ports, a transport", "r:\n driver = manualroute\n route_list = x.example 192.0.2.8 ; *.example \"smart.example::2525 : 192.0.2.9\" byname added\n transport = smtp\n",
+		"a@y.example", "a@y.example -> added [192.0.2.50:2525 192.0.2.9:2525] rules=2 helo_data=mail.here.example interface=192.0.2.99 +\"X-One: 1\" +\"X-Two: a\" "
+		"-Bcc -X-Old from=bounce-a@here.example", 0 },
+	{ "mx of another name", "r:\n driver = manualroute\n route_list = * remote.example/MX\n transport = smtp\n", "a@b.example",
+		"a@b.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=2 helo_data=mail.here.example", 0 },
+	{ "regular expression and $1", "r:\n driver = manualroute\n route_list = ^(\\\\w+)\\\\.x\\\\.example\\$ $1.example\n transport = smtp\n", "a@smart.x.example",
+		"a@smart.x.example -> smtp [192.0.2.50:25] rules=2 helo_data=mail.here.example", 0 },
+	{ "no rule fits", "r:\n driver = manualroute\n route_list = x.example smart.example\n transport = smtp\n", "a@b.example", "a@b.example FAIL 5.1.1 Unrouteable address", 0 },
+	{ "route_data", "r:\n driver = manualroute\n route_data = ${lookup{$domain}lsearch{DIR/routes}}\n transport = smtp\n", "a@loc.example b@none.example",
+		"a@loc.example -> lmtp_sock rules=2 batch_max=20 socket=/run/lmtp max=20\nb@none.example FAIL 5.1.1 Unrouteable address", 0 },
+	{ "host not found: freeze", "r:\n driver = manualroute\n route_list = * nothing.example\n transport = smtp\n", "a@b.example",
+		"a@b.example FREEZE  nothing.example does not exist", 0 },
+	{ "host not found: pass", "r:\n driver = manualroute\n route_list = * nothing.example\n host_find_failed = pass\n transport = smtp\nr2:\n driver = accept\n transport = lmtp_sock\n",
+		"a@b.example", "a@b.example -> lmtp_sock rules=2 batch_max=20 socket=/run/lmtp max=20", 0 },
+	{ "host not found: ignore", "r:\n driver = manualroute\n route_list = * nothing.example:smart.example\n host_find_failed = ignore\n transport = smtp\n", "a@b.example",
+		"a@b.example -> smtp [192.0.2.50:25] rules=2 helo_data=mail.here.example", 0 },
+	{ "all ignored", "r:\n driver = manualroute\n route_list = * nothing.example\n host_find_failed = ignore\n host_all_ignored = fail\n transport = smtp\n", "a@b.example",
+		"a@b.example FAIL 5.1.1 no host is left: all are ignored or unknown", 0 },
+	{ "host in trouble", "r:\n driver = manualroute\n route_list = * servfail.example\n transport = smtp\n", "a@b.example",
+		"a@b.example DEFER  servfail.example: server failure (SERVFAIL)", 0 },
+	{ "this host behind another", "r:\n driver = manualroute\n route_list = * smart.example:me.example:smart2.example\n transport = smtp\n", "a@b.example",
+		"a@b.example -> smtp [192.0.2.50:25] rules=2 helo_data=mail.here.example", 0 },
+	{ "this host first, send", "r:\n driver = manualroute\n route_list = * 127.0.0.1::2500\n self = send\n transport = smtp\n", "a@b.example",
+		"a@b.example -> smtp [127.0.0.1:2500] rules=2 helo_data=mail.here.example", 0 },
+	{ "fallback", "r:\n driver = manualroute\n route_list = * smart.example\n fallback_hosts = smart2.example::26\n transport = smtp\n", "a@b.example",
+		"a@b.example -> smtp [192.0.2.50:25 192.0.2.51:26] rules=2 helo_data=mail.here.example", 0 },
+	/* redirect */
+	{ "aliases", ALIASES USERS REMOTE, "postmaster@here.example",
+		"joe@here.example -> homed rules=1,2 directory=/home/joe/Maildir maildir_format=true uid=1001 gid=1001 max=1 <postmaster@here.example>\n"
+		"admin@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example <postmaster@here.example,root@here.example>", 0 },
+	{ "the same twice", ALIASES USERS REMOTE, "sales@here.example",
+		"ann@here.example -> homed rules=2 directory=/home/ann/Maildir maildir_format=true uid=1002 gid=100 max=1 <sales@here.example>\n"
+		"bob@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example <sales@here.example>", 0 },
+	{ "fail", ALIASES, "gone@here.example", "gone@here.example FAIL 5.7.1 moved away, sorry", 0 },
+	{ "defer", ALIASES, "later@here.example", "later@here.example DEFER 4.3.9 back soon", 0 },
+	{ "blackhole", ALIASES, "hole@here.example", "hole@here.example DISCARD", 0 },
+	{ "unknown: the next router", ALIASES "r2:\n driver = accept\n transport = lmtp_sock\n", "unk@here.example",
+		"unk@here.example -> lmtp_sock rules=2 batch_max=20 socket=/run/lmtp max=20", 0 },
+	{ "/dev/null", ALIASES, "null@here.example", "/dev/null DISCARD <null@here.example>", 0 },
+	{ "no :fail: here", "a:\n driver = redirect\n data = :fail: x\n", "joe@here.example",
+		"joe@here.example DEFER  :fail: is not permitted in this router (allow_fail)", 0 },
+	{ "two that name each other", ALIASES USERS, "loop1@here.example", "loop1@here.example FAIL 5.1.1 Unrouteable address <loop1@here.example,loop2@here.example>", 0 },
+	{ "one that names itself", ALIASES "r2:\n driver = accept\n domains = +local_domains\n transport = lmtp_sock\n" REMOTE, "selfish@here.example",
+		"selfish@here.example -> lmtp_sock rules=2 batch_max=20 socket=/run/lmtp max=20 <selfish@here.example>\n"
+		"extra@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example <selfish@here.example>", 0 },
+	{ "a file", ALIASES, "file@here.example", "/var/mail/x -> tofile rules=2 file=/var/mail/x uid=1001 gid=100 max=1 <file@here.example>", 0 },
+	{ "a directory without its transport", ALIASES, "dir@here.example",
+		"dir@here.example DEFER  delivery to a directory is refused: directory_transport is not set", 0 },
+	{ "a pipe", ALIASES, "pipe@here.example", "pipe@here.example DEFER  delivery to a pipe is refused: pipe_transport is not set", 0 },
+	{ "a list with a pipe in it", ALIASES USERS REMOTE, "list@here.example",
+		"list@here.example DEFER  :include:: delivery to a pipe is refused: pipe_transport is not set", 0 },
+	{ "a list", "a:\n driver = redirect\n local_parts = list\n data = :include:DIR/list2\n one_time\n errors_to = owner@remote.example\n" USERS REMOTE, "list@here.example",
+		"ann@here.example -> homed rules=2 directory=/home/ann/Maildir maildir_format=true uid=1002 gid=100 max=1 from=owner@remote.example "
+		"errors=owner@remote.example one_time <list@here.example>\n"
+		"bob@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example from=owner@remote.example "
+		"errors=owner@remote.example one_time <list@here.example>", 0 },
+	{ "errors_to that leads nowhere", "a:\n driver = redirect\n local_parts = list\n data = bob@remote.example\n errors_to = owner@nowhere.example\n" REMOTE, "list@here.example",
+		"bob@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example <list@here.example>", 0 },
+	{ "a list outside", "a:\n driver = redirect\n data = :include:/etc/passwd\n include_directory = DIR\n", "list@here.example",
+		"list@here.example DEFER  :include: /etc/passwd is not in DIR (include_directory)", 0 },
+	{ "a malformed address", ALIASES, "bad@here.example", "bad@here.example DEFER  syntax error in redirection data: \"joe@@here\": *", 0 },
+	{ "a malformed address, skipped", "a:\n driver = redirect\n skip_syntax_errors\n data = ${lookup{$local_part}lsearch{DIR/aliases}}\n" USERS, "some@here.example",
+		"ann@here.example -> homed rules=2 directory=/home/ann/Maildir maildir_format=true uid=1002 gid=100 max=1 <some@here.example>", 0 },
+	{ "forward file", "f:\n driver = redirect\n domains = +local_domains\n check_local_user\n check_ancestor\n file = DIR/$local_part_data.forward\n owners = root\n" USERS REMOTE, "joe@here.example ann@here.example",
+		"joe@here.example -> homed rules=1,2 directory=/home/joe/Maildir maildir_format=true uid=1001 gid=1001 max=1 <joe@here.example>\n"
+		"joe@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example <joe@here.example>\n"
+		"ann@here.example -> homed rules=2 directory=/home/ann/Maildir maildir_format=true uid=1002 gid=100 max=1 (2)", 0 },
+	{ "forward file that all may write", "f:\n driver = redirect\n file = DIR/open.forward\n", "joe@here.example",
+		"joe@here.example DEFER  DIR/open.forward: bad mode 0666: 022 is not allowed (modemask)", 0 },
+	{ "forward file of a stranger's name", "f:\n driver = redirect\n file = DIR/$local_part.forward\n", "joe@here.example",
+		"joe@here.example DEFER  file: the path \"DIR/joe.forward\" is tainted, since it holds text from a stranger; use $home or $local_part_data", 0 },
+	{ "its directory is missing", "f:\n driver = redirect\n file = DIR/no/such\n", "joe@here.example", "joe@here.example DEFER  DIR/no: No such file or directory: is a file system missing?", 0 },
+	{ "redirect_router", "a:\n driver = redirect\n local_parts = x\n data = joe\n redirect_router = z\nb:\n driver = accept\n transport = smtp\nz:\n driver = accept\n transport = lmtp_sock\n",
+		"x@here.example", "joe@here.example -> lmtp_sock rules=1,2 batch_max=20 socket=/run/lmtp max=20 <x@here.example>", 0 },
+	{ "an endless chain", "a:\n driver = redirect\n data = x$local_part@here.example\n", "a@here.example", "*50 redirections in a row: a loop*", 0 },
+	{ "hold_domains", "#hold\nr:\n driver = accept\n transport = smtp\n", "a@held.example", "a@held.example DEFER  domain is held", 0 },
+	/* verification */
+	{ "verified", ALIASES USERS REMOTE, "joe@here.example", "OK users", MODE_VERIFY_RECIPIENT },
+	{ "verified through an alias", ALIASES USERS REMOTE, "chain@here.example", "OK users", MODE_VERIFY_RECIPIENT },
+	{ "an alias of several", ALIASES USERS REMOTE, "sales@here.example", "OK aliases", MODE_VERIFY_RECIPIENT },
+	{ "not verified", ALIASES USERS REMOTE, "who@here.example", "FAIL 5.1.1 Unrouteable address", MODE_VERIFY_RECIPIENT },
+	{ "no_verify", "r:\n driver = accept\n no_verify\n transport = smtp\n", "who@here.example", "FAIL 5.1.1 Unrouteable address", MODE_VERIFY_RECIPIENT },
+	{ "fail_verify", "r:\n driver = accept\n fail_verify_sender\n transport = smtp\n", "who@here.example", "FAIL 5.1.1 Unrouteable address", MODE_VERIFY_SENDER },
+	{ "fail_verify of the other kind", "r:\n driver = accept\n fail_verify_sender\n transport = smtp\n", "who@here.example", "OK r", MODE_VERIFY_RECIPIENT },
+	{ "sender's domain", REMOTE, "a@nowhere.example", "FAIL 5.1.2 Unrouteable address: nowhere.example does not exist", MODE_VERIFY_SENDER },
+	{ "sender's domain in trouble", REMOTE, "a@servfail.example", "DEFER  servfail.example: server failure (SERVFAIL)", MODE_VERIFY_SENDER },
+	{ "redirected to :fail:", ALIASES, "gone@here.example", "FAIL 5.7.1 moved away, sorry", MODE_VERIFY_RECIPIENT },
+	{ "verify_only", "r:\n driver = accept\n verify_only\n", "who@here.example", "OK r", MODE_VERIFY_RECIPIENT },
+};
+
+static struct dns_fake *fake;
+static char dir[] = "/tmp/router-test-XXXXXX";
+
+/* DIR and PORT replaced. */
+static char *filled(const char *text)
+{
+	struct buf b = BUF_INIT;
+
+	for (; *text; text++) {
+		if (!strncmp(text, "DIR", 3)) {
+			buf_adds(&b, dir);
+			text += 2;
+		} else if (!strncmp(text, "PORT", 4)) {
+			buf_printf(&b, "%u", fake->port);
+			text += 3;
+		} else {
+			buf_addc(&b, *text);
+		}
+	}
+	buf_addc(&b, 0);
+	return b.p;
+}
+
+static bool quiet; /* problems are what the test is about */
+
+static struct conf *conf_make(const char *routers)
+{
+	struct conf *conf;
+	char *text = filled(routers);
+	struct buf b = BUF_INIT;
+	struct conf_source source = { .path = "test" };
+
+	char *start = filled(head), *end = filled(transports);
+	buf_adds(&b, start);
+	if (!strncmp(routers, "#hold", 5))
+		buf_adds(&b, "hold_domains = held.example\n");
+	buf_adds(&b, "begin routers\n");
+	buf_adds(&b, text);
+	buf_adds(&b, end);
+	source.text = b.p;
+	source.text_len = b.len;
+	if (conf_read(&source, &conf) != ST_OK || conf_check(conf, NULL) != ST_OK)
+		for (uint32_t i = 0; i < conf->n_problems && !quiet; i++)
+			print_error("%.*s\n", STR_FMT(conf_problem_format(conf, &conf->problems[i], &conf->arena)));
+	buf_clear(&b);
+	free(text);
+	free(start);
+	free(end);
+	return conf;
+}
+
+static void router_make(struct router *r, const struct conf *conf)
+{
+	static char paths[2][100];
+	const struct router_files system = { .hosts = "/dev/null", .passwd = paths[0], .group = paths[1] };
+	struct err err = ERR_INIT;
+
+	snprintf(paths[0], sizeof paths[0], "%s/passwd", dir);
+	snprintf(paths[1], sizeof paths[1], "%s/group", dir);
+	if (router_open(r, conf, NULL, &system, &err) != ST_OK)
+		fail_msg("%s", err.text);
+}
+
+/* ---- answers as text ---- */
+
+static void leaf_text(struct buf *b, const struct ipc_route_answer *x, const struct ipc_leaf *l, uint32_t *last_plan)
+{
+	static const char *const words[] = { "?", "", "FAIL", "DEFER", "DISCARD" };
+	const struct ipc_plan *p = l->outcome == ROUTE_DELIVER ? &x->plans[l->plan] : NULL;
+
+	if (b->len)
+		buf_addc(b, '\n');
+	buf_printf(b, "%.*s ", STR_FMT(l->addr));
+	if (!p) {
+		buf_printf(b, "%s", l->freeze ? "FREEZE" : words[l->outcome]);
+		if (l->outcome != ROUTE_DISCARD)
+			buf_printf(b, " %.*s %.*s", STR_FMT(l->status), STR_FMT(l->text));
+	} else {
+		buf_printf(b, "-> %.*s", STR_FMT(p->transport));
+		for (uint32_t i = 0; i < p->n_hosts; i++)
+			buf_printf(b, "%s%.*s:%u", i ? " " : " [", STR_FMT(p->hosts[i].ip), (unsigned)p->hosts[i].port);
+		buf_adds(b, p->n_hosts ? "] rules=" : " rules=");
+		for (uint32_t i = 0; i < l->retry_rules.n; i++)
+			buf_printf(b, "%s%.*s", i ? "," : "", STR_FMT(l->retry_rules.v[i]));
+		for (uint32_t i = 0; i < p->n_options; i++)
+			buf_printf(b, " %.*s=%.*s", STR_FMT(p->options[i].name), STR_FMT(p->options[i].value));
+		if (p->uid)
+			buf_printf(b, " uid=%u gid=%u", (unsigned)p->uid - 1, (unsigned)p->gid - 1);
+		if (p->max_rcpt != 100 && p->max_rcpt)
+			buf_printf(b, " max=%u", (unsigned)p->max_rcpt);
+		for (uint32_t i = 0; i < p->headers_add.n; i++)
+			buf_printf(b, " +\"%.*s\"", STR_FMT(str_trim(p->headers_add.v[i])));
+		for (uint32_t i = 0; i < p->headers_remove.n; i++)
+			buf_printf(b, " -%.*s", STR_FMT(p->headers_remove.v[i]));
+		if (p->has_return_path)
+			buf_printf(b, " from=%.*s", STR_FMT(p->return_path));
+		if (l->has_errors_to)
+			buf_printf(b, " errors=%.*s", STR_FMT(l->errors_to));
+		if (l->local_part_prefix.len)
+			buf_printf(b, " prefix=%.*s", STR_FMT(l->local_part_prefix));
+		if (l->local_part_suffix.len)
+			buf_printf(b, " suffix=%.*s", STR_FMT(l->local_part_suffix));
+		if (l->unseen)
+			buf_adds(b, " unseen");
+		if (l->one_time)
+			buf_adds(b, " one_time");
+		/* the number of the plan is shown where it is not the first leaf's own */
+		if (b->len && *last_plan != UINT32_MAX && l->recipient)
+			buf_printf(b, " (%u)", (unsigned)l->plan);
+		*last_plan = (uint32_t)l->plan;
+	}
+	if (l->parents.len) {
+		struct str rest = l->parents, part;
+		bool first = true;
+		buf_adds(b, " <");
+		for (; str_split(&rest, '\n', &part); first = false)
+			buf_printf(b, "%s%.*s", first ? "" : ",", STR_FMT(part));
+		buf_adds(b, ">");
+	}
+}
+
+struct collected {
+	struct buf text;
+	uint32_t last_plan;
+	unsigned parts, leaves;
+	bool need_content;
+};
+
+static void collect(void *arg, const struct ipc_route_answer *x)
+{
+	struct collected *c = arg;
+	struct buf encoded = BUF_INIT;
+	struct err err = ERR_INIT;
+
+	c->parts++;
+	c->need_content |= x->need_content;
+	for (uint32_t i = 0; i < x->n_leaves; i++)
+		leaf_text(&c->text, x, &x->leaves[i], &c->last_plan);
+	c->leaves += x->n_leaves;
+	if (ipc_encode(&ipc_type_route_answer, x, &encoded, &err) != ST_OK)
+		fail_msg("does not encode: %s", err.text);
+	if (encoded.len > IPC_FRAME_MAX - IPC_HEAD)
+		fail_msg("an answer of %zu octets", encoded.len);
+	buf_clear(&encoded);
+}
+
+static void route(struct router *r, struct arena *a, const char *addresses, struct collected *out)
+{
+	struct ipc_recipient rcpt[64];
+	struct ipc_facts facts = { .sender = str_taint(STR_LIT("sender@from.example")), .has_sender = true, .size = 5000 };
+	struct ipc_route_ask ask = { .facts = &facts, .recipients = rcpt };
+	struct str rest = str_of(addresses), one;
+
+	memset(rcpt, 0, sizeof rcpt);
+	while (str_split(&rest, ' ', &one))
+		rcpt[ask.n_recipients++].addr = str_taint(one);
+	*out = (struct collected){ .last_plan = UINT32_MAX };
+	router_route(r, a, &ask, -1, collect, out);
+}
+
+static void verify(struct router *r, struct arena *a, const struct one *c, struct buf *out)
+{
+	static const char *const words[] = { "OK", "FAIL", "DEFER", "ERROR" };
+	struct ipc_verify_ask ask = { .addr = str_taint(str_of(c->addresses)), .sender = c->mode == MODE_VERIFY_SENDER };
+	struct ipc_verify_answer x;
+
+	router_verify(r, a, &ask, &x);
+	buf_printf(out, "%s ", words[x.status]);
+	if (x.status == ST_OK)
+		buf_printf(out, "%.*s", STR_FMT(x.router));
+	else
+		buf_printf(out, "%.*s %.*s", STR_FMT(x.code), STR_FMT(x.text));
+}
+
+/* "*" at either end of what is wanted stands for any text. */
+static bool text_fits(const char *got, const char *want)
+{
+	size_t n = strlen(want);
+
+	if (n > 2 && want[0] == '*' && want[n - 1] == '*') {
+		char middle[1000];
+		snprintf(middle, sizeof middle, "%.*s", (int)n - 2, want + 1);
+		return strstr(got, middle) != NULL;
+	}
+	if (n > 1 && want[n - 1] == '*')
+		return !strncmp(got, want, n - 1);
+	return !strcmp(got, want);
+}
+
+static void test_routes(void **state)
+{
+	unsigned failed = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		const struct one *c = &cases[i];
+		struct conf *conf = conf_make(c->routers);
+		struct collected got = { .last_plan = UINT32_MAX };
+		struct arena a = ARENA_INIT;
+		struct router r;
+		char *want = filled(c->want);
+		router_make(&r, conf);
+		if (c->mode == MODE_DELIVER)
+			route(&r, &a, c->addresses, &got);
+		else
+			verify(&r, &a, c, &got.text);
+		if (!text_fits(buf_cstr(&got.text), want)) {
+			print_error("%s:\n got %s\nwant %s\n", c->name, buf_cstr(&got.text), want);
+			failed++;
+		}
+		free(want);
+		buf_clear(&got.text);
+		arena_clear(&a);
+		router_close(&r);
+		conf_free(conf);
+	}
+	if (failed)
+		fail_msg("%u cases", failed);
+}
+
+/* ---- identity ---- */
+
+static struct str key_of(const char *routers, const char *address, struct arena *keep, struct str *destination)
+{
+	struct conf *conf = conf_make(routers);
+	struct arena a = ARENA_INIT;
+	struct router r;
+	struct eval ev;
+	static const struct ipc_facts facts;
+	struct route *rt = arena_alloc(&a, sizeof *rt);
+	struct ipc_recipient rcpt = { .addr = str_taint(str_of(address)) };
+	struct str key;
+
+	router_make(&r, conf);
+	*rt = (struct route){ .r = &r, .site = r.site, .a = &a, .ev = &ev, .facts = &facts };
+	rt->queue_end = &rt->queue;
+	eval_init(&ev, r.lang, &a);
+	route_recipient(rt, 0, &rcpt);
+	route_run(rt);
+	assert_true(rt->n_plans == 1);
+	key = str_dup(keep, rt->plans[0].key);
+	*destination = str_dup(keep, rt->plans[0].destination);
+	eval_clear(&ev);
+	hash_clear(&rt->plan_by_octets);
+	hash_clear(&rt->leaf_by_key);
+	arena_clear(&a);
+	router_close(&r);
+	conf_free(conf);
+	return key;
+}
+
+static void test_keys(void **state)
+{
+	static const char mx[] = "r:\n driver = dnslookup\n transport = smtp\n";
+	static const char manual[] = "r:\n driver = manualroute\n transport = smtp\n route_list = * \"192.0.2.1 : 192.0.2.2\" randomize\n";
+	static const char *const ports = "r:\n driver = manualroute\n transport = smtp\n route_list = * \"192.0.2.1::26 : 192.0.2.2\"\n";
+	struct arena a = ARENA_INIT;
+	struct str destination, first, other;
+
+	(void)state;
+	first = key_of(mx, "a@remote.example", &a, &destination);
+	assert_true(str_begins(first, "smtp/") && first.len == 5 + 32);
+	assert_true(str_is(destination, "mx1.remote.example"));
+	assert_true(str_eq(first, key_of(mx, "b@other.example", &a, &destination)));     /* the same hosts, another domain */
+	assert_true(str_is(destination, "mx1.remote.example"));
+	assert_false(str_eq(first, key_of("r:\n driver = dnslookup\n transport = bydomain\n", "a@remote.example", &a, &destination)));
+	other = key_of(manual, "a@remote.example", &a, &destination);
+	for (int i = 0; i < 10; i++) /* whatever order they came in */
+		assert_true(str_eq(other, key_of(manual, "a@remote.example", &a, &destination)));
+	assert_false(str_eq(other, key_of(ports, "a@remote.example", &a, &destination)));
+	assert_true(str_is(destination, "192.0.2.1:26"));
+	other = key_of("r:\n driver = accept\n local_parts = lsearch;DIR/users\n transport = mdir\n", "joe@here.example", &a, &destination);
+	assert_true(str_is(destination, "/mail/joebox"));
+	arena_clear(&a);
+}
+
+/* ---- much ---- */
+
+static void test_many(void **state)
+{
+	struct conf *conf = conf_make("a:\n driver = redirect\n local_parts = big\n data = :include:DIR/big\n"
+		"r:\n driver = manualroute\n route_list = * 192.0.2.1\n transport = smtp\n");
+	struct collected got;
+	struct arena a = ARENA_INIT;
+	struct router r;
+	char path[100];
+	FILE *f;
+	uint64_t start;
+
+	(void)state;
+	snprintf(path, sizeof path, "%s/big", dir);
+	f = fopen(path, "w");
+	for (int i = 0; i < 20000; i++)
+		fprintf(f, "member%d@list%d.example\n", i, i % 100);
+	fclose(f);
+	router_make(&r, conf);
+	start = clock_ms();
+	route(&r, &a, "big@here.example", &got);
+	assert_int_equal(got.leaves, 20000);
+	assert_true(got.parts > 10);
+	assert_true(clock_ms() - start < 5000);
+	buf_clear(&got.text);
+	arena_clear(&a);
+	router_close(&r);
+	conf_free(conf);
+}
+
+/* A list that grows without end is stopped, and its recipient waits. */
+static void test_explosion(void **state)
+{
+	struct conf *conf = conf_make("a:\n driver = redirect\n data = 1$local_part, 2$local_part, 3$local_part, 4$local_part\n");
+	struct collected got;
+	struct arena a = ARENA_INIT;
+	struct router r;
+
+	(void)state;
+	router_make(&r, conf);
+	route(&r, &a, "x@here.example", &got);
+	assert_true(strstr(buf_cstr(&got.text), "addresses made by redirection") != NULL);
+	buf_clear(&got.text);
+	arena_clear(&a);
+	router_close(&r);
+	conf_free(conf);
+}
+
+static void test_needs_content(void **state)
+{
+	struct conf *conf = conf_make("r:\n driver = accept\n condition = ${if def:h_list-id:}\n transport = smtp\n");
+	struct ipc_recipient rcpt = { .addr = STR_LIT("a@b.example") };
+	struct ipc_facts facts = { .message_id = STR_LIT("1tEabc-000123-XY") };
+	struct ipc_route_ask ask = { .facts = &facts, .recipients = &rcpt, .n_recipients = 1 };
+	struct collected got = { .last_plan = UINT32_MAX };
+	struct arena a = ARENA_INIT;
+	struct router r;
+
+	(void)state;
+	router_make(&r, conf);
+	router_route(&r, &a, &ask, -1, collect, &got);
+	assert_true(got.need_content && !got.leaves);
+	arena_clear(&a);
+	router_close(&r);
+	conf_free(conf);
+}
+
+/* What cannot work is said at the start, with its place. */
+static void test_refused(void **state)
+{
+	static const struct { const char *routers, *want; } bad[] = {
+		{ "r:\n driver = manualroute\n transport = smtp\n", "exactly one of route_list and route_data" },
+		{ "r:\n driver = manualroute\n transport = smtp\n route_list = * h nope\n", "neither an option nor a transport" },
+		{ "r:\n driver = manualroute\n transport = smtp\n route_list = * h byname bydns\n", "exclude each other" },
+		{ "r:\n driver = manualroute\n transport = smtp\n route_list = * a/b/c\n", "is no host" },
+		{ "r:\n driver = redirect\n", "exactly one of data and file" },
+		{ "r:\n driver = redirect\n data = x\n one_time\n headers_add = X: y\n", "one_time" },
+		{ "r:\n driver = accept\n transport = smtp\n condition = ${if eq{\n", "" },
+		{ "r:\n driver = accept\n transport = smtp\n set = x = y\n", "r_NAME" },
+	};
+	struct router_files system = { .hosts = "/dev/null" };
+
+	(void)state;
+	quiet = true;
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		struct conf *conf = conf_make(bad[i].routers);
+		struct err err = ERR_INIT;
+		struct router r;
+		enum status st = router_open(&r, conf, NULL, &system, &err);
+		if (st == ST_OK || !strstr(err.text, bad[i].want) || !strstr(err.text, "router r"))
+			fail_msg("%s: got %s \"%s\"", bad[i].routers, status_name(st), err.text);
+		router_close(&r);
+		conf_free(conf);
+	}
+}
+
+static void file_write(const char *name, const char *text, unsigned mode)
+{
+	char path[200];
+	char *content = filled(text);
+	FILE *f;
+
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	f = fopen(path, "w");
+	fputs(content, f);
+	fclose(f);
+	chmod(path, mode);
+	free(content);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	fake = dns_fake_start(zone);
+	if (!fake || !mkdtemp(dir))
+		return -1;
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+		file_write(files[i].name, files[i].text, files[i].mode);
+	file_write("passwd", passwd, 0644);
+	file_write("group", group, 0644);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	char command[100];
+
+	(void)state;
+	dns_fake_stop(fake);
+	snprintf(command, sizeof command, "rm -rf %s", dir);
+	return system(command);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_routes), cmocka_unit_test(test_keys), cmocka_unit_test(test_many), cmocka_unit_test(test_explosion),
+		cmocka_unit_test(test_needs_content), cmocka_unit_test(test_refused),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
