@@ -292,8 +292,9 @@ int submission_send(struct ctl *ctl, const struct submission *s, int fd)
 		code = ctl_fail(err.status == ST_FAIL && !s->from_header && !s->n_recipients ? CTL_USAGE : CTL_DATA, "sendmail: %s",
 			err.text[0] ? err.text : "too many recipients");
 	if (!code) {
-		alive = dialogue_reply(&d) && (d.code == 220 ? dialogue_ask(&d, "EHLO localhost") : true);
-		if (!alive || d.code != 250)
+		/* No EHLO: by that smtpd knows a message handed over (protocol "local", ACLs for local messages) from a session (-bs). */
+		alive = dialogue_reply(&d);
+		if (!alive || d.code != 220)
 			code = dialogue_exit(&d, alive);
 	}
 	if (!code)

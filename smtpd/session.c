@@ -272,7 +272,7 @@ void session_start(struct session *s)
 	if (s->local) {
 		s->client = client_settings_new();
 		s->client->flags &= ~(uint32_t)(CLIENT_REQUIRE_HELO | CLIENT_NONMAIL);
-		s->client->flags |= CLIENT_SENDER_UNQUALIFIED | CLIENT_RCPT_UNQUALIFIED | CLIENT_HELO_JUNK;
+		s->client->flags |= CLIENT_SENDER_UNQUALIFIED | CLIENT_RCPT_UNQUALIFIED | CLIENT_HELO_JUNK | CLIENT_DSN;
 		s->client->max_per_connection = 0;
 		if (server->everyone)
 			s->client->size_limit = server->everyone->size_limit;

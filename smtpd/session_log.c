@@ -6,7 +6,11 @@
 #include "common/mail/received.h"
 #include "smtpd/session_priv.h"
 
-enum { LOG_INPUT_MAX = 150 }; /* octets of a client's line that are shown */
+enum {
+	LOG_INPUT_MAX = 150,       /* octets of a client's line that are shown */
+	LOG_HEADER_MAX = 16 * 1024, /* octets of a refused message's header */
+	LOG_RCPT_MAX = 50,         /* recipients of one */
+};
 
 struct str log_peer(struct session *s)
 {
@@ -106,4 +110,30 @@ void log_closed(struct session *s, const char *how)
 		session_logf(s, LOG_MAIN, "SMTP connection from %.*s %s %.*s", STR_FMT(log_peer(s)), how, STR_FMT(log_duration(s)));
 	if (!s->mail_done && (s->server->settings.log & LOG_SEL(smtp_no_mail)))
 		session_logf(s, LOG_MAIN, "no MAIL in SMTP connection from %.*s %.*s", STR_FMT(log_peer(s)), STR_FMT(log_duration(s)));
+}
+
+/* The header section of a refused message, a line of the reject log for each of its lines. */
+void log_rejected_header(struct session *s)
+{
+	struct txn *t = s->txn;
+	uint64_t size;
+	struct str text, line;
+	char *p;
+
+	if (!t || !t->scanning || t->file != FILE_OPEN || !t->scan.done || !(s->server->settings.log & LOG_SEL(rejected_header)))
+		return;
+	size = t->scan.header_size < LOG_HEADER_MAX ? t->scan.header_size : LOG_HEADER_MAX;
+	p = arena_alloc(&s->server->scratch, size + 1);
+	session_logf(s, LOG_REJECT, "%s Envelope-from: <%.*s>", t->id, STR_FMT(t->sender));
+	for (uint32_t i = 0; i < t->n_rcpts && i < LOG_RCPT_MAX; i++)
+		session_logf(s, LOG_REJECT, "%s Envelope-to: <%.*s>", t->id, STR_FMT(t->rcpts[i].addr));
+	if (!size || s->server->ops->read(s, p, size, 0, NULL))
+		return;
+	text = str_make(p, size);
+	while (str_split(&text, '\n', &line)) {
+		if (line.len && line.p[line.len - 1] == '\r')
+			line.len--;
+		if (line.len)
+			session_logf(s, LOG_REJECT, "%s   %.*s", t->id, STR_FMT(line));
+	}
 }

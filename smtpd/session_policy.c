@@ -252,6 +252,8 @@ bool policy_accepts(struct session *s, const struct ipc_acl_answer *a, const cha
 	text = a->text.len ? a->text : details && a->log_text.len ? a->log_text : defer ? STR_LIT("Temporary local problem - please try later") :
 		STR_LIT("Administrative prohibition");
 	log_rejection(s, what, subject, defer, log_text, !a->no_reject_log);
+	if (!a->no_reject_log)
+		log_rejected_header(s);
 	if (a->verdict == ACL_DROP) {
 		reply(s, code, "5.7.1", text);
 		session_close(s);

@@ -107,6 +107,7 @@ struct str log_host(struct session *s);                        /* "H=(helo) [ip]
 struct str log_peer(struct session *s);                        /* the same without "H=" for sentences */
 void session_logf(struct session *s, unsigned targets, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void log_rejection(struct session *s, const char *what, struct str subject, bool temporary, struct str text, bool reject_log);
+void log_rejected_header(struct session *s);
 void log_incomplete(struct session *s);
 void log_closed(struct session *s, const char *how);
 struct str log_duration(struct session *s);                    /* "D=1s" */
