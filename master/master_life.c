@@ -96,6 +96,7 @@ void master_started(struct master *m)
 	m->started = true;
 	master_log(m, LOG_MAIN, "Bulkhead is ready, generation %llu, process %d", (unsigned long long)m->generation, (int)getpid());
 	sd_notify_send("READY=1");
+	log_flush(&m->log); /* whoever waits for us may look there at once */
 	if (!m->foreground) {
 		background_tell(m, 0);
 		terminal_leave();
@@ -189,7 +190,7 @@ static enum status background_go(struct master *m, struct err *err)
 		while (n < 0 && errno == EINTR);
 		if (n != 1)
 			fprintf(stderr, "bulkhead: master ended before it was ready; see the panic log\n");
-		exit(n == 1 ? code : EXIT_START);
+		_exit(n == 1 ? code : EXIT_START);
 	}
 	close(fds[0]);
 	m->background_fd = fds[1];

@@ -117,6 +117,7 @@ static void pool_begin(struct fixture *f, const char *domain)
 	char name[] = "/tmp/pool-test-XXXXXX";
 	int pair[2], fds[4] = { -1, -1, -1, -1 };
 
+	arena_clear(&f->arena);
 	memset(f, 0, sizeof *f);
 	assert_true(ipc_pair(pair, &err));
 	fflush(NULL);
@@ -531,7 +532,7 @@ static void test_drains_when_its_clients_are_gone(void **state)
 
 static void test_a_start_that_fails_says_why(void **state)
 {
-	struct fixture f;
+	struct fixture f = { 0 };
 	struct ipc_in in;
 	int status;
 
@@ -559,6 +560,7 @@ static void test_killed_manager(void **state)
 	assert_int_equal(answers_take(f, fd, &got, 1, 2000), 1);
 	kill(f->pid, SIGKILL);
 	assert_int_equal(ipc_recv(fd, &p, 3000, &err), ST_FAIL);
+	ipc_packet_clear(&p);
 	waitpid(f->pid, NULL, 0);
 	close(f->control);
 	close(f->log);
