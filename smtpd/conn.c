@@ -106,7 +106,6 @@ void conn_enter(struct conn *c)
 
 	server->now_ms = loop_now(c->smtpd->daemon->loop);
 	server->wall_us = clock_wall_us();
-	c->busy = true;
 }
 
 static void conn_send(struct conn *c)
@@ -189,7 +188,6 @@ void conn_leave(struct conn *c)
 	input_go_on(c);
 	if (c->out.len && !(c->watch.want & LOOP_WRITE))
 		conn_send(c);
-	c->busy = false;
 	arena_reset(&c->smtpd->server.scratch);
 	if (c->session.state == SESSION_CLOSING)
 		conn_shut(c);
@@ -197,12 +195,9 @@ void conn_leave(struct conn *c)
 		conn_end(c);
 	if (c->ended)
 		return;
-	if (c->eof && c->session.state != SESSION_ASK && !c->out.len)
-		want = 0;
-	/* Reading goes on until something comes that can't be taken: most clients wait for their reply. */
-	if (c->in_len && !conn_listens(c))
-		want = 0;
-	if (c->eof)
+	/* Watching goes on until something comes that can't be taken: most clients wait for their reply. */
+	c->stalled = (c->stalled || c->in_len) && !conn_listens(c);
+	if (c->eof || c->stalled)
 		want = 0;
 	if (c->out.len)
 		want |= LOOP_WRITE;
@@ -228,7 +223,7 @@ static void conn_read(struct conn *c)
 	ssize_t n;
 
 	if (!conn_listens(c)) {
-		loop_fd_set(&c->watch, c->watch.want & ~(unsigned)LOOP_READ);
+		c->stalled = true;
 		return;
 	}
 	if (kept)

@@ -63,7 +63,7 @@ void conn_ask_cancel(struct session *s)
 {
 	struct conn *c = s->shell;
 
-	if (c->ask_id && channel_is_open(c->ask_channel))
+	if (c->ask_id) /* open or not: until its answer came, the channel is there */
 		channel_cancel(c->ask_channel, c->ask_id);
 	c->ask_id = 0;
 	c->ask_channel = NULL;
@@ -227,7 +227,7 @@ void conn_channels_release(struct conn *c)
 	if (c->begin)
 		c->begin->conn = NULL;
 	c->begin = NULL;
-	if (c->commit_id && channel_is_open(c->commit_channel))
+	if (c->commit_id)
 		channel_cancel(c->commit_channel, c->commit_id);
 	c->commit_id = 0;
 	file_close(c);

@@ -75,7 +75,8 @@ struct conn {
 	uint64_t begin_size;
 	uint64_t active_ms;
 	bool ask_waits, begin_waits;      /* for a channel */
-	bool shut, ended, busy, eof;
+	bool stalled;                     /* there is input that can't be taken now */
+	bool shut, ended, eof;
 };
 
 extern const struct daemon_spec smtpd_spec;

@@ -359,11 +359,15 @@ static void test_restarts(void **state)
 	w->policyd_silent = true;
 	assert_true(send(fd, ENVELOPE, strlen(ENVELOPE), 0) > 0);
 	expect(w, fd, "250 ");
+	assert_true(send(fd, "NOOP", 4, 0) > 0); /* what can't be taken yet is not watched for */
+	turn(w);
+	assert_int_equal(list_entry(w->m->conns.next, struct conn, node)->watch.want, 0);
 	peer_close(w, &w->policyd);
 	turn(w);
 	w->policyd_silent = false;
 	peer_open(w, &w->policyd, "policyd", policyd_handlers);
 	expect(w, fd, "250 2.1.5 Accepted");
+	say(w, fd, "\r\n", "250 2.0.0 OK");
 	peer_close(w, &w->qmgr); /* the file is lost before the data */
 	assert_true(send(fd, "DATA\r\n", 6, 0) > 0);
 	turn(w);
