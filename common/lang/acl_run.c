@@ -534,10 +534,6 @@ static void answer_texts(struct acl_state *s, enum acl_rc rc, const struct err *
 		out->log_text = s->log_text.len ? str_printf(a, "%.*s: %s", STR_FMT(s->log_text), err->text) : str_dup(a, str_of(err->text));
 	if (rc == RC_ERROR)
 		out->text = STR_NULL;
-	if (!out->text.len && out->verdict == ACL_DEFER)
-		out->text = STR_LIT("Temporary local problem - please try later");
-	if (!out->text.len && (out->verdict == ACL_DENY || out->verdict == ACL_DROP))
-		out->text = STR_LIT("Administrative prohibition");
 	out->text = reply_clean(a, out->text);
 	out->log_text = str_sub(out->log_text, 0, ACL_REPLY_MAX);
 }
@@ -597,6 +593,7 @@ void acl_stage_run(struct eval *ev, struct ipc_acl_answer *out)
 	out->flags_off = ev->flags_off;
 	out->delay_ms = s.delay_ms < ACL_DELAY_MAX_MS ? s.delay_ms : ACL_DELAY_MAX_MS;
 	out->client_name = ev->client_name;
-	out->name_looked = ev->name_looked;
+	/* A name that could not be known now is asked for again. */
+	out->name_looked = ev->name_looked && !ev->name_deferred;
 	out->no_reject_log = s.no_reject_log;
 }

@@ -79,6 +79,8 @@ struct eval {
 	struct regex_chain *regexes;
 	struct list_memo *memos;
 	void *acl_state;                     /* of the ACL being run */
+	const char *leave;                   /* variable that expand_leaving() leaves */
+	uint32_t leave_depth;
 };
 
 void eval_init(struct eval *ev, struct lang *lang, struct arena *arena);

@@ -29,6 +29,8 @@ struct conf_place expansion_place(const struct expansion *x);
 bool expansion_mentions(const struct expansion *x, const char *variable);
 
 enum status expand(struct eval *ev, const struct expansion *x, struct str *out, struct err *err);
+/* The same, but $name (not inside of an item or operator) stays as it is written: for whoever fills it in later, and often. */
+enum status expand_leaving(struct eval *ev, const struct expansion *x, const char *name, struct str *out, struct err *err);
 /* Compiles and evaluates; texts of the configuration and of lookups are remembered. A tainted text is refused (ST_ERROR). */
 enum status expand_text(struct eval *ev, struct str text, struct str *out, struct err *err);
 

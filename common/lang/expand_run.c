@@ -197,6 +197,10 @@ static enum status node_run(struct eval *ev, const struct node *n, struct str *o
 			*out = ev->num[n->number];
 		return ST_OK;
 	case NODE_VARIABLE:
+		if (ev->leave && ev->depth == ev->leave_depth && str_is(n->text, ev->leave)) {
+			*out = str_printf(ev->arena, "$%s", ev->leave);
+			return ST_OK;
+		}
 		return node_variable(ev, n->var, n->text, out, err);
 	case NODE_HEADER:
 		return header_value(ev, n->text, n->form, out, err);
@@ -316,6 +320,17 @@ enum status expansion_run_query(struct eval *ev, const struct expansion *x, stru
 enum status expand(struct eval *ev, const struct expansion *x, struct str *out, struct err *err)
 {
 	return expansion_run(ev, x, out, err);
+}
+
+enum status expand_leaving(struct eval *ev, const struct expansion *x, const char *name, struct str *out, struct err *err)
+{
+	enum status st;
+
+	ev->leave = name;
+	ev->leave_depth = ev->depth + 1;
+	st = expansion_run(ev, x, out, err);
+	ev->leave = NULL;
+	return st;
 }
 
 enum status expand_text(struct eval *ev, struct str text, struct str *out, struct err *err)

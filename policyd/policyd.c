@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: ISC */
+#include "policyd/policyd.h"
+
+#include <ifaddrs.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/conf/option.h"
+
+/* Found before the jail, inherited by every worker. */
+static struct ip our_addresses[POLICYD_ADDRESSES_MAX];
+static unsigned our_addresses_n;
+
+void policyd_prepare(void)
+{
+	struct ifaddrs *all;
+
+	tzset();
+	if (getifaddrs(&all))
+		return;
+	for (struct ifaddrs *i = all; i && our_addresses_n < POLICYD_ADDRESSES_MAX; i = i->ifa_next) {
+		struct ip *ip = &our_addresses[our_addresses_n];
+
+		if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET) {
+			memcpy(ip->octets, &((struct sockaddr_in *)(void *)i->ifa_addr)->sin_addr, 4);
+			ip->len = 4;
+			our_addresses_n++;
+		} else if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET6) {
+			memcpy(ip->octets, &((struct sockaddr_in6 *)(void *)i->ifa_addr)->sin6_addr, 16);
+			ip->len = 16;
+			our_addresses_n++;
+		}
+	}
+	freeifaddrs(all);
+}
+
+struct policyd *policyd_new(struct worker *worker, const struct conf *conf, const struct lang_services *services, struct err *err)
+{
+	struct policyd *p = mem_new(sizeof *p);
+	struct lang_services own = { 0 };
+	enum status st;
+
+	p->worker = worker;
+	p->conf = conf;
+	p->addresses = our_addresses;
+	p->n_addresses = our_addresses_n;
+	if (services)
+		own = *services;
+	else
+		policyd_services_init(p, &own);
+	p->lang = lang_new(conf, &own);
+	st = lang_load(p->lang, err);
+	if (!st)
+		st = policyd_settings_compile(p, err);
+	if (!st && conf_main_meta(conf, received_header_text)->set && conf->main.received_header_text.text.len)
+		st = lang_compile(p->lang, conf->main.received_header_text.text, conf->main.received_header_text.place, &p->received, err);
+	if (st) {
+		policyd_free(p);
+		return NULL;
+	}
+	return p;
+}
+
+void policyd_free(struct policyd *p)
+{
+	if (!p)
+		return;
+	policyd_files_clear(p);
+	lang_free(p->lang);
+	mem_free(p);
+}
+
+/* ---- the question ---- */
+
+/* Stages with a message of which lines in the log bear the id. */
+static bool stage_has_id(uint64_t stage)
+{
+	return stage == ACL_DATA || stage == ACL_MIME || stage == ACL_DKIM || stage == ACL_PRDR || stage == ACL_NOTSMTP || stage == ACL_NOTSMTP_MIME;
+}
+
+/* $recipients and the like at stages whose facts name the address in `recipient`. */
+static void address_begin(struct eval *ev, const struct ipc_facts *facts)
+{
+	struct str address = str_taint(facts->recipient);
+
+	if (address.len)
+		eval_set_address(ev, address);
+}
+
+static void received_header(struct policyd *p, struct eval *ev, struct ipc_acl_answer *out)
+{
+	struct ipc_pair *v = arena_alloc(ev->arena, sizeof *v);
+	struct err err = ERR_INIT;
+	struct str text;
+
+	if (expand(ev, p->received, &text, &err)) {
+		if (p->worker)
+			worker_log(p->worker, LOG_MAIN | LOG_PANIC, "received_header_text: %s; the default is used", err.text);
+		return;
+	}
+	v->name = STR_LIT("received_header");
+	v->value = text;
+	v->tainted = text.tainted;
+	out->settings = v;
+	out->n_settings = 1;
+}
+
+static void answer_refuse(struct ipc_acl_answer *out, const char *why)
+{
+	*out = (struct ipc_acl_answer){ .verdict = ACL_DEFER, .log_text = str_of(why) };
+}
+
+void policyd_answer(struct policyd *p, struct arena *a, const struct ipc_acl_ask *ask, int fd, struct ipc_acl_answer *out)
+{
+	struct ipc_acl_answer settings = { 0 };
+	struct eval ev;
+
+	if (!ask->facts || !acl_stage_name(ask->stage)) {
+		answer_refuse(out, "policyd was asked a question without facts or stage");
+		return;
+	}
+	eval_init(&ev, p->lang, a);
+	eval_facts(&ev, ask->facts);
+	ev.stage = (enum acl_stage)ask->stage;
+	ev.message_fd = fd;
+	p->log_id = stage_has_id(ask->stage) ? ask->facts->message_id : STR_NULL;
+	address_begin(&ev, ask->facts);
+	if (ask->stage == ACL_CONNECT)
+		policyd_settings_run(p, &ev, &settings);
+	acl_stage_run(&ev, out);
+	out->settings = settings.settings;
+	out->n_settings = settings.n_settings;
+	out->cache_scope = settings.cache_scope;
+	out->cache_ms = settings.cache_ms;
+	if (p->received && stage_has_id(ask->stage))
+		received_header(p, &ev, out);
+	eval_clear(&ev);
+}
+
+static void on_acl_ask(struct worker *w, struct ipc_in *in)
+{
+	struct ipc_acl_answer answer;
+
+	policyd_answer(w->state, &w->arena, in->msg, in->fds[0], &answer);
+	worker_answer(w, in, &ipc_type_acl_answer, &answer, NULL, 0);
+}
+
+/* ---- the pool ---- */
+
+static enum status policyd_start(struct worker *w, struct err *err)
+{
+	w->state = policyd_new(w, w->conf, NULL, err);
+	return w->state ? ST_OK : ST_ERROR;
+}
+
+static void policyd_stop(struct worker *w)
+{
+	policyd_free(w->state);
+}
+
+static void policyd_size(const struct conf *conf, struct pool_size *out)
+{
+	const struct conf_opts_main *m = &conf->main;
+
+	out->min = (unsigned)(m->policyd_workers_min < 1 ? 1 : m->policyd_workers_min);
+	out->max = (unsigned)(m->policyd_workers_max < m->policyd_workers_min ? m->policyd_workers_min : m->policyd_workers_max);
+	out->stuck_ms = (uint64_t)m->worker_stuck_after * 1000;
+}
+
+static const struct pool_handler smtpd_handlers[] = {
+	{ IPC_acl_ask, on_acl_ask },
+	{ 0 }
+};
+
+static const struct pool_peer peers[] = {
+	{ "smtpd", smtpd_handlers },
+	{ NULL }
+};
+
+const struct pool_spec policyd_spec = {
+	.name = "policyd",
+	.what = "runs the access control lists for smtpd",
+	.see = V_POLICYD,
+	.peers = peers,
+	.needs = "router",
+	.size = policyd_size,
+	.worker_start = policyd_start,
+	.worker_stop = policyd_stop,
+};

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: ISC */
+/* policyd.h - policyd: a pool of workers that run ACLs for smtpd.
+ * Used by:    policyd's own files, its unit tests.
+ * Owns:       struct policyd is a worker's: the language with all that was compiled, files that ACLs and lists name.
+ * Errors:     a question that can't be answered is answered ACL_DEFER with a text for the log; never with silence.
+ *
+ * Interface: smtpd asks acl_ask; policyd asks router lookup_ask, name_ask, host_ask, verify_ask. It may touch nothing else. */
+#ifndef POLICYD_POLICYD_H
+#define POLICYD_POLICYD_H
+
+#include "common/daemon/pool.h"
+#include "common/lang/acl.h"
+#include "common/lang/lang_ip.h"
+
+enum {
+	POLICYD_ASK_MS = 90000,          /* for an answer of router: above the longest DNS question */
+	POLICYD_VERIFY_MS = 240000,      /* with callouts */
+	POLICYD_FILES_MAX = 64,          /* files kept */
+	POLICYD_FILE_FRESH_MS = 1000,    /* a file is believed to be unchanged for so long */
+	POLICYD_ADDRESSES_MAX = 256,     /* addresses of our interfaces */
+	POLICYD_CACHE_MS = 3600000,      /* settings that depend on nothing that changes; a reload brings new processes anyway */
+	POLICYD_CACHE_WORLD_MS = 60000,  /* settings that a lookup took part in */
+	POLICYD_CACHE_TIME_MS = 1000,    /* settings that depend on the time */
+};
+
+struct policyd_file {
+	struct policyd_file *next;
+	char *path, *version;
+	struct str content;              /* heap */
+	uint64_t checked_ms;
+};
+
+struct policyd_setting;
+struct policyd {
+	struct worker *worker;           /* NULL in unit tests that give other services */
+	const struct conf *conf;
+	struct lang *lang;
+	struct policyd_file *files;
+	unsigned n_files;
+	struct policyd_setting *settings; /* compiled; policyd_settings.c */
+	struct ip *addresses;            /* of our interfaces */
+	unsigned n_addresses;
+	struct expansion *received;      /* received_header_text, where it was changed */
+	struct str log_id;               /* put before lines that ACLs log; of the question at hand */
+};
+
+extern const struct pool_spec policyd_spec;
+void policyd_prepare(void);          /* before the jail: what of the machine must be known */
+
+/* services: NULL for those over router. */
+struct policyd *policyd_new(struct worker *worker, const struct conf *conf, const struct lang_services *services, struct err *err);
+void policyd_free(struct policyd *p);
+/* The whole of one question; texts in the arena. fd: the message, or -1. */
+void policyd_answer(struct policyd *p, struct arena *a, const struct ipc_acl_ask *ask, int fd, struct ipc_acl_answer *out);
+
+/* policyd_settings.c: the values of options and host lists for a client, at the connect stage; how long they hold. */
+enum status policyd_settings_compile(struct policyd *p, struct err *err);
+void policyd_settings_run(struct policyd *p, struct eval *ev, struct ipc_acl_answer *out);
+size_t policyd_setting_count(void);
+const char *policyd_setting_name(size_t i);
+
+/* policyd_services.c */
+void policyd_services_init(struct policyd *p, struct lang_services *out);
+/* policyd_files.c: files as router sees them, kept. */
+enum status policyd_file_get(struct policyd *p, struct arena *a, struct str path, struct lang_file *out, struct err *err);
+void policyd_files_clear(struct policyd *p);
+
+#endif
