@@ -146,7 +146,7 @@ static bool content_copy(const struct local_job *job, const struct edit_piece *p
 
 	while (done < p->len) {
 		uint64_t left = p->len - done;
-		ssize_t n = pread(job->fd, job->scratch, left < LOCAL_SCRATCH ? left : LOCAL_SCRATCH, (off_t)(p->offset + done));
+		ssize_t n = pread(job->fd, job->scratch, left < LOCAL_SCRATCH ? left : LOCAL_SCRATCH, (off_t)(job->msg->offset + p->offset + done));
 
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -15,7 +15,7 @@ static bool pieces_make(struct local_job *job, const struct ipc_plan *plan, stru
 	};
 	struct edit_input in = {
 		.edits = m->edits, .n_edits = m->n_edits, .headers_add = plan->headers_add, .headers_remove = plan->headers_remove,
-		.prepend = fields, .fd = job->fd, .header_size = m->header_size, .flags = m->flags,
+		.prepend = fields, .fd = job->fd, .offset = m->offset, .header_size = m->header_size, .flags = m->flags,
 	};
 	struct edit_result r = { NULL, 0, 0 };
 	struct err err;

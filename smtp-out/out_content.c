@@ -22,6 +22,7 @@ enum status out_content_init(struct out_content *c, const struct out_content_spe
 	memset(c, 0, sizeof *c);
 	out_content_rewind(c);
 	c->fd = spec->edit.fd;
+	c->base = spec->edit.offset;
 	if (header > spec->content)
 		return err_set(err, ST_DEFER, "the header is larger than the message");
 	if (!spec->body_only) {
@@ -50,7 +51,7 @@ enum status out_content_init(struct out_content *c, const struct out_content_spe
 static enum status content_read(struct out_content *c, const struct edit_piece *p, struct buf *out, size_t want, char *scratch, struct err *err)
 {
 	uint64_t left = p->len - c->piece_at;
-	ssize_t n = pread(c->fd, scratch, left < want ? left : want, (off_t)(p->offset + c->piece_at));
+	ssize_t n = pread(c->fd, scratch, left < want ? left : want, (off_t)(c->base + p->offset + c->piece_at));
 
 	if (n < 0 && errno == EINTR)
 		return ST_OK;

@@ -13,6 +13,7 @@ enum { OUT_SCRATCH = 64 * 1024 }; /* octets that are read at once */
 
 struct out_content {
 	int fd;
+	uint64_t base;                /* octet of the file at which the content begins */
 	const struct edit_piece *v;   /* header, then the body */
 	uint32_t n, at;
 	uint64_t piece_at;            /* octets of v[at] done */

@@ -51,7 +51,7 @@ struct eval {
 	struct arena *arena;
 	const struct ipc_facts *facts;       /* never NULL after eval_init(): empty facts */
 	enum acl_stage stage;                /* 0 outside of ACLs */
-	int message_fd;                      /* read-only, content from offset 0; -1: no message. Read with pread() only */
+	int message_fd;                      /* read-only, content from facts->offset on; -1: no message. Read with pread() only */
 	uint64_t body_offset;                /* where the body begins; 0: facts->body_offset, or found by reading */
 	const char *const *headers_add;      /* reserved for agents: unused when NULL */
 	bool caseful_local_part;             /* for local part lists and $local_part */

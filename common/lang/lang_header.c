@@ -19,7 +19,7 @@ static enum status message_pread(struct eval *ev, char *to, size_t n, uint64_t f
 	size_t got = 0;
 
 	while (got < n) {
-		ssize_t k = pread(ev->message_fd, to + got, n - got, (off_t)(from + got));
+		ssize_t k = pread(ev->message_fd, to + got, n - got, (off_t)(ev->facts->offset + from + got));
 
 		if (k < 0 && errno == EINTR)
 			continue;
@@ -53,7 +53,8 @@ static enum status message_body_find(struct eval *ev, uint64_t size, uint64_t *o
 static enum status cache_fill(struct eval *ev, struct header_cache **out, struct err *err)
 {
 	struct header_cache *c = ev->headers;
-	struct edit_input in = { .edits = ev->facts->edits, .n_edits = ev->facts->n_edits, .fd = ev->message_fd };
+	struct edit_input in = { .edits = ev->facts->edits, .n_edits = ev->facts->n_edits, .fd = ev->message_fd,
+		.offset = ev->facts->offset };
 	struct stat sb;
 	enum status st = ST_OK;
 
@@ -63,7 +64,7 @@ static enum status cache_fill(struct eval *ev, struct header_cache **out, struct
 		if (ev->message_fd >= 0) {
 			if (fstat(ev->message_fd, &sb))
 				return err_set(err, ST_DEFER, "the message: %s", strerror(errno));
-			c->size = (uint64_t)sb.st_size;
+			c->size = (uint64_t)sb.st_size > ev->facts->offset ? (uint64_t)sb.st_size - ev->facts->offset : 0;
 			/* A spool file goes on behind the content. */
 			if (ev->facts->size && ev->facts->size < c->size && ev->facts->body_offset)
 				c->size = ev->facts->size;

@@ -163,7 +163,7 @@ static enum status header_read(const struct edit_input *in, struct arena *a, str
 		return err_set(err, ST_ERROR, "header of %llu octets is too large to be edited", (unsigned long long)in->header_size);
 	p = arena_alloc(a, in->header_size + 1);
 	while (got < in->header_size) {
-		ssize_t n = pread(in->fd, p + got, in->header_size - got, (off_t)got);
+		ssize_t n = pread(in->fd, p + got, in->header_size - got, (off_t)(in->offset + got));
 
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -30,6 +30,7 @@ struct edit_input {
 	const struct str *prepend;      /* further fields for the top (Return-path:, Envelope-to:, Delivery-date:), before all others */
 	uint32_t n_prepend;
 	int fd;                         /* the content; -1 when `header` is given */
+	uint64_t offset;                /* octet of the file at which it begins; pieces count from there */
 	struct str header;              /* the content's header in memory, header_size octets; or NULL */
 	uint64_t header_size;           /* octets of the content's header with its empty line */
 	uint64_t flags;                 /* enum msg_flag: MSG_HEADER_OPEN counts */
