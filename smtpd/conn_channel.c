@@ -52,6 +52,8 @@ void conn_ask(struct session *s, const struct ipc_acl_ask *ask, bool reader)
 	if (c->ask_waits)
 		return;
 	if (reader && c->file >= 0) {
+		/* Content in memory has no read-only descriptor of its own: sealed, it is read-only for everybody. A file has no seals. */
+		fcntl(c->file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE);
 		fd = fcntl(c->reader >= 0 ? c->reader : c->file, F_DUPFD_CLOEXEC, 3);
 		ask->facts->offset = c->file_offset;
 	}

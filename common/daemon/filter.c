@@ -112,7 +112,7 @@ static int memory_add(scmp_filter_ctx f)
 
 static int fcntl_add(scmp_filter_ctx f, uint32_t sys)
 {
-	static const unsigned plain[] = { F_GETFL, F_GETFD, F_SETFD, F_DUPFD, F_DUPFD_CLOEXEC, F_GET_SEALS };
+	static const unsigned plain[] = { F_GETFL, F_GETFD, F_SETFD, F_DUPFD, F_DUPFD_CLOEXEC, F_GET_SEALS, F_ADD_SEALS };
 	static const unsigned locks[] = { F_GETLK, F_SETLK, F_SETLKW, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW };
 	static const unsigned setfl[] = { F_SETFL };
 	int rc = values_add(f, SCMP_ACT_ALLOW, "fcntl", 1, plain, sizeof plain / sizeof *plain);
