@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/mail/date.h"
 #include "smtpd/session_priv.h"
 
 static size_t command_input(struct session *s, const char *p, size_t n);
@@ -174,6 +175,19 @@ static void connection_log(struct session *s)
 			s->server->stats.open, s->local ? "" : ")");
 }
 
+/* policyd leaves $tod_full in the banner as it is, so that the rest can be kept for many connections. */
+static struct str banner_text(struct session *s, const char *banner)
+{
+	struct str text = str_of(banner), token = STR_LIT("$tod_full");
+	ptrdiff_t at = str_find_str(text, token);
+	char date[DATE_TEXT];
+
+	if (at < 0)
+		return text;
+	date_format(date, s->server->wall_us / 1000000, s->server->settings.utc);
+	return str_printf(&s->server->scratch, "%.*s%s%.*s", (int)at, text.p, date, STR_FMT(str_from(text, (size_t)at + token.len)));
+}
+
 static void greet(struct session *s, struct str text)
 {
 	struct client_settings *c = session_client(s);
@@ -188,7 +202,7 @@ static void greet(struct session *s, struct str text)
 	}
 	connection_log(s);
 	if (!text.len && c->banner)
-		text = str_of(c->banner);
+		text = banner_text(s, c->banner);
 	if (text.len)
 		reply(s, 220, NULL, text);
 	else
