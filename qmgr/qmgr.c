@@ -28,8 +28,6 @@ uint32_t qmgr_random(struct qmgr *q)
 
 /* ---- turns ---- */
 
-static void timer_fire(void *arg);
-
 static void timer_arm(struct qmgr *q)
 {
 	uint32_t next = timer_next(q);
@@ -45,10 +43,10 @@ static void timer_arm(struct qmgr *q)
 	wait_us = (int64_t)next * 1000000 - qmgr_now_us(q);
 	if (wait_us > 3600 * (int64_t)1000000) /* the wall clock may be set meanwhile */
 		wait_us = 3600 * (int64_t)1000000;
-	loop_timer_start(&q->timer, q->loop, wait_us <= 0 ? 0 : (uint64_t)wait_us / 1000 + 1, timer_fire, q);
+	loop_timer_start(&q->timer, q->loop, wait_us <= 0 ? 0 : (uint64_t)wait_us / 1000 + 1, qmgr_on_time, q);
 }
 
-static void timer_fire(void *arg)
+void qmgr_on_time(void *arg)
 {
 	struct qmgr *q = arg;
 	uint32_t now = qmgr_now(q);

@@ -170,6 +170,7 @@ struct active {
 	uint64_t request;           /* msg_commit to be answered */
 	uint64_t client;            /* and who asked: struct client's serial */
 	struct dest *parked;        /* too much waits there: the message leaves memory until there is room */
+	bool withdrawn;             /* deliveries that waited were taken back */
 	bool internal;              /* an error of our own happened in this round */
 	uint8_t want;               /* enum want: what an administrator asked for meanwhile */
 	const char *freeze;         /* why the message is to be frozen when the round ends */
@@ -195,6 +196,7 @@ void active_free(struct qmgr *q, struct active *a);
 void active_fill(struct active *a, const struct ipc_spool_record *records, uint32_t n);
 /* Something of the message came to an end: goes on with the next window, or closes the round. */
 void active_step(struct qmgr *q, struct active *a);
+void active_withdraw(struct qmgr *q, struct active *a);            /* takes back what waits to be delivered, not what is in flight */
 void message_due(struct qmgr *q, struct message *m);               /* its time has come */
 void message_defer(struct qmgr *q, struct message *m, uint32_t when); /* no active part any more */
 void message_freeze(struct qmgr *q, struct message *m, const char *why);
@@ -224,6 +226,7 @@ void leaf_settle(struct qmgr *q, struct active *a, struct leaf *leaf, const stru
 /* All its leaves are settled: its state, its records. Also for one that has none (end: what the router said; may be NULL). */
 void rcpt_settle(struct qmgr *q, struct active *a, struct rcpt *r);
 void rcpt_expanded(struct qmgr *q, struct active *a, struct rcpt *r, bool record); /* it was redirected: reported, if that was asked for */
+void leaf_withdraw(struct qmgr *q, struct active *a, struct leaf *leaf); /* as if it had not been looked at */
 struct leaf *leaf_new(struct active *a, struct rcpt *r, const struct ipc_leaf *l); /* copies l; NULL: none, the recipient's own address */
 void due_add(struct active *a, const struct due *due);              /* copies the texts */
 void record_add(struct qmgr *q, struct active *a, const struct ipc_spool_record *record); /* texts must live in the arena */
@@ -562,6 +565,7 @@ enum status qmgr_open(struct qmgr *q, const struct spool_options *options, struc
 void qmgr_stop(struct qmgr *q);                            /* before its links are closed: what is in flight is left as it is */
 void qmgr_free(struct qmgr *q);                            /* after that; closes the spool */
 void qmgr_settings(struct qmgr *q, struct settings *set);  /* in place; takes them */
+void qmgr_on_time(void *q);                                /* looks at what is due now; the timer calls it */
 void qmgr_drain(struct qmgr *q);                           /* takes and starts nothing new */
 bool qmgr_is_idle(const struct qmgr *q);                   /* nothing is in flight */
 void qmgr_pump(struct qmgr *q);                            /* the pumps run at the end of this turn */

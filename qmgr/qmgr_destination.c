@@ -271,6 +271,21 @@ void lane_flush(struct qmgr *q, struct lane *lane, const struct leaf_end *end)
 	lane_release(q, lane);
 }
 
+void active_withdraw(struct qmgr *q, struct active *a)
+{
+	struct list *n;
+
+	a->withdrawn = true;
+	while ((n = list_first(&a->jobs))) {
+		struct job *job = list_entry(n, struct job, of_message);
+
+		list_each(&job->deliveries, k)
+			for (struct leaf *leaf = list_entry(k, struct delivery, node)->leaves; leaf; leaf = leaf->in_delivery)
+				leaf_withdraw(q, a, leaf);
+		job_drop(q, job);
+	}
+}
+
 void job_drop(struct qmgr *q, struct job *job)
 {
 	struct lane *lane = job->lane;

@@ -180,6 +180,8 @@ static void message_want(struct qmgr *q, struct message *m, enum want want)
 	if (m->state != M_ACTIVE)
 		return;
 	m->active->want = (uint8_t)want;
+	if (want != WANT_NOTHING)
+		active_withdraw(q, m->active);
 	active_step(q, m->active);
 }
 
@@ -536,7 +538,10 @@ static void on_queue_ask(void *owner, struct ipc_in *in)
 		verb++;
 	if (!c || c->verb || c->waiting || !verb->name || (verb->changes && !ask_selects(ask))) {
 		end.text = !verb->name ? STR_LIT("unknown verb") : !c || c->verb || c->waiting ? STR_LIT("one question at a time") : STR_LIT("say which messages");
-		channel_answer(in->channel, in->request, &ipc_type_queue_end, &end, NULL, 0);
+		if (in->request)
+			channel_answer(in->channel, in->request, &ipc_type_queue_end, &end, NULL, 0);
+		else
+			channel_send(in->channel, &ipc_type_queue_end, &end, NULL, 0);
 		return;
 	}
 	arena_reset(&c->arena);

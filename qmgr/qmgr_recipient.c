@@ -264,6 +264,16 @@ void leaf_settle(struct qmgr *q, struct active *a, struct leaf *leaf, const stru
 	}
 }
 
+void leaf_withdraw(struct qmgr *q, struct active *a, struct leaf *leaf)
+{
+	for (struct leaf *next; leaf; leaf = next) {
+		next = leaf->same;
+		leaf->same = NULL;
+		if (!--leaf->rcpt->open)
+			rcpt_settle(q, a, leaf->rcpt);
+	}
+}
+
 /* ---- the end of a recipient's round ---- */
 
 /* one_time: what is left of the redirection stands for the recipient from now on. */
@@ -319,7 +329,7 @@ void rcpt_settle(struct qmgr *q, struct active *a, struct rcpt *r)
 		a->window--;
 		q->n_window--;
 	}
-	if (a->parked && !r->deferred) { /* as if it had not been looked at */
+	if ((a->parked || a->withdrawn) && !r->deferred && !leaves_are_settled(r)) { /* as if it had not been looked at */
 		r->state = R_DEFERRED;
 		return;
 	}

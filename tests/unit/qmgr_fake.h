@@ -589,7 +589,7 @@ static unsigned fake_log_count(struct fake *f, const char *what)
 static void fake_pass(struct fake *f, int64_t seconds)
 {
 	f->now_us += seconds * 1000000;
-	loop_timer_start(&f->q->timer, f->loop, 0, f->q->timer.fn, f->q->timer.arg);
+	qmgr_on_time(f->q);
 	fake_turns(f, 12);
 }
 
