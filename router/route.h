@@ -20,7 +20,7 @@ enum {
 	ROUTE_HOSTS_MAX = 256,        /* hosts of one plan, as declared */
 	ROUTE_PLAN_MAX = 90000,       /* octets of a plan, below what struct ipc_deliver carries */
 	ROUTE_PART_MAX = 120000,      /* octets of one answer before another is begun */
-	ROUTE_MEMOS_MAX = 256,
+	ROUTE_MEMOS_MAX = 64,         /* plans, and results of finding hosts, that recipients of one question share */
 };
 
 enum route_mode { MODE_DELIVER, MODE_TEST, MODE_VERIFY_RECIPIENT, MODE_VERIFY_SENDER };

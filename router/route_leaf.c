@@ -70,19 +70,24 @@ static void leaf_common(struct route *rt, struct addr *addr, const struct site_r
 		route_retry_rules(rt, addr->parent->local, addr->parent->domain, &l->retry_rules);
 }
 
-/* The same address by the same plan twice for one recipient is delivered once. */
+static void key_put(struct buf *b, struct str s)
+{
+	buf_add(b, &s.len, sizeof s.len);
+	buf_add_str(b, s);
+}
+
+/* The same address by the same plan twice for one recipient is delivered once. A recipient's own address comes but once. */
 static bool leaf_is_twice(struct route *rt, const struct addr *addr, uint32_t plan)
 {
+	uint32_t head[3] = { addr->recipient, plan, addr->unseen };
 	struct buf key = BUF_INIT;
 	bool twice;
 
-	if (!addr->parent && !addr->unseen && !rt->n_leaves)
+	if (!addr->parent && !addr->unseen)
 		return false;
-	buf_printf(&key, "%u %u %d ", addr->recipient, plan, addr->unseen);
-	if (addr->kind == KIND_ADDRESS)
-		buf_printf(&key, "%.*s@%.*s", STR_FMT(addr->local), STR_FMT(addr->domain));
-	else
-		buf_printf(&key, "%.*s\n%.*s", STR_FMT(addr->text), STR_FMT(addr->parent->text));
+	buf_add(&key, head, sizeof head);
+	key_put(&key, addr->kind == KIND_ADDRESS ? addr->local : addr->text);
+	key_put(&key, addr->kind == KIND_ADDRESS ? addr->domain : addr->parent->text);
 	twice = hash_get(&rt->leaf_by_key, buf_str(&key)) != NULL;
 	if (!twice)
 		hash_put(&rt->leaf_by_key, str_dup(rt->a, buf_str(&key)), rt);

@@ -137,10 +137,11 @@ static bool file_addresses(struct gather *g, const struct target *t)
 	return n > 0;
 }
 
-static void gather_init(struct gather *g, struct dns *dns, struct arena *a, const struct find_options *options, struct find_result *out)
+static void gather_init(struct gather *g, struct dns *dns, struct arena *a, const struct find_options *options, uint32_t room,
+	struct find_result *out)
 {
 	memset(out, 0, sizeof *out);
-	out->v = arena_alloc(a, FIND_ADDRS_MAX * sizeof *out->v);
+	out->v = arena_alloc(a, room * sizeof *out->v);
 	*g = (struct gather){ .dns = dns, .a = a, .options = options, .out = out, .trouble_group = UINT32_MAX };
 }
 
@@ -153,11 +154,12 @@ enum status find_addresses(struct dns *dns, struct arena *a, struct str name, co
 	int family;
 	enum status st;
 	struct err own;
+	bool is_ip = ip_parse(name, octets, &family);
 
-	gather_init(&g, dns, a, options, out);
+	gather_init(&g, dns, a, options, is_ip ? 1 : FIND_ADDRS_MAX, out);
 	if (!err)
 		err = &own;
-	if (ip_parse(name, octets, &family)) {
+	if (is_ip) {
 		host_add(&g, &t, name, ip_text(a, family, octets), true, true);
 	} else {
 		st = dns_name_normal(a, name, true, &t.name, err);
@@ -429,7 +431,7 @@ enum status find_mail_hosts(struct dns *dns, struct arena *a, struct str domain,
 
 	if (!err)
 		err = &own;
-	gather_init(&g, dns, a, options, out);
+	gather_init(&g, dns, a, options, FIND_ADDRS_MAX, out);
 	out->name = domain;
 	st = dns_name_normal(a, domain, true, &domain, err);
 	if (st != ST_OK) {

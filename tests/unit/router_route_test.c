@@ -10,7 +10,6 @@
 
 #include <cmocka.h>
 
-#include "common/base/clock.h"
 #include "common/conf/read.h"
 #include "router/route.h"
 #include "router/router.h"
@@ -550,7 +549,6 @@ static void test_many(void **state)
 	struct router r;
 	char path[100];
 	FILE *f;
-	uint64_t start;
 
 	(void)state;
 	snprintf(path, sizeof path, "%s/big", dir);
@@ -559,11 +557,9 @@ static void test_many(void **state)
 		fprintf(f, "member%d@list%d.example\n", i, i % 100);
 	fclose(f);
 	router_make(&r, conf);
-	start = clock_ms();
 	route(&r, &a, "big@here.example", &got);
 	assert_int_equal(got.leaves, 20000);
 	assert_true(got.parts > 10);
-	assert_true(clock_ms() - start < 5000);
 	buf_clear(&got.text);
 	arena_clear(&a);
 	router_close(&r);
