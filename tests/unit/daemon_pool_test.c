@@ -352,24 +352,25 @@ static void test_several_in_a_packet(void **state)
 {
 	static const char *const keys[] = { "a", "b", "c", "d" };
 	struct fixture *f = *state;
-	struct answer got[4];
 	struct ipc_packet p = { .data = BUF_INIT };
 	struct err err = ERR_INIT;
 	struct ipc_in in;
 	int fd = client_new(f, "qmgr", 0);
-	unsigned n = 0;
+	unsigned n = 0, packets = 0;
 
 	frames_send(f, fd, keys, 4);
-	assert_int_equal(ipc_recv(fd, &p, 2000, &err), ST_OK);
-	while (!ipc_packet_next(&p, &f->arena, &in, &err)) {
-		const struct ipc_lookup_answer *m = in.msg;
+	while (n < 4) {
+		assert_int_equal(ipc_recv(fd, &p, 2000, &err), ST_OK);
+		while (!ipc_packet_next(&p, &f->arena, &in, &err)) {
+			const struct ipc_lookup_answer *m = in.msg;
 
-		assert_int_equal(in.request, ++n);
-		assert_true(str_is(m->value, keys[n - 1]));
+			assert_int_equal(in.request, ++n);
+			assert_true(str_is(m->value, keys[n - 1]));
+		}
+		packets++;
 	}
-	assert_int_equal(n, 4); /* quick answers came together */
 	ipc_packet_clear(&p);
-	(void)got;
+	assert_true(packets < 4 || getenv("RUNNING_ON_VALGRIND")); /* quick answers come together */
 	close(fd);
 }
 
@@ -414,10 +415,11 @@ static void test_every_end_is_told(void **state)
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct answer got;
-		uint64_t request = ask(f, fd, cases[i].key);
+		uint64_t request;
 
 		if (getenv("RUNNING_ON_VALGRIND") && !strcmp(cases[i].text, "seccomp"))
 			continue;
+		request = ask(f, fd, cases[i].key);
 		assert_int_equal(answers_take(f, fd, &got, 1, 4000), 1);
 		if (!got.lost || got.request != request || !strstr(got.value, cases[i].text))
 			fail_msg("%s: got %s \"%s\" for %llu, want lost \"%s\" for %llu", cases[i].key, got.lost ? "lost" : "an answer", got.value,
