@@ -46,7 +46,8 @@ static struct message *intake_find(struct client *c, struct str id)
 	return m && m->state == M_INTAKE && m->intake->client == c ? m : NULL;
 }
 
-static enum status file_make(struct client *c, struct message **out, int fds[2], struct err *err)
+/* Small ones are kept in memory, which needs no second descriptor: smtpd seals it before anybody else reads it. */
+static enum status file_make(struct client *c, uint64_t size, struct message **out, int fds[2], struct err *err)
 {
 	struct qmgr *q = c->q;
 	struct spool_msg *file;
@@ -59,7 +60,8 @@ static enum status file_make(struct client *c, struct message **out, int fds[2],
 	if (c->n_open >= INTAKE_OPEN_MAX)
 		return err_set(err, ST_DEFER, "too many messages at a time, try again later");
 	msgid_next(&q->ids, qmgr_now_us(q), id);
-	status = spool_create(q->spool, id, &file, &fds[0], &fds[1], err);
+	status = size > SPOOL_SMALL_MAX ? spool_create_file(q->spool, id, &file, &fds[0], &fds[1], err) :
+		spool_create(q->spool, id, &file, &fds[0], NULL, err);
 	if (status) {
 		/* The client need not know our paths. */
 		log_line(q->log, LOG_MAIN | (status == ST_DEFER ? 0 : LOG_PANIC), "no spool file could be made: %s", err->text);
@@ -75,8 +77,26 @@ static enum status file_make(struct client *c, struct message **out, int fds[2],
 	return ST_OK;
 }
 
+/* A message in memory has become large. */
+static enum status file_grow(struct client *c, struct str id, struct message **out, int fds[2], struct err *err)
+{
+	*out = intake_find(c, id);
+	return *out ? spool_grow(c->q->spool, (*out)->file, &fds[0], &fds[1], err) : err_set(err, ST_ERROR, "no such message");
+}
+
+static void on_msg_moved(void *owner, struct ipc_in *in)
+{
+	const struct ipc_msg_moved *msg = in->msg;
+	struct client *c = client_of(owner);
+	struct message *m = intake_find(c, msg->id);
+
+	if (m)
+		spool_grown(c->q->spool, m->file);
+}
+
 static void on_msg_begin(void *owner, struct ipc_in *in)
 {
+	const struct ipc_msg_begin *msg = in->msg;
 	struct client *c = client_of(owner);
 	struct ipc_msg_file answer = { .offset = SPOOL_CONTENT_OFFSET };
 	struct message *m = NULL;
@@ -85,12 +105,13 @@ static void on_msg_begin(void *owner, struct ipc_in *in)
 
 	if (!c)
 		return;
-	answer.status = file_make(c, &m, fds, &err);
+	answer.status = msg->id.len ? file_grow(c, msg->id, &m, fds, &err) : file_make(c, msg->size, &m, fds, &err);
 	if (answer.status)
 		answer.text = str_of(err.text);
 	else
 		answer.id = str_of(m->file->id);
-	channel_answer(in->channel, in->request, &ipc_type_msg_file, &answer, fds, answer.status ? 0 : 2);
+	answer.limit = fds[1] < 0 ? SPOOL_MEMORY_MAX : 0;
+	channel_answer(in->channel, in->request, &ipc_type_msg_file, &answer, fds, answer.status ? 0 : fds[1] < 0 ? 1 : 2);
 }
 
 static void on_msg_abort(void *owner, struct ipc_in *in)
@@ -262,6 +283,7 @@ const struct ipc_handler intake_handlers[] = {
 	{ IPC_msg_recipients, on_msg_recipients },
 	{ IPC_msg_commit, on_msg_commit },
 	{ IPC_msg_abort, on_msg_abort },
+	{ IPC_msg_moved, on_msg_moved },
 	{ 0, NULL },
 };
 

@@ -31,6 +31,8 @@ static enum status op_write(struct session *s, const struct iovec *pieces, unsig
 
 	if (c->file < 0 || n > sizeof iov / sizeof *iov)
 		return err_set(err, ST_ERROR, "no file to write to");
+	if (c->file_full)
+		return err_set(err, ST_DEFER, "no file for a large message");
 	memcpy(iov, pieces, n * sizeof *iov);
 	offset += c->file_offset;
 	while (at < n) {
@@ -49,6 +51,8 @@ static enum status op_write(struct session *s, const struct iovec *pieces, unsig
 			iov[at].iov_len -= (size_t)done;
 		}
 	}
+	if (c->file_limit && offset - c->file_offset > c->file_limit && !c->grow)
+		conn_grow(c);
 	return ST_OK;
 }
 

@@ -20,6 +20,11 @@ static void file_close(struct conn *c)
 		close(c->reader);
 	c->file = c->reader = -1;
 	c->file_channel = NULL;
+	c->file_limit = 0;
+	c->file_full = false;
+	if (c->grow)
+		c->grow->conn = NULL;
+	c->grow = NULL;
 }
 
 /* ---- policyd ---- */
@@ -116,6 +121,7 @@ static void begin_done(void *arg, struct ipc_in *in, const struct err *err)
 		c->reader = in->fds[1];
 		in->fds[0] = in->fds[1] = -1;
 		c->file_offset = file->offset;
+		c->file_limit = file->limit;
 		c->file_channel = b->channel;
 		session_on_file(&c->session, ST_OK, file->id, STR_NULL);
 	} else if (file) {
@@ -149,6 +155,58 @@ void conn_begin(struct session *s, const struct ipc_msg_begin *begin)
 	file_close(c);
 	c->begin_size = begin->size;
 	begin_send(c);
+}
+
+/* ---- memory that becomes a file ---- */
+
+static bool content_move(struct conn *c, int to)
+{
+	char p[16384];
+	off_t at = (off_t)c->file_offset;
+	ssize_t n;
+
+	while ((n = pread(c->file, p, sizeof p, at)) > 0) {
+		if (pwrite(to, p, (size_t)n, at) != n)
+			return false;
+		at += n;
+	}
+	return n == 0;
+}
+
+/* What came meanwhile went into memory too: all of it moves at once. A commit or an abort was faster when grow->conn is NULL. */
+static void grow_done(void *arg, struct ipc_in *in, const struct err *err)
+{
+	struct begin *grow = arg;
+	const struct ipc_msg_file *file = in && in->type == &ipc_type_msg_file ? in->msg : NULL;
+	struct conn *c = grow->conn;
+
+	(void)err;
+	mem_free(grow);
+	if (!c)
+		return;
+	c->grow = NULL;
+	c->file_limit = 0;
+	c->file_full = !file || file->status || in->fds[0] < 0 || !content_move(c, in->fds[0]);
+	if (c->file_full)
+		return;
+	close(c->file);
+	if (c->reader >= 0)
+		close(c->reader);
+	c->file = in->fds[0];
+	c->reader = in->fds[1];
+	in->fds[0] = in->fds[1] = -1;
+	channel_send(in->channel, &ipc_type_msg_moved, &(struct ipc_msg_moved){ .id = file->id }, NULL, 0);
+}
+
+void conn_grow(struct conn *c)
+{
+	struct ipc_msg_begin begin = { .size = c->file_limit, .id = str_of(session_message_id(&c->session)) };
+
+	if (!c->file_channel || !channel_is_open(c->file_channel) || !begin.id.len)
+		return;
+	c->grow = mem_new(sizeof *c->grow);
+	*c->grow = (struct begin){ c, c->file_channel };
+	channel_ask(c->file_channel, &ipc_type_msg_begin, &begin, NULL, 0, &ipc_type_msg_file, 0, grow_done, c->grow);
 }
 
 void conn_forget(struct session *s, const char *id)

@@ -153,6 +153,7 @@ void session_on_acl(struct session *s, const struct ipc_acl_answer *answer, bool
 void session_ask_again(struct session *s);      /* the open question could not be sent: now it can */
 void session_on_file(struct session *s, enum status status, struct str id, struct str text);
 void session_on_commit(struct session *s, enum status status, struct str text);
+const char *session_message_id(const struct session *s); /* of the transaction's open file; "": none */
 void session_on_file_lost(struct session *s);   /* the qmgr that gave the file is gone */
 
 const char *session_state_name(const struct session *s);

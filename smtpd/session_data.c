@@ -423,6 +423,11 @@ void session_on_file(struct session *s, enum status status, struct str id, struc
 		data_file_ready(s);
 }
 
+const char *session_message_id(const struct session *s)
+{
+	return s->txn && s->txn->file == FILE_OPEN ? s->txn->id : "";
+}
+
 void session_on_file_lost(struct session *s)
 {
 	struct txn *t = s->txn;

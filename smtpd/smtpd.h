@@ -69,6 +69,9 @@ struct conn {
 	int fd;
 	int file, reader;                 /* the message's file, read-write and read-only; -1 */
 	uint64_t file_offset;
+	uint64_t file_limit;              /* it is in memory, for content up to this; 0: it is a file */
+	struct begin *grow;               /* the question for a file in its place */
+	bool file_full;                   /* there was none */
 	struct channel *ask_channel, *commit_channel, *file_channel;
 	uint64_t ask_id, commit_id;
 	struct begin *begin;
@@ -97,6 +100,7 @@ void conn_channels_release(struct conn *c);             /* questions and files o
 void conn_policyd_opened(struct smtpd *m);
 void conn_qmgr_opened(struct smtpd *m);
 void conn_qmgr_closed(struct smtpd *m, struct channel *ch);
+void conn_grow(struct conn *c);                         /* the content has passed file_limit */
 void conn_ask(struct session *s, const struct ipc_acl_ask *ask, bool reader);
 void conn_ask_cancel(struct session *s);
 void conn_begin(struct session *s, const struct ipc_msg_begin *begin);

@@ -70,7 +70,7 @@ static bool fds_make(struct spool *spool, struct spool_msg *msg, int *fd_out, in
 		return false;
 	if (!read_fd_out)
 		return true;
-	*read_fd_out = msg->named ? fs->open(fs->arg, spool->shard_fd[msg->shard], msg->id, O_RDONLY, 0) : fcntl(msg->fd, F_DUPFD_CLOEXEC, 0);
+	*read_fd_out = !msg->memory ? fs->open(fs->arg, spool->shard_fd[msg->shard], msg->id, O_RDONLY, 0) : fcntl(msg->fd, F_DUPFD_CLOEXEC, 0);
 	if (*read_fd_out >= 0)
 		return true;
 	error = errno;
@@ -88,6 +88,7 @@ enum status spool_create(struct spool *spool, const char *id, struct spool_msg *
 	st = message_begin(spool, id, &msg, err);
 	if (st)
 		return st;
+	msg->memory = true;
 	msg->fd = memory_file(id, err);
 	if (msg->fd < 0)
 		return create_failed(spool, msg, "can't make a file in memory", err);
@@ -117,32 +118,35 @@ enum status spool_create_file(struct spool *spool, const char *id, struct spool_
 
 enum status spool_grow(struct spool *spool, struct spool_msg *msg, int *fd_out, int *read_fd_out, struct err *err)
 {
-	const struct spool_fs *fs = spool->fs;
-	int from = msg->fd, to;
-	char piece[16384];
-	ssize_t n = 0;
-	off_t at = SPOOL_CONTENT_OFFSET;
+	int memory = msg->fd, file;
+	bool ok;
 
-	if (msg->state != SPOOL_NEW || msg->named || msg->failed)
+	if (msg->state != SPOOL_NEW || !msg->memory || msg->failed || msg->grown_fd >= 0)
 		return err_set(err, ST_ERROR, "message %s can't get a file now", msg->id);
-	to = file_create(spool, msg);
-	while (to >= 0 && (n = pread(from, piece, sizeof piece, at)) > 0 && !spool_fs_write(fs, to, piece, (size_t)n, at))
-		at += n;
-	if (to >= 0 && !n) {
-		msg->fd = to;
-		if (fds_make(spool, msg, fd_out, read_fd_out)) {
-			fs->close(fs->arg, from);
-			return ST_OK;
-		}
-		msg->fd = from;
+	file = file_create(spool, msg);
+	if (file < 0)
+		return err_set(err, ST_DEFER, "message %s: can't create the file: %s", msg->id, strerror(errno));
+	msg->fd = file;
+	msg->memory = false;
+	ok = fds_make(spool, msg, fd_out, read_fd_out);
+	msg->fd = memory;
+	msg->memory = true;
+	if (!ok) {
+		spool->fs->close(spool->fs->arg, file);
+		return err_set(err, ST_DEFER, "message %s: can't open the file: %s", msg->id, strerror(errno));
 	}
-	err_set(err, ST_DEFER, "message %s: can't give it a file: %s", msg->id, strerror(errno));
-	if (to >= 0)
-		fs->close(fs->arg, to);
-	if (msg->named)
-		fs->unlink(fs->arg, spool->shard_fd[msg->shard], msg->id);
-	msg->named = false;
-	return ST_DEFER;
+	msg->grown_fd = file;
+	return ST_OK;
+}
+
+void spool_grown(struct spool *spool, struct spool_msg *msg)
+{
+	if (msg->state != SPOOL_NEW || msg->grown_fd < 0)
+		return;
+	spool->fs->close(spool->fs->arg, msg->fd);
+	msg->fd = msg->grown_fd;
+	msg->grown_fd = -1;
+	msg->memory = false;
 }
 
 /* ---- commit ---- */
@@ -169,8 +173,8 @@ static struct file_item *direct_add(struct spool *spool, const struct commit *c)
 	item->tail_at = SPOOL_HEAD + c->msg->content;
 	item->fn = c->fn;
 	item->arg = c->arg;
-	if (!c->msg->named) {
-		item->make = true;
+	if (c->msg->memory) {
+		item->make = item->trim = true;
 		item->from_fd = c->msg->fd;
 		c->msg->named = true;
 	}
@@ -306,7 +310,7 @@ static enum status commit_check(struct spool *spool, const struct commit *c, str
 		return err_set(err, ST_ERROR, "message %s: %llu octets of content were announced, the file has %llu from octet %d on", msg->id,
 			(unsigned long long)c->envelope->content, (unsigned long long)has, SPOOL_CONTENT_OFFSET);
 	/* Nobody may change what is accepted. Files have no seals; their writer has lost nothing that it could gain. */
-	if (!msg->named && fcntl(msg->fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE) && errno != EPERM)
+	if (msg->memory && fcntl(msg->fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE) && errno != EPERM)
 		return err_set(err, ST_DEFER, "message %s: can't seal its content: %s", msg->id, strerror(errno));
 	return ST_OK;
 }
@@ -321,7 +325,7 @@ enum status spool_commit(struct spool *spool, struct spool_msg *msg, const struc
 	if (st)
 		return st;
 	msg->content = envelope->content;
-	if (!msg->named && msg->content <= spool->opt.small_max && journal_room(spool) > reserve + spool->seg_size / 2) {
+	if (msg->memory && msg->content <= spool->opt.small_max && journal_room(spool) > reserve + spool->seg_size / 2) {
 		st = commit_journal(spool, &c, err);
 	} else {
 		struct buf encoded = BUF_LIMIT(SPOOL_ENVELOPE_MAX);
@@ -344,6 +348,7 @@ enum status spool_submit(struct spool *spool, const char *id, struct str content
 	st = message_begin(spool, id, &msg, err);
 	if (st)
 		return st;
+	msg->memory = true;
 	msg->fd = memory_file(id, err);
 	if (msg->fd < 0)
 		return create_failed(spool, msg, "can't make a file in memory", err);

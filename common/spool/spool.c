@@ -34,7 +34,7 @@ struct spool_msg *msg_new(struct spool *spool, struct str id)
 
 	memcpy(msg->id, id.p, id.len);
 	msg->shard = shard_of(id);
-	msg->fd = -1;
+	msg->fd = msg->grown_fd = -1;
 	msg->later = NO_SEGMENT;
 	hash_put(&spool->by_id, str_of(msg->id), msg);
 	spool->stats.messages++;
@@ -53,10 +53,14 @@ void msg_forget(struct spool *spool, struct spool_msg *msg)
 
 void msg_fd_close(struct spool *spool, struct spool_msg *msg)
 {
+	if (msg->grown_fd >= 0)
+		spool->fs->close(spool->fs->arg, msg->grown_fd);
+	msg->grown_fd = -1;
 	if (msg->fd < 0)
 		return;
 	spool->fs->close(spool->fs->arg, msg->fd);
 	msg->fd = -1;
+	msg->memory = false;
 	if (msg->kept)
 		spool->young_fds--;
 	msg->kept = false;
@@ -252,7 +256,7 @@ static void options_take(struct spool *spool, const struct spool_options *option
 		o->segment_size = 16 * JOURNAL_ALIGN;
 	o->segment_size = o->segment_size / JOURNAL_ALIGN * JOURNAL_ALIGN;
 	if (!o->small_max)
-		o->small_max = 64 * 1024;
+		o->small_max = SPOOL_SMALL_MAX;
 	if (!o->young_fds)
 		o->young_fds = 4096;
 	if (!o->settle_ms)

@@ -19,6 +19,8 @@
 
 enum {
 	SPOOL_ID_MAX = 23,                     /* octets of a message id: letters, digits, '-' */
+	SPOOL_SMALL_MAX = 64 * 1024,           /* content up to this goes through the journal, unless configured */
+	SPOOL_MEMORY_MAX = 128 * 1024,         /* content that grows past this should get a file (spool_grow()) */
 	SPOOL_CONTENT_OFFSET = 64,             /* where the content begins in the message's file */
 	SPOOL_ENVELOPE_MAX = 48 * 1024 * 1024, /* octets of an encoded envelope */
 	SPOOL_RECORD_MAX = 256 * 1024,         /* octets of one encoded record */
@@ -39,11 +41,12 @@ struct spool_msg {
 	bool settling, unchecked, failed;
 	bool kept;                 /* fd is one of those that count for young_fds */
 	bool named;                /* has, or may have, a file in queue/ */
+	bool memory;               /* the content is in memory */
 	uint16_t segment, later;   /* whose list `node` is in; where to go after settling */
 	uint32_t waiting;          /* entries that are not yet durable */
 	uint32_t envelope, salt;   /* octets of the envelope; what the records' checksums begin with */
 	uint32_t seq;              /* number of the last record */
-	int fd;                    /* the content while it is received or young; -1 */
+	int fd, grown_fd;          /* the content while it is received or young, the file that it moves to; -1 */
 	struct list node;          /* in the list of its segment, while something of it is durable only in the journal */
 	struct buf *pending;       /* records that the file does not have */
 	uint64_t file_end;         /* octets of the file up to the last record it has; 0: young, only the journal has it all */
@@ -75,7 +78,7 @@ struct spool_trouble {
 struct spool_options {
 	const char *dir;            /* the spool directory; made if it is missing */
 	struct loop *loop;
-	uint32_t small_max;         /* content up to this goes through the journal; 0: 64 KB */
+	uint32_t small_max;         /* content up to this goes through the journal; 0: SPOOL_SMALL_MAX */
 	uint32_t segment_size;      /* octets of a journal segment; 0: 8 MB */
 	uint32_t segments;          /* how many, at least 4; 0: 8 */
 	uint32_t settle_ms;         /* age at which a message's own file is made, in the background; 0: 5000 */
@@ -123,8 +126,10 @@ void spool_drop(struct spool *spool);
 enum status spool_create(struct spool *spool, const char *id, struct spool_msg **msg_out, int *fd_out, int *read_fd_out, struct err *err);
 enum status spool_create_file(struct spool *spool, const char *id, struct spool_msg **msg_out, int *fd_out, int *read_fd_out,
 	struct err *err);
-/* Gives a message in memory that grows large a file with the content so far; the old descriptors are of no use any more. */
+/* An empty file for a message in memory that grows large. Its writer copies the content so far and goes on there; spool_grown() then
+ * says that the file is what counts. A commit that comes before still finds everything in memory. */
 enum status spool_grow(struct spool *spool, struct spool_msg *msg, int *fd_out, int *read_fd_out, struct err *err);
+void spool_grown(struct spool *spool, struct spool_msg *msg);
 /* Makes it durable with `envelope` (id and content must be set; encoded before the call returns), then calls fn. If the call itself
  * or the callback does not say ST_OK the message is still the caller's, to be given to spool_abort() (not before the callback). */
 enum status spool_commit(struct spool *spool, struct spool_msg *msg, const struct ipc_spool_envelope *envelope, spool_done_fn *fn, void *arg,

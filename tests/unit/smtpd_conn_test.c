@@ -39,6 +39,9 @@ struct world {
 	uint64_t content;
 	struct buf recipients;
 	bool policyd_silent, lose, qmgr_silent;
+	uint64_t limit;               /* of the file in memory; 0: a file */
+	bool full;                    /* no file for what grows */
+	unsigned grown, moved;
 	uint64_t silent_request;
 };
 
@@ -81,16 +84,30 @@ static void on_acl_ask(void *owner, struct ipc_in *in)
 static void on_begin(void *owner, struct ipc_in *in)
 {
 	struct world *w = owner;
-	struct ipc_msg_file file = { .id = STR_LIT("16IOWa-00019l-00"), .offset = 100 };
+	const struct ipc_msg_begin *begin = in->msg;
+	struct ipc_msg_file file = { .id = STR_LIT("16IOWa-00019l-00"), .offset = 100, .limit = begin->id.len ? 0 : w->limit };
+	struct ipc_msg_file none = { .status = ST_DEFER };
 	int fds[2] = { memfd_create("message", MFD_CLOEXEC), -1 };
 
 	if (w->qmgr_silent)
 		return;
+	w->grown += begin->id.len > 0;
+	if (begin->id.len && w->full) {
+		close(fds[0]);
+		channel_answer(in->channel, in->request, &ipc_type_msg_file, &none, NULL, 0);
+		return;
+	}
 	fds[1] = dup(fds[0]);
 	if (w->file >= 0)
 		close(w->file);
 	w->file = dup(fds[0]);
 	channel_answer(in->channel, in->request, &ipc_type_msg_file, &file, fds, 2);
+}
+
+static void on_moved(void *owner, struct ipc_in *in)
+{
+	(void)in;
+	((struct world *)owner)->moved++;
 }
 
 static void on_recipients(void *owner, struct ipc_in *in)
@@ -123,7 +140,7 @@ static void on_abort(void *owner, struct ipc_in *in)
 
 static const struct ipc_handler policyd_handlers[] = { { IPC_acl_ask, on_acl_ask }, { 0, NULL } };
 static const struct ipc_handler qmgr_handlers[] = { { IPC_msg_begin, on_begin }, { IPC_msg_recipients, on_recipients }, { IPC_msg_commit, on_commit },
-	{ IPC_msg_abort, on_abort }, { 0, NULL } };
+	{ IPC_msg_abort, on_abort }, { IPC_msg_moved, on_moved }, { 0, NULL } };
 
 static void far_closed(void *owner, struct channel *ch, const char *why)
 {
@@ -314,14 +331,16 @@ static void test_messages(void **state)
 	world_free(w);
 }
 
-static void test_large(void **state)
+/* limit: the message begins in memory, and a file is asked for when it passes that; full: there is none. */
+static void large(uint64_t limit, bool full)
 {
 	struct world *w = world_new("acl_smtp_data = accept\n");
 	int fd = client(w);
 	static char line[1002], back[1002];
 	size_t total = 0;
 
-	(void)state;
+	w->limit = limit;
+	w->full = full;
 	memset(line, 'x', 1000);
 	strcpy(line + 998, "\r\n");
 	expect(w, fd, "220 ");
@@ -338,13 +357,27 @@ static void test_large(void **state)
 			turn(w);
 		}
 	}
-	say(w, fd, ".\r\n", "250 2.0.0 OK");
-	assert_int_equal(w->content, total);
-	assert_int_equal(pread(w->file, back, 1000, 100 + 899 * 1000), 1000);
-	assert_memory_equal(back, line, 1000);
+	say(w, fd, ".\r\n", full ? "452 " : "250 2.0.0 OK");
+	assert_int_equal(w->grown, limit != 0);
+	assert_int_equal(w->moved, limit && !full);
+	if (!full) {
+		assert_int_equal(w->content, total);
+		for (unsigned i = 0; i < 900; i++) {
+			assert_int_equal(pread(w->file, back, 1000, 100 + i * 1000), 1000);
+			assert_memory_equal(back, line, 1000);
+		}
+	}
 	close(fd);
 	turn(w);
 	world_free(w);
+}
+
+static void test_large(void **state)
+{
+	(void)state;
+	large(0, false);
+	large(131072, false);
+	large(131072, true);
 }
 
 /* Policyd and qmgr go away and come back in the middle. */

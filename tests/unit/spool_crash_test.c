@@ -91,13 +91,17 @@ static void step_begin(struct run *run)
 	content_fill(p, f->size, run->n - 1);
 	for (size_t at = 0; at < f->size; at += 8000)
 		rec_pwrite(&run->rec, fd, p + at, f->size - at < 8000 ? f->size - at : 8000, (off_t)(SPOOL_CONTENT_OFFSET + at));
-	free(p);
 	close(fd);
-	if (!f->msg->named && rnd(run, 10) == 0) {
+	if (f->msg->memory && rnd(run, 6) == 0) {
 		if (spool_grow(run->spool, f->msg, &fd, NULL, &err))
 			fail_msg("grow: %s", err.text);
+		if (rnd(run, 3)) { /* else the commit comes before the writer has moved */
+			rec_pwrite(&run->rec, fd, p, f->size, SPOOL_CONTENT_OFFSET);
+			spool_grown(run->spool, f->msg);
+		}
 		close(fd);
 	}
+	free(p);
 	if (rnd(run, 12) == 0) {
 		f->aborted = event(run);
 		spool_abort(run->spool, f->msg);
