@@ -165,7 +165,8 @@ static enum verdict hosts_use(struct route *rt, struct addr *addr, const struct 
 {
 	enum verdict verdict = secure_check(rt, addr, r, found, err);
 
-	err_clear(verdict == RT_ACCEPT ? err : NULL);
+	if (verdict == RT_ACCEPT)
+		err_clear(err);
 	if (verdict == RT_ACCEPT && found->self)
 		verdict = route_self(rt, addr, r, found->v[0].name, err);
 	if (verdict == RT_ACCEPT)

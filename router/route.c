@@ -64,14 +64,17 @@ static void addr_push(struct route *rt, struct addr *addr)
 void route_recipient(struct route *rt, uint32_t index, const struct ipc_recipient *rcpt)
 {
 	struct addr *addr = arena_alloc(rt->a, sizeof *addr);
+	struct str text = rcpt->addr, local, domain;
 
+	if (text.len && !address_split(text, &local, &domain)) /* no domain: postmaster, or a test */
+		text = str_taint(str_printf(rt->a, "%.*s@%.*s", STR_FMT(text), STR_FMT(lang_qualify_recipient(rt->r->lang))));
 	addr->recipient = index;
 	addr->vars = rt->ev->r;
 	if (rcpt->errors_to.len) {
 		addr->errors_to = rcpt->errors_to;
 		addr->has_errors_to = true;
 	}
-	if (!addr_parse(rt, addr, rcpt->addr)) {
+	if (!addr_parse(rt, addr, text)) {
 		leaf_end(rt, addr, NULL, ROUTE_FAIL, false, STR_LIT("5.1.3"), "malformed address");
 		return;
 	}

@@ -160,7 +160,7 @@ enum status find_addresses(struct dns *dns, struct arena *a, struct str name, co
 	if (!err)
 		err = &own;
 	if (is_ip) {
-		host_add(&g, &t, name, ip_text(a, family, octets), true, true);
+		host_add(&g, &t, name, ip_text(a, family, octets), false, true); /* no DNS: nothing that DNSSEC could say */
 	} else {
 		st = dns_name_normal(a, name, true, &t.name, err);
 		if (st != ST_OK) {

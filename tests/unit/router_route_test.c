@@ -165,6 +165,13 @@ static const struct one cases[] = {
 		"a@remote.example -> smtp [192.0.2.2:25] rules=0,2 helo_data=mail.here.example", 0 },
 	{ "fail_defer_domains", "r:\n driver = dnslookup\n fail_defer_domains = *\n transport = smtp\n", "a@nowhere.example",
 		"a@nowhere.example DEFER 5.1.2 nowhere.example does not exist", 0 },
+	{ "not secure, as demanded", "r:\n driver = dnslookup\n dnssec_require_domains = remote.example\n transport = smtp\n", "a@remote.example a@other.example",
+		"a@remote.example DEFER  remote.example: lookup not DNSSEC-secure, as dnssec_require_domains demands\n"
+		"a@other.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=2 helo_data=mail.here.example", 0 },
+	{ "srv, ipv4_only, mx_domains", "r:\n driver = dnslookup\n check_srv = smtp\n ipv4_only = 1\n mx_domains = smart.example\n transport = smtp\n", "a@smart.example",
+		"a@smart.example FAIL 5.1.2 Unrouteable address: smart.example has no MX record", 0 },
+	{ "widen_domains", "r:\n driver = dnslookup\n widen_domains = nothing.example : example\n transport = smtp\n", "a@remote",
+		"a@remote -> smtp [192.0.2.1:25 192.0.2.2:25] rules=2 helo_data=mail.here.example", 0 },
 	/* ipliteral */
 	{ "literal", "r:\n driver = ipliteral\n transport = smtp\n", "a@[192.0.2.7]", "a@[192.0.2.7] -> smtp [192.0.2.7:25] rules=2 helo_data=mail.here.example", 0 },
 	{ "literal of this host", "r:\n driver = ipliteral\n transport = smtp\n", "a@[192.0.2.99]",
