@@ -18,7 +18,7 @@ for key in crt key; do
 	[ -e "$WORKDIR/rsa.$key" ] || openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=bench.invalid \
 		-keyout "$WORKDIR/rsa.key" -out "$WORKDIR/rsa.crt" 2>/dev/null
 done
-b() { timeout 900 python3 bench.py "$@" --repeats 1 || echo "failed: $*" >&2; }
+b() { timeout 900 /usr/bin/python3 bench.py "$@" --repeats 1 || echo "failed: $*" >&2; }
 
 relay() {
 	b relay --peers bulkhead,postfix --count 5000 --count1 2000
