@@ -175,17 +175,21 @@ static void connection_log(struct session *s)
 			s->server->stats.open, s->local ? "" : ")");
 }
 
-/* policyd leaves $tod_full in the banner as it is, so that the rest can be kept for many connections. */
-static struct str banner_text(struct session *s, const char *banner)
+/* policyd leaves the time to us, so that its answer holds for other connections, too. */
+static struct str banner_dated(struct session *s, struct str text)
 {
-	struct str text = str_of(banner), token = STR_LIT("$tod_full");
-	ptrdiff_t at = str_find_str(text, token);
+	static const struct str names[] = { STR_LIT("$tod_full"), STR_LIT("${tod_full}") };
 	char date[DATE_TEXT];
 
-	if (at < 0)
-		return text;
-	date_format(date, s->server->wall_us / 1000000, s->server->settings.utc);
-	return str_printf(&s->server->scratch, "%.*s%s%.*s", (int)at, text.p, date, STR_FMT(str_from(text, (size_t)at + token.len)));
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		ptrdiff_t at = str_find_str(text, names[i]);
+
+		if (at < 0)
+			continue;
+		date_format(date, s->server->wall_us / 1000000, s->server->settings.utc);
+		return str_printf(&s->server->scratch, "%.*s%s%.*s", (int)at, text.p, date, STR_FMT(str_from(text, (size_t)at + names[i].len)));
+	}
+	return text;
 }
 
 static void greet(struct session *s, struct str text)
@@ -202,11 +206,10 @@ static void greet(struct session *s, struct str text)
 	}
 	connection_log(s);
 	if (!text.len && c->banner)
-		text = banner_text(s, c->banner);
-	if (text.len)
-		reply(s, 220, NULL, text);
-	else
-		replyf(s, 220, NULL, "%.*s ESMTP %.*s", STR_FMT(session_hostname(s)), STR_FMT(s->server->settings.software));
+		text = str_of(c->banner);
+	if (!text.len)
+		text = str_printf(&s->server->scratch, "%.*s ESMTP %.*s $tod_full", STR_FMT(session_hostname(s)), STR_FMT(s->server->settings.software));
+	reply(s, 220, NULL, banner_dated(s, text));
 	session_enter(s, SESSION_COMMAND);
 }
 
