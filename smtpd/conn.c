@@ -176,7 +176,7 @@ static void conn_shut(struct conn *c)
 {
 	if (c->out.len)
 		return;
-	if (c->eof || c->session.quit) {
+	if (c->eof || c->session.quit || c->smtpd->draining) {
 		conn_end(c);
 		return;
 	}

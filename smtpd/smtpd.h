@@ -19,8 +19,8 @@ enum {
 	SMTPD_ACCEPT_BATCH = 64,          /* connections accepted in a turn for each listener */
 	SMTPD_OUT_MAX = 64 * 1024,        /* octets of replies that may wait before a client is not listened to any more */
 	SMTPD_HOSTS_MAX = 20000,          /* addresses remembered */
-	SMTPD_DRAIN_TICK_MS = 250,
-	SMTPD_DRAIN_GRACE_MS = 2000,      /* an idle session may go on so long when stopping */
+	SMTPD_DRAIN_TICK_MS = 100,
+	SMTPD_DRAIN_GRACE_MS = 500,       /* an idle session may go on so long when stopping */
 };
 
 struct smtpd {
