@@ -168,7 +168,7 @@ static const struct one cases[] = {
 	{ "not secure, as demanded", "r:\n driver = dnslookup\n dnssec_require_domains = remote.example\n transport = smtp\n", "a@remote.example a@other.example",
 		"a@remote.example DEFER  remote.example: lookup not DNSSEC-secure, as dnssec_require_domains demands\n"
 		"a@other.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=2 helo_data=mail.here.example", 0 },
-	{ "srv, ipv4_only, mx_domains", "r:\n driver = dnslookup\n check_srv = smtp\n ipv4_only = 1\n mx_domains = smart.example\n transport = smtp\n", "a@smart.example",
+	{ "srv, ipv4_only, mx_domains", "r:\n driver = dnslookup\n check_srv = smtp\n ipv4_only = true\n mx_domains = smart.example\n transport = smtp\n", "a@smart.example",
 		"a@smart.example FAIL 5.1.2 Unrouteable address: smart.example has no MX record", 0 },
 	{ "widen_domains", "r:\n driver = dnslookup\n widen_domains = nothing.example : example\n transport = smtp\n", "a@remote",
 		"a@remote -> smtp [192.0.2.1:25 192.0.2.2:25] rules=2 helo_data=mail.here.example", 0 },
