@@ -513,12 +513,12 @@ def source(port, sessions, size, count, keep, limit=300):
 
 def relay_once(peer, sessions, size, count, keep, case, wait=True):
     sink = Sink()
+    row, cpu = {}, None
     try:
         if peer is None:
             t0 = now()
             took, why = source(SINK_PORT, sessions, size, count, keep)
             ok = took is not None and sink.wait(count, 5)
-            row, cpu = {}, None
         else:
             peer.wipe()
             peer.start()
