@@ -1,0 +1,541 @@
+/* SPDX-License-Identifier: ISC */
+/* String expansion: cases by table; every row of every registry has one. */
+#include "tests/unit/lang_util.h"
+#include "tests/unit/lang_expand_cases.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+static const char conf_text[] =
+	"primary_hostname = mail.example.test\n"
+	"qualify_domain = example.test\n"
+	"domainlist dl = a.example : *.b.example : !x.c.example : *.c.example\n"
+	"domainlist outer = q.example : +dl\n"
+	"hostlist hl = 10.0.0.0/8\n"
+	"begin acl\n"
+	"yes_acl:\n  accept message = got $acl_narg: $acl_arg1, $acl_arg2\n"
+	"no_acl:\n  deny message = no ($acl_arg1)\n"
+	"wait_acl:\n  defer\n";
+
+static struct conf *conf;
+static struct lang *lang;
+static struct fake fake;
+static struct arena arena;
+
+static int setup(void **state)
+{
+	struct lang_services services;
+
+	(void)state;
+	conf = test_conf(conf_text);
+	services = fake_services(&fake);
+	lang = lang_new(conf, &services);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	lang_free(lang);
+	conf_free(conf);
+	arena_clear(&arena);
+	return 0;
+}
+
+static const char *shown(enum status st, struct str text, const struct err *err)
+{
+	return arena_printf(&arena, "%s \"%.*s\"%s%s", status_name(st), STR_FMT(text), st ? ": " : "", st ? err->text : "");
+}
+
+static void alone(void **state)
+{
+	unsigned failed = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof alone_cases / sizeof *alone_cases; i++) {
+		const struct alone_case *c = &alone_cases[i];
+		struct err err = ERR_INIT;
+		struct eval ev;
+		struct str out;
+		enum status st;
+
+		eval_init(&ev, lang, &arena);
+		st = expand_text(&ev, str_of(c->text), &out, &err);
+		if (st != c->status || (!st && !str_is(out, c->want))) {
+			print_error("%s\n  got  %s\n  want %s \"%s\"\n", c->text, shown(st, out, &err), status_name(c->status), c->want ? c->want : "");
+			failed++;
+		}
+		eval_clear(&ev);
+		arena_reset(&arena);
+	}
+	assert_int_equal(failed, 0);
+}
+
+/* ---- in the context of a session and its message ---- */
+
+static const char message[] =
+	"Received: from x by y; today\r\nReceived: from z by x; yesterday\r\nFrom: =?utf-8?Q?J=C3=B6rg?= <j@from.example>\r\n"
+	"To: a@to.example,\r\n b@to.example\r\nTo: c@to.example\r\nSubject: first\r\n second : line\r\nX-List: a:b\r\nX-List: c\r\nX-Latin: =?iso-8859-1?Q?=E9?=\r\n"
+	"\r\nbody line 1\r\nbody line 2\r\n";
+
+struct ctx_case {
+	const char *text;
+	enum status status;
+	const char *want;   /* with ST_ERROR: part of the message */
+	int tainted;        /* 1: the result must be, 0: must not be */
+};
+
+static const struct ctx_case ctx_cases[] = {
+	/* session */
+	{ "$sender_host_address/$sender_host_port/$interface_address/$interface_port", ST_OK, "192.0.2.1/4321/192.0.2.200/25", 0 },
+	{ "$received_ip_address:$received_port $received_protocol", ST_OK, "192.0.2.200:25 esmtp", 0 },
+	{ "$sender_host_name $host_lookup_failed$host_lookup_deferred", ST_OK, "client.example 00", 1 },
+	{ "$sender_fullhost", ST_OK, "helo.example [192.0.2.1]", 1 },
+	{ "$sender_rcvhost", ST_OK, "[192.0.2.1] (helo=helo.example)", 1 },
+	{ "$sender_helo_name|$sender_helo_verified|$sender_ident", ST_OK, "helo.example|1|", 1 },
+	{ "$authenticated_id|$authenticated_sender|$sender_host_authenticated", ST_OK, "someone|s@auth.example|plain", 1 },
+	{ "$sender_host_authenticated", ST_OK, "plain", 0 },
+	{ "$smtp_command|$smtp_command_argument|$connection_id", ST_OK, "RCPT TO:<u@r.example>|<u@r.example>|1-2-3", 1 },
+	{ "$caller_uid,$caller_gid,$originator_uid,$originator_gid", ST_OK, "1000,100,1000,100", 0 },
+	{ "$tls_in_cipher $tls_in_ver $tls_in_peerdn $tls_in_sni $tls_in_bits $tls_in_certificate_verified", ST_OK, "TLS_AES TLS1.3 CN=x sni.example 256 1", 1 },
+	{ "$tls_cipher $tls_peerdn $tls_sni $tls_bits $tls_certificate_verified", ST_OK, "TLS_AES CN=x sni.example 256 1", 1 },
+	{ "$proxy_external_address $proxy_external_port $proxy_local_address $proxy_local_port $proxy_session", ST_OK, "198.51.100.1 25 198.51.100.2 26 true", 0 },
+	/* message */
+	{ "$message_id $message_exim_id", ST_OK, "1xAAAA-000001-AB 1xAAAA-000001-AB", 0 },
+	{ "$sender_address $sender_address_domain $sender_address_local_part", ST_OK, "From.User@Sender.Example sender.example From.User", 1 },
+	{ "$local_part@$domain $original_local_part@$original_domain", ST_OK, "u@r.example u@r.example", 1 },
+	{ "$rcpt_count $recipients_count $rcpt_defer_count $rcpt_fail_count", ST_OK, "5 3 1 2", 0 },
+	{ "$recipients / $recipients_list / $received_for", ST_OK, "one@r.example, two@r.example / one@r.example:two@r.example / ", 1 },
+	{ "$received_time $message_size", ST_OK, "1700000000 4711", 0 },
+	{ "${if >{$message_age}{100}{old}}$message_smtputf8", ST_OK, "old1", 0 },
+	{ "$received_count $message_body_size", ST_OK, "2 26", 0 },
+	{ "$message_body|$message_body_end", ST_OK, "body line 1 body line 2 |body line 1 body line 2 ", 1 },
+	{ "$h_subject:|$rh_subject:", ST_OK, "first\n second : line| first\n second : line", 1 },
+	{ "$header_to:", ST_OK, "a@to.example,\n b@to.example,\nc@to.example", 1 },
+	{ "$bheader_from:", ST_OK, "J\303\266rg <j@from.example>", 1 },
+	{ "$h_from: end", ST_OK, "J\303\266rg <j@from.example> end", 1 },
+	{ "$lh_x-list:/$lheader_X-List:", ST_OK, " a::b: c/ a::b: c", 1 },
+	{ "$bh_x-latin:$h_x-latin:", ST_OK, "\351\303\251", 1 },
+	{ "$rheader_nosuch:|${if def:h_subject:{y}{n}}${if def:h_nosuch:{y}{n}}", ST_OK, "|yn", 0 },
+	{ "$reply_address", ST_OK, "J\303\266rg <j@from.example>", 1 },
+	{ "${strlen:$message_headers}", ST_OK, "204", 0 },
+	{ "${length_9:$message_headers_raw}", ST_OK, "Received:", 1 },
+	{ "$headers_added", ST_OK, "", -1 },
+	/* ACL variables */
+	{ "$acl_c0/$acl_c_foo/$acl_m_bar/$acl_m_none", ST_OK, "zero/foo value/bar value/", 1 },
+	{ "$acl_c0", ST_OK, "zero", 0 },
+	{ "$r_var", ST_OK, "router's", 0 },
+	{ "${if bool{$acl_c0}{y}}", ST_ERROR, "unrecognised boolean", -1 },
+	/* configuration and time */
+	{ "$primary_hostname $qualify_domain $qualify_recipient $smtp_active_hostname", ST_OK, "mail.example.test example.test example.test mail.example.test", 0 },
+	{ "$spool_directory|$bounce_return_size_limit|$return_size_limit|$config_file|$config_dir", ST_OK, "/var/spool/bulkhead|102400|102400|test|", 0 },
+	{ "${if match{$tod_log}{\\N^\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d$\\N}{y}}", ST_OK, "y", 0 },
+	{ "${if match{$tod_full}{\\N^\\w{3}, \\d\\d \\w{3} \\d{4} [\\d:]{8} [-+]\\d{4}$\\N}{y}}", ST_OK, "y", 0 },
+	{ "${if match{$tod_epoch $tod_epoch_l $tod_logfile $tod_zulu $tod_zone}{\\N^\\d{10} \\d{16} \\d{8} \\d{14}Z [-+]\\d{4}$\\N}{y}}", ST_OK, "y", 0 },
+	{ "${if match{$tod_bsdinbox}{\\N^\\w{3} \\w{3} [ \\d]\\d [\\d:]{8} \\d{4}$\\N}{y}}${if >{$pid}{1}{p}}${if def:version_number{v}}", ST_OK, "ypv", 0 },
+	/* lookups */
+	{ "${lookup{alice}lsearch{/t/users}}", ST_OK, "Alice A.", 0 },
+	{ "${lookup{nobody}lsearch{/t/users}{$value}{none}}", ST_OK, "none", 0 },
+	{ "${lookup{nobody}lsearch{/t/users}{$value}fail}", ST_FAIL, "", -1 },
+	{ "${lookup{nobody}lsearch*{/t/users}{$value}}", ST_OK, "anybody", 0 },
+	{ "${lookup{q@x.example}lsearch*@{/t/users}{$value,$1,$2}}", ST_OK, "all of x,q,@x.example", 0 },
+	{ "${lookup{v.w.b.example}partial-lsearch{/t/domains}{$value:$1:$2}}", ST_OK, "data b:v.w:b.example", 0 },
+	{ "${lookup{alice}lsearch,ret=key{/t/users}}", ST_OK, "alice", 0 },
+	{ "${lookup redis{get key}{<$value>}}", ST_OK, "<redis value>", 0 },
+	{ "${lookup redis{get ${quote_redis:a b}}}", ST_OK, "quoted", 0 },
+	{ "${lookup redis{get ${quote_redis:$local_part}}{y}{n}}", ST_OK, "n", 0 },
+	{ "${lookup redis{get $local_part}}", ST_ERROR, "tainted query", -1 },
+	{ "${lookup redis{get ${quote_sqlite:$local_part}}}", ST_ERROR, "tainted query", -1 },
+	{ "${lookup dnsdb{a=h.example}}", ST_OK, "192.0.2.7", 0 },
+	{ "${lookup{$local_part}lsearch{/t/users}{y}{n}}", ST_OK, "n", 0 },
+	{ "${lookup{x}lsearch{/t/$local_part}}", ST_ERROR, "tainted file name", -1 },
+	{ "${lookup{x}lsearch{t/users}}", ST_ERROR, "absolute file name", -1 },
+	{ "${lookup{x}lsearch{/t/../users}}", ST_ERROR, "not allowed", -1 },
+	{ "${lookup{x}lsearch{/t/broken}{y}{n}}", ST_DEFER, "", -1 },
+	{ "${lookup{x}redis{/f}}", ST_ERROR, "takes a query", -1 },
+	{ "${lookup lsearch{/f}}", ST_ERROR, "a key in braces", -1 },
+	{ "${lookup{x}lsearsh{/f}}", ST_ERROR, "did you mean \"lsearch\"", -1 },
+	{ "${lookup{x}mysql{/f}}", ST_ERROR, "known to Exim, not implemented", -1 },
+	{ "${lookup{alice}lsearch{/t/users}{${lookup{bob}lsearch{/t/users}{[$value]}}$value}}", ST_OK, "[]Alice A.", 0 },
+	/* files, environment */
+	{ "${readfile{/f/text}}", ST_OK, "line 1\nline 2\n", 0 },
+	{ "${readfile{/f/text}{, }}", ST_OK, "line 1, line 2, ", 0 },
+	{ "${readfile{/f/nosuch}}", ST_ERROR, "no file", -1 },
+	{ "${readfile{/f/$local_part}}", ST_ERROR, "tainted", -1 },
+	{ "${if exists{/f/text}{y}{n}}${if exists{/f}{y}{n}}", ST_OK, "yn", 0 },
+	{ "${extract{size}{${stat:/f/text}}}", ST_OK, "14", 0 },
+	{ "${stat:/f/text/}", ST_OK, "mode=0644 smode=-rw-r--r-- size=14", 0 },
+	{ "${stat:/nosuch}", ST_ERROR, "no such file", -1 },
+	{ "${env{LANG_TEST}}|${env{LANG_TEST}{<$value>}}|${env{NO_SUCH_VARIABLE}{x}{none}}", ST_OK, "set|<set>|none", 0 },
+	{ "${env{NO_SUCH_VARIABLE}{x}fail}", ST_FAIL, "", -1 },
+	/* ACLs */
+	{ "${acl{yes_acl}{a}{b c}}", ST_OK, "got 2: a, b c", 0 },
+	{ "${acl{no_acl}{x}}", ST_OK, "no (x)", 0 },
+	{ "${acl{wait_acl}}", ST_FAIL, "", -1 },
+	{ "${acl{nosuch}}", ST_ERROR, "there is no ACL", -1 },
+	{ "${if acl{{yes_acl}{q}}{$value}{n}}${if acl{{no_acl}}{y}{n}}", ST_OK, "got 1: q, n", 0 },
+	{ "${acl{$local_part}}", ST_ERROR, "tainted", -1 },
+	{ "$acl_arg1$acl_narg", ST_OK, "", -1 },
+	/* taint */
+	{ "${expand:$local_part}", ST_ERROR, "tainted", -1 },
+	{ "${expand:\\$primary_hostname}", ST_OK, "mail.example.test", 0 },
+	{ "a${uc:$local_part}b", ST_OK, "aUb", 1 },
+	{ "${if eq{$local_part}{u}{clean}}", ST_OK, "clean", 0 },
+	{ "${if inlist{$local_part}{t:u:v}{$value}}", ST_OK, "u", 0 },
+	{ "${if match_local_part{$local_part}{t:u}{$value}}", ST_OK, "u", 0 },
+	{ "${if match{$local_part}{(.)}{$1}}", ST_OK, "u", 1 },
+	{ "${sg{abc}{b}{$local_part}}", ST_OK, "auc", 1 },
+	{ "${map{a:b}{$item$local_part}}", ST_OK, "au:bu", 1 },
+	{ "${base64:$local_part}${hash_1:$local_part}", ST_OK, "dQ==u", 1 },
+	{ "${strlen:$local_part}", ST_OK, "1", 0 },
+	{ "${quote:$local_part}", ST_OK, "u", 1 },
+	/* lists and JSON */
+	{ "${if forany_json{[1,2,3]}{={$item}{2}}{y}{n}}${if forall_json{[1,2]}{>{$item}{0}}{y}{n}}", ST_OK, "yy", 0 },
+	{ "${if forany_jsons{[\"a\",\"b\"]}{eq{$item}{b}}{y}{n}}${if forall_jsons{[\"a\"]}{eq{$item}{b}}{y}{n}}", ST_OK, "yn", 0 },
+	{ "${extract jsons{a}{{\"a\":\"x\\\\ny\"\\}}}", ST_OK, "x\ny", 0 },
+	{ "${extract json{2}{[1,{\"q\":[]\\},3]}}", ST_OK, "{\"q\":[]}", 0 },
+	{ "${listnamed:dl}", ST_OK, "a.example : *.b.example : !x.c.example : *.c.example", 0 },
+	{ "${listnamed:outer}|${listnamed_h:hl}", ST_OK, "q.example:a.example:*.b.example:!x.c.example:*.c.example|10.0.0.0/8", 0 },
+	{ "${listnamed_h:dl}", ST_ERROR, "not a named list", -1 },
+	{ "${if match_domain{z.b.example}{+outer}{$value:$1}}", ST_OK, "*.b.example:z", 0 },
+	{ "${if match_ip{10.1.1.1}{@[] : 10.0.0.0/8}{$value}}${if match_ip{127.0.0.1}{@[]}{y}}", ST_OK, "10.0.0.0/8y", 0 },
+	{ "${if match_ip{10.1.1.1}{iplsearch;/t/nets}{y}{n}}${if match_ip{192.0.2.1}{lsearch;/t/nets}{y}{n}}", ST_OK, "ny", 0 },
+	{ "${if first_delivery{f}{-}}${if queue_running{q}{-}}", ST_OK, "f-", 0 },
+	/* signed addresses: one that was signed here is found good, a changed one is not */
+	{ "${prvscheck{${prvs{a@b.example}{key}{2}}}{key}{$prvscheck_address $prvscheck_keynum $prvscheck_result}}", ST_OK, "a@b.example 2 1", 0 },
+	{ "${prvscheck{${prvs{a@b.example}{key}}}{other}{[$prvscheck_result]}}", ST_OK, "[]", 0 },
+	{ "${prvscheck{${prvs{a@b.example}{key}}}{key}}", ST_OK, "a@b.example", -1 },
+	{ "${prvscheck{a@b.example}{key}{x}}", ST_OK, "", -1 },
+	/* the rest of the operators */
+	{ "${mask:3ffe:ffff:836f:0a00:000a:0800:200a:c031/99} ${mask_n:2001:db8::ffff/112}", ST_OK, "3ffe.ffff.836f.0a00.000a.0800.2000.0000/99 2001:db8::/112", 0 },
+	{ "${ipv6norm:2001:0db8:0000:0000:0001:0000:0000:0001} ${ipv6norm:::} ${ipv6denorm:::1}", ST_OK,
+		"2001:db8::1:0:0:1 :: 0000:0000:0000:0000:0000:0000:0000:0001", 0 },
+	{ "${addresses:>& Chief <ceo@up.stairs>, sec@base.ment (dogsbody)}", ST_OK, "ceo@up.stairs&sec@base.ment", 0 },
+	{ "${addresses:Good <a@b.example>, <<bad, c@d.example}", ST_OK, "a@b.example:c@d.example", 0 },
+	{ "${headerwrap_20_40:subject: aaa bbb ccc ddd eee fff ggg hhh iii}", ST_OK, "subject: aaa bbb ccc\n\tddd eee fff\n\tggg hhh", 0 },
+	{ "${xtextd:a+20b}${if <{${randint:5}}{5}{ok}}", ST_OK, "a bok", 0 },
+	{ "${listcount:a:b}${listcount:<; a;b;}", ST_OK, "22", 0 },
+	/* errors at load */
+	{ "abc ${nosuchitem{a}}", ST_ERROR, "column", -1 },
+	{ "${uppercase:x}", ST_ERROR, "unknown expansion operator", -1 },
+	{ "${ucc:x}", ST_ERROR, "did you mean \"uc\"", -1 },
+	{ "$sender_adress", ST_ERROR, "did you mean \"$sender_address\"", -1 },
+	{ "${if equ{a}{b}}", ST_ERROR, "did you mean \"eq\"", -1 },
+	{ "${h_subject:}", ST_ERROR, "not put into braces", -1 },
+	{ "${sg{a}{[}{b}}", ST_ERROR, "regular expression", -1 },
+	{ "${sort{a:b}{eq}{$item}}", ST_ERROR, "compares by", -1 },
+	{ "${extract{1}{a}}", ST_ERROR, "needs 3 arguments", -1 },
+	{ "${tr{a}{b}}", ST_ERROR, "needs 3 arguments", -1 },
+	{ "${if eq{a}{b}{c}{d}{e}}", ST_ERROR, "\"}\" expected", -1 },
+	{ "${if match_domain{a}{lsearsh;/x}}", ST_ERROR, "did you mean", -1 },
+	{ "${nhash{8}{64}{supercalifragilisticexpialidocious}}", ST_OK, "6/33", 0 },
+	{ "${if <={1}{1}{y}{n}}${if <={2}{1}{y}{n}}${if lei{A}{a}{y}{n}}${if gt{b}{a}{y}{n}}${if gti{A}{a}{y}{n}}${if gei{A}{a}{y}{n}}", ST_OK, "ynyyny", 0 },
+	{ "$host_lookup_failed $host_lookup_deferred", ST_OK, "0 0", 0 },
+};
+
+static const struct ipc_pair tls[] = {
+	{ STR_LIT("cipher"), STR_LIT("TLS_AES"), true }, { STR_LIT("version"), STR_LIT("TLS1.3"), true }, { STR_LIT("peerdn"), STR_LIT("CN=x"), true },
+	{ STR_LIT("sni"), STR_LIT("sni.example"), true }, { STR_LIT("bits"), STR_LIT("256"), true }, { STR_LIT("certificate_verified"), STR_LIT("1"), false },
+};
+static const struct ipc_pair proxy[] = {
+	{ STR_LIT("external_address"), STR_LIT("198.51.100.1"), false }, { STR_LIT("external_port"), STR_LIT("25"), false },
+	{ STR_LIT("local_address"), STR_LIT("198.51.100.2"), false }, { STR_LIT("local_port"), STR_LIT("26"), false }, { STR_LIT("session"), STR_LIT("true"), false },
+};
+static const struct ipc_pair acl_c[] = { { STR_LIT("c0"), STR_LIT("zero"), false }, { STR_LIT("c_foo"), STR_LIT("foo value"), true } };
+static const struct ipc_pair acl_m[] = { { STR_LIT("m_bar"), STR_LIT("bar value"), true } };
+static const struct str recipients[] = { STR_LIT("one@r.example"), STR_LIT("two@r.example") };
+
+static const struct ipc_facts facts = {
+	.client_ip = STR_LIT("192.0.2.1"), .client_port = 4321, .server_ip = STR_LIT("192.0.2.200"), .server_port = 25, .helo = STR_LIT("helo.example"),
+	.esmtp = true, .helo_verified = true, .protocol = STR_LIT("esmtp"), .auth_id = STR_LIT("someone"), .auth_method = STR_LIT("plain"),
+	.auth_sender = STR_LIT("s@auth.example"), .uid = 1001, .gid = 101, .connection_id = STR_LIT("1-2-3"), .command = STR_LIT("RCPT TO:<u@r.example>"),
+	.tls = (struct ipc_pair *)tls, .n_tls = 6, .proxy = (struct ipc_pair *)proxy, .n_proxy = 5, .message_id = STR_LIT("1xAAAA-000001-AB"),
+	.sender = STR_LIT("From.User@Sender.Example"), .has_sender = true, .recipient = STR_LIT("U@R.Example"), .rcpt_count = 5, .rcpt_accepted = 3,
+	.rcpt_deferred = 1, .rcpt_failed = 2, .size = 4711, .smtputf8 = true, .recipients = { (struct str *)recipients, 2 },
+	.received_us = 1700000000000000, .acl_c = (struct ipc_pair *)acl_c, .n_acl_c = 2, .acl_m = (struct ipc_pair *)acl_m, .n_acl_m = 1,
+};
+
+static int message_file(void)
+{
+	char name[] = "/tmp/lang_expand_test.XXXXXX";
+	int fd = mkstemp(name);
+
+	assert_true(fd >= 0);
+	unlink(name);
+	assert_int_equal(write(fd, message, sizeof message - 1), sizeof message - 1);
+	return fd;
+}
+
+static void in_context(void **state)
+{
+	int fd = message_file();
+	unsigned failed = 0;
+
+	(void)state;
+	setenv("LANG_TEST", "set", 1);
+	for (size_t i = 0; i < sizeof ctx_cases / sizeof *ctx_cases; i++) {
+		const struct ctx_case *c = &ctx_cases[i];
+		struct err err = ERR_INIT;
+		struct eval ev;
+		struct str out;
+		enum status st;
+		bool good;
+
+		eval_init(&ev, lang, &arena);
+		eval_facts(&ev, &facts);
+		eval_set_address(&ev, str_taint(facts.recipient));
+		ev.message_fd = fd;
+		ev.first_delivery = true;
+		assert_int_equal(eval_var_set(&ev, &ev.r, STR_LIT("var"), STR_LIT("router's"), &err), ST_OK);
+		st = expand_text(&ev, str_of(c->text), &out, &err);
+		good = st == c->status && (st == ST_OK ? str_is(out, c->want) && (c->tainted < 0 || out.tainted == (c->tainted == 1)) : strstr(err.text, c->want) != NULL);
+		if (!good) {
+			print_error("%s\n  got  %s tainted %d\n  want %s \"%s\" tainted %d\n", c->text, shown(st, out, &err), out.tainted, status_name(c->status), c->want,
+				c->tainted);
+			failed++;
+		}
+		eval_clear(&ev);
+		arena_reset(&arena);
+	}
+	close(fd);
+	assert_int_equal(failed, 0);
+}
+
+/* ---- every row has a case ---- */
+
+static bool mentioned(const char *before, const char *name, const char *after)
+{
+	char word[128];
+
+	for (const char *a = after; *a; a++) {
+		snprintf(word, sizeof word, "%s%s%c", before, name, *a);
+		for (size_t i = 0; i < sizeof alone_cases / sizeof *alone_cases; i++)
+			if (strstr(alone_cases[i].text, word))
+				return true;
+		for (size_t i = 0; i < sizeof ctx_cases / sizeof *ctx_cases; i++)
+			if (strstr(ctx_cases[i].text, word))
+				return true;
+	}
+	return false;
+}
+
+static void later(const char *text)
+{
+	struct err err = ERR_INIT;
+	struct expansion *x;
+
+	if (expansion_compile(lang, &arena, str_of(text), &x, &err) != ST_ERROR || !strstr(err.text, "known to Exim, not implemented"))
+		fail_msg("%s: %s", text, err.text);
+}
+
+static void complete(void **state)
+{
+	struct lang_row r;
+	unsigned missing = 0, count = 0;
+
+	(void)state;
+	for (size_t i = 0; expand_item_at(i, &r); i++, count++) {
+		assert_non_null(r.what);
+		if (r.later)
+			later(arena_printf(&arena, "${%s{a}}", r.name));
+		else if (!mentioned("${", r.name, "{ ") && ++missing)
+			print_error("item %s has no case\n", r.name);
+	}
+	for (size_t i = 0; expand_operator_at(i, &r); i++, count++) {
+		assert_non_null(r.what);
+		if (r.later)
+			later(arena_printf(&arena, "${%s:a}", r.name));
+		else if (!mentioned("${", r.name, ":_") && ++missing)
+			print_error("operator %s has no case\n", r.name);
+	}
+	for (size_t i = 0; expand_condition_at(i, &r); i++, count++) {
+		assert_non_null(r.what);
+		if (r.later)
+			later(arena_printf(&arena, "${if %s{a}{b}}", r.name));
+		else if (!mentioned("", r.name, "{ :") && ++missing)
+			print_error("condition %s has no case\n", r.name);
+	}
+	assert_int_equal(missing, 0);
+	assert_true(count > 100);
+}
+
+static bool variable_mentioned(const char *name)
+{
+	return mentioned("$", name, " /|:,.@}]!){\"0_") || mentioned("def:", name, "{ ");
+}
+
+/* A variable that is set by others is read back; all others have a case. */
+static void variables(void **state)
+{
+	static const char *const slots[] = {
+#define SLOT(name, what) #name,
+#include "common/lang/slots.def"
+#undef SLOT
+	};
+	struct lang_row r;
+	unsigned missing = 0;
+
+	(void)state;
+	for (size_t i = 0; i < EVAL_SLOTS; i++) {
+		struct err err = ERR_INIT;
+		struct eval ev;
+		struct str out;
+
+		eval_init(&ev, lang, &arena);
+		eval_set(&ev, (enum eval_slot)i, str_of(slots[i]));
+		assert_int_equal(expand_variable(&ev, str_of(slots[i]), &out, &err), ST_OK);
+		assert_true(str_is(out, slots[i]));
+		eval_clear(&ev);
+	}
+	for (size_t i = 0; expand_variable_at(i, &r); i++) {
+		bool slot = false;
+
+		assert_non_null(r.what);
+		for (size_t k = 0; k < EVAL_SLOTS; k++)
+			slot |= !strcmp(slots[k], r.name);
+		if (r.later) {
+			later(arena_printf(&arena, "${%s}", r.name));
+			continue;
+		}
+		if (!slot && !variable_mentioned(r.name) && strcmp(r.name, "r_") && strcmp(r.name, "acl_c") && strcmp(r.name, "acl_m")) {
+			/* at the end of a case's text */
+			char word[128];
+			bool found = false;
+
+			snprintf(word, sizeof word, "$%s", r.name);
+			for (size_t k = 0; k < sizeof ctx_cases / sizeof *ctx_cases; k++)
+				found |= str_ends(str_of(ctx_cases[k].text), word);
+			if (!found && ++missing)
+				print_error("variable %s has no case\n", r.name);
+		}
+	}
+	assert_int_equal(missing, 0);
+}
+
+static void no_duplicates(void **state)
+{
+	bool (*const registries[])(size_t, struct lang_row *) = { expand_item_at, expand_operator_at, expand_condition_at, expand_variable_at };
+
+	(void)state;
+	for (size_t k = 0; k < 4; k++) {
+		struct lang_row a, b;
+
+		for (size_t i = 0; registries[k](i, &a); i++)
+			for (size_t j = i + 1; registries[k](j, &b); j++)
+				if (!strcmp(a.name, b.name))
+					fail_msg("%s is there twice", a.name);
+	}
+}
+
+/* ---- limits ---- */
+
+static void limits(void **state)
+{
+	struct buf b = BUF_INIT;
+	struct err err = ERR_INIT;
+	struct expansion *x;
+	struct eval ev;
+	struct str out;
+
+	(void)state;
+	for (int i = 0; i < 2 * EXPAND_DEPTH_MAX; i++)
+		buf_adds(&b, "${uc:");
+	assert_int_equal(expansion_compile(lang, &arena, buf_str(&b), &x, &err), ST_ERROR);
+	assert_non_null(strstr(err.text, "nested deeper"));
+	/* growth by doubling is stopped */
+	buf_reset(&b);
+	buf_adds(&b, "${reduce{");
+	for (int i = 0; i < 40; i++)
+		buf_adds(&b, "x:");
+	buf_adds(&b, "}{0123456789}{$value$value}}");
+	eval_init(&ev, lang, &arena);
+	assert_int_equal(expand_text(&ev, buf_str(&b), &out, &err), ST_ERROR);
+	assert_non_null(strstr(err.text, "longer than"));
+	eval_clear(&ev);
+	/* so is work */
+	buf_reset(&b);
+	buf_adds(&b, "${map{");
+	for (int i = 0; i < 2000; i++)
+		buf_adds(&b, "x:");
+	buf_adds(&b, "}{${if forany{");
+	for (int i = 0; i < 2000; i++)
+		buf_adds(&b, "x:");
+	buf_adds(&b, "}{eq{$item}{y}}}}}");
+	eval_init(&ev, lang, &arena);
+	assert_int_equal(expand_text(&ev, buf_str(&b), &out, &err), ST_ERROR);
+	assert_non_null(strstr(err.text, "steps"));
+	eval_clear(&ev);
+	/* back-tracking without end */
+	eval_init(&ev, lang, &arena);
+	assert_int_equal(expand_text(&ev, STR_LIT("${if match{aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab}{\\N^(a+)+$\\N}{y}{n}}"), &out, &err), ST_ERROR);
+	assert_non_null(strstr(err.text, "matching a regular expression"));
+	eval_clear(&ev);
+	/* an ACL that calls itself through expansions ends */
+	buf_clear(&b);
+}
+
+/* The date of a banner stays for others to fill in, and what was looked at is known. */
+static void leaving(void **state)
+{
+	struct conf_place nowhere = { 0, 0 };
+	struct err err = ERR_INIT;
+	struct expansion *x;
+	struct eval ev;
+	struct str out;
+
+	(void)state;
+	assert_int_equal(lang_compile(lang, STR_LIT("$primary_hostname ${uc:x} $tod_full"), nowhere, &x, &err), ST_OK);
+	assert_true(expansion_mentions(x, "tod_full"));
+	assert_false(expansion_mentions(x, "tod_log"));
+	eval_init(&ev, lang, &arena);
+	assert_int_equal(expand_leaving(&ev, x, "tod_full", &out, &err), ST_OK);
+	assert_string_equal(str_cstr(&arena, out), "mail.example.test X $tod_full");
+	assert_int_equal(ev.deps, 0);
+	assert_int_equal(expand(&ev, x, &out, &err), ST_OK);
+	assert_int_equal(ev.deps, DEP_TIME);
+	eval_clear(&ev);
+	eval_init(&ev, lang, &arena);
+	eval_facts(&ev, &facts);
+	assert_int_equal(expand_text(&ev, STR_LIT("$sender_host_address"), &out, &err), ST_OK);
+	assert_int_equal(ev.deps, DEP_CLIENT);
+	assert_int_equal(expand_text(&ev, STR_LIT("$sender_helo_name${lookup{a}lsearch{/t/users}}"), &out, &err), ST_OK);
+	assert_int_equal(ev.deps, DEP_CLIENT | DEP_SESSION | DEP_WORLD);
+	eval_clear(&ev);
+}
+
+static void typed(void **state)
+{
+	static const struct { const char *text; char type; enum status status; int64_t want; } cases[] = {
+		{ "10M", 'i', ST_OK, 10 << 20 }, { "", 'i', ST_ERROR, 0 }, { "x", 'i', ST_ERROR, 0 }, { " -5 ", 'i', ST_OK, -5 },
+		{ "9223372036854775807", 'i', ST_OK, INT64_MAX }, { "9223372036854775808", 'i', ST_ERROR, 0 }, { "9223372036854775807K", 'i', ST_ERROR, 0 },
+		{ "1h5m", 't', ST_OK, 3900 }, { "x", 't', ST_ERROR, 0 }, { "yes", 'b', ST_OK, 1 }, { "", 'b', ST_OK, 0 }, { "0", 'b', ST_OK, 0 },
+		{ "12", 'b', ST_OK, 1 }, { "No", 'b', ST_OK, 0 }, { "maybe", 'b', ST_ERROR, 0 }, { "${if eq{a}{b}{}fail}", 'b', ST_FAIL, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct err err = ERR_INIT;
+		struct expansion *x;
+		struct eval ev;
+		int64_t n = 0;
+		bool yes = false;
+		enum status st;
+
+		assert_int_equal(expansion_compile(lang, &arena, str_of(cases[i].text), &x, &err), ST_OK);
+		eval_init(&ev, lang, &arena);
+		st = cases[i].type == 'i' ? expand_int(&ev, x, &n, &err) : cases[i].type == 't' ? expand_time(&ev, x, &n, &err) : expand_bool(&ev, x, &yes, &err);
+		if (st != cases[i].status || (!st && (cases[i].type == 'b' ? yes : n) != cases[i].want))
+			fail_msg("%s: got %s %lld", cases[i].text, status_name(st), (long long)(cases[i].type == 'b' ? yes : n));
+		eval_clear(&ev);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(alone), cmocka_unit_test(in_context), cmocka_unit_test(complete), cmocka_unit_test(variables),
+		cmocka_unit_test(no_duplicates), cmocka_unit_test(limits), cmocka_unit_test(leaving), cmocka_unit_test(typed),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
