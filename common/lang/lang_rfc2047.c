@@ -175,6 +175,8 @@ struct str header_decode_words(struct arena *a, struct str s, bool translate)
 		i += k;
 		blanks_from = i;
 	}
+	if (after_word)
+		buf_add_str(&b, str_from(s, blanks_from));
 	out = str_dup(a, buf_str(&b));
 	out.tainted = s.tainted;
 	buf_clear(&b);

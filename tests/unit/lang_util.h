@@ -48,7 +48,7 @@ static const char *const fake_table[][3] = {
 	{ "/t/nets", "10.0.0.0/8", "ten" }, { "/t/nets", "192.0.2.1", "one" }, { "/t/nets", "2001:0db8:0000:0000:0000:0000:0000:0001", "colons" },
 	{ "/t/nets", "2001.0db8.0000.0000.0000.0000.0000.0001", "dots" },
 	{ "/t/names", "client.example", "named" },
-	{ "/t/locals", "at.example", "!postmaster : x* : >more" }, { "/t/locals", "more", "zed" }, { "/t/locals", "loop.example", ">loop.example" },
+	{ "/t/locals", "at.example", "!postmaster : *x : >more" }, { "/t/locals", "more", "zed" }, { "/t/locals", "loop.example", ">loop.example" },
 	{ "/t/addresses", "u@x.example", "hit" }, { "/t/addresses", "*@y.example", "hit y" },
 	{ "", "get key", "redis value" }, { "", "get a\\ b", "quoted" }, { "", "a=h.example", "192.0.2.7" },
 };
