@@ -317,6 +317,7 @@ struct agent {
 	uint32_t busy;
 	bool old;                   /* a newer generation is there: nothing new for it */
 	struct list conns;
+	struct list stalled;        /* destinations that wait for a place in it, or for it to come */
 };
 
 struct conn {
@@ -329,12 +330,14 @@ struct conn {
 	uint64_t idle_ms;           /* waiting since */
 };
 
-/* An agent for the lane: ST_OK; ST_DEFER: asked for, try again when it comes (schedule_pump is called then). */
+/* An agent for the lane: ST_OK; ST_DEFER: none now. The destination then waits, at the agent if there is one that is full or was
+ * asked for, and becomes ready again when that changes. */
 enum status agent_for(struct qmgr *q, struct lane *lane, struct agent **out);
 void agent_opened(struct qmgr *q, enum agent_class class, struct daemon_link *link);
 void agent_closed(struct daemon_link *link);
 void agent_refused(struct qmgr *q, uint64_t cookie, struct str text);
 void agent_on_conn_closed(void *link, struct ipc_in *in);
+void agent_landed(struct agent *agent);            /* a delivery came back: its place is free */
 void agents_free(struct qmgr *q);
 struct conn *conn_find(struct agent *agent, uint64_t number);
 struct conn *conn_idle_take(struct qmgr *q, struct lane *lane);  /* NULL: none waits */

@@ -99,6 +99,7 @@ static struct agent *agent_new(struct qmgr *q, enum agent_class class, uint64_t 
 	agent->uid = uid;
 	agent->gid = gid;
 	list_init(&agent->conns);
+	list_init(&agent->stalled);
 	list_push_front(&q->class[class].agents, &agent->node);
 	return agent;
 }
@@ -107,6 +108,8 @@ static void agent_free(struct agent *agent)
 {
 	struct list *n;
 
+	while ((n = list_first(&agent->stalled)))
+		list_remove(n); /* whoever calls looks at all destinations again */
 	while ((n = list_first(&agent->conns)))
 		conn_close(agent->q, list_entry(n, struct conn, node), false);
 	list_remove(&agent->node);
@@ -162,8 +165,10 @@ enum status agent_for(struct qmgr *q, struct lane *lane, struct agent **out)
 		agent = list_entry(n, struct agent, node);
 		if (agent->uid != lane->uid || agent->gid != lane->gid || agent->old)
 			continue;
-		if (!agent->link || !channel_is_open(agent->link->channel) || agent->busy >= LOCAL_BUSY_MAX)
-			return ST_DEFER; /* asked for, dying, or full */
+		if (!agent->link || !channel_is_open(agent->link->channel) || agent->busy >= LOCAL_BUSY_MAX) {
+			list_push(&agent->stalled, &lane->dest->ready); /* asked for, dying, or full */
+			return ST_DEFER;
+		}
 		*out = agent;
 		return ST_OK;
 	}
@@ -171,7 +176,19 @@ enum status agent_for(struct qmgr *q, struct lane *lane, struct agent **out)
 	agent->cookie = ++q->cookie;
 	if (q->env.need)
 		q->env.need(q->env.arg, class_peers[class], agent->cookie, lane->uid, lane->gid, lane->user);
+	list_push(&agent->stalled, &lane->dest->ready);
 	return ST_DEFER;
+}
+
+void agent_landed(struct agent *agent)
+{
+	struct list *n = list_first(&agent->stalled);
+
+	agent->busy--;
+	if (!n)
+		return;
+	list_remove(n);
+	schedule_dest(agent->q, list_entry(n, struct dest, ready));
 }
 
 void agent_opened(struct qmgr *q, enum agent_class class, struct daemon_link *link)
@@ -190,6 +207,8 @@ void agent_opened(struct qmgr *q, enum agent_class class, struct daemon_link *li
 		agent = agent_new(q, class, link->uid, link->gid);
 	agent->link = link;
 	link->state = agent;
+	while (!list_empty(&agent->stalled))
+		list_remove(list_first(&agent->stalled));
 	class_wake(q, class);
 }
 
@@ -240,6 +259,7 @@ void agent_refused(struct qmgr *q, uint64_t cookie, struct str text)
 					dest_unref(q, d);
 				}
 			agent_free(agent);
+			class_wake(q, (enum agent_class)class);
 			return;
 		}
 }

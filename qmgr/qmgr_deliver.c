@@ -266,7 +266,7 @@ static void deliver_landed(struct qmgr *q, struct delivery *d)
 {
 	struct lane *lane = d->plan->lane;
 
-	d->agent->busy--;
+	agent_landed(d->agent);
 	q->class[d->agent->class].busy--;
 	lane->busy--;
 	lane->dest->busy--;

@@ -329,6 +329,31 @@ static void test_local(void **state)
 	fake_stop(&f);
 }
 
+/* More mailboxes than a process takes deliveries at a time: each gets its turn as places become free. */
+static void test_local_many(void **state)
+{
+	enum { N = 300 };
+	struct fake f;
+
+	(void)state;
+	fake_start(&f);
+	f.hold = true;
+	for (unsigned i = 0; i < N; i++) {
+		char rcpt[64];
+
+		snprintf(rcpt, sizeof rcpt, "u@local.%u.test", i);
+		assert_true(fake_mail_one(&f, "s@x.test", rcpt));
+	}
+	fake_turns(&f, 20);
+	assert_int_equal(f.needs, 1);
+	fake_local_join(&f);
+	fake_turns(&f, 10);
+	assert_true(f.n_sent > 0 && f.n_sent < 100);
+	assert_int_equal(answer_all(&f), N);
+	assert_int_equal(f.q->n_messages, 0);
+	fake_stop(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -342,6 +367,7 @@ int main(void)
 		cmocka_unit_test(test_parking),
 		cmocka_unit_test(test_agent_lost),
 		cmocka_unit_test(test_local),
+		cmocka_unit_test(test_local_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
