@@ -103,7 +103,7 @@ struct str received_format(struct arena *a, const struct received *r)
 	if (usable(r->recipient))
 		buf_printf(&b, "\r\n\tfor %.*s", STR_FMT(r->recipient));
 	date_format(date, r->wall_s, r->utc);
-	buf_printf(&b, "; %s\r\n", date);
+	buf_printf(&b, ";\r\n\t%s\r\n", date);
 	s = str_dup(a, buf_str(&b));
 	buf_clear(&b);
 	return s;

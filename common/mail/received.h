@@ -21,7 +21,7 @@ struct received {
 	bool log_port;              /* the client's port behind its address (log_selector incoming_port) */
 };
 
-/* "Received: from ... ; DATE\r\n", folded. */
+/* "Received: from ...;\r\n\tDATE\r\n", folded. */
 struct str received_format(struct arena *a, const struct received *r);
 /* $sender_fullhost: "name (helo) [ip]"; without log_port "[ip]", with it "[ip]:port". */
 struct str received_fullhost(struct arena *a, const struct ipc_facts *facts, bool log_port);

@@ -241,7 +241,7 @@ static void test_received(void **state)
 
 	(void)state;
 	assert_true(str_is(received_format(&a, &r), "Received: from [192.0.2.1] (helo=h.example)\r\n\tby mx.example with esmtp (Bulkhead 0)\r\n"
-		"\t(envelope-from <a@b.example>)\r\n\tid 16IOWa-00019l-00\r\n\tfor c@d.example; Sat, 21 Nov 2026 08:30:00 +0000\r\n"));
+		"\t(envelope-from <a@b.example>)\r\n\tid 16IOWa-00019l-00\r\n\tfor c@d.example;\r\n\tSat, 21 Nov 2026 08:30:00 +0000\r\n"));
 	assert_true(str_is(received_fullhost(&a, &f, false), "(h.example) [192.0.2.1]"));
 	f.client_name = STR_LIT("n.example");
 	assert_true(str_is(received_fullhost(&a, &f, true), "n.example (h.example) [192.0.2.1]:1234"));
@@ -252,7 +252,7 @@ static void test_received(void **state)
 	f = (struct ipc_facts){ .ident = STR_LIT("root"), .local = true, .protocol = STR_LIT("local"), .sender = STR_LIT("r@b") };
 	r.recipient = STR_NULL;
 	assert_true(str_is(received_format(&a, &r), "Received: from root by mx.example with local (Bulkhead 0)\r\n"
-		"\t(envelope-from <r@b>)\r\n\tid 16IOWa-00019l-00; Sat, 21 Nov 2026 08:30:00 +0000\r\n"));
+		"\t(envelope-from <r@b>)\r\n\tid 16IOWa-00019l-00;\r\n\tSat, 21 Nov 2026 08:30:00 +0000\r\n"));
 	arena_clear(&a);
 }
 

@@ -455,7 +455,7 @@ static void test_commit(void **state)
 	feed(&m, SEND("no header\r\n.\r\n"));
 	assert_true(m.commit.flags & MSG_HEADER_OPEN);
 	assert_int_equal(m.commit.header_size, 0);
-	assert_non_null(strstr(buf_cstr(&m.edits), "for r@x.example; Sat, 21 Nov 2026"));
+	assert_non_null(strstr(buf_cstr(&m.edits), "for r@x.example;\r\n\tSat, 21 Nov 2026"));
 	mock_clear(&m);
 }
 
