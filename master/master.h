@@ -161,6 +161,7 @@ struct master {
 	uint64_t start_ms;
 	bool stopping;
 	unsigned stop_stage;
+	uint64_t stop_at_ms;                   /* when all should have stopped */
 	struct loop_timer start_timer;
 	int exit_code;
 	char notes[1024];                      /* what protection is missing: for status and log; lines separated by "; " */

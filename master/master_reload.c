@@ -11,8 +11,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/clock.h"
 #include "common/conf/view.h"
 #include "master/master.h"
+
+enum { STAGE_MIN_MS = 2000 };
 
 static struct child *service_child_new(struct master *m, const struct service *s, unsigned number, uint64_t generation, const struct conf *conf,
 	struct err *err)
@@ -318,6 +321,14 @@ static bool stage_running(const struct master *m, unsigned stage)
 	return false;
 }
 
+/* shutdown_timeout is for all stages together; the later ones have little to do once nothing comes in. */
+static uint64_t stage_time(const struct master *m)
+{
+	uint64_t now = clock_ms();
+
+	return m->stop_at_ms > now + STAGE_MIN_MS ? m->stop_at_ms - now : STAGE_MIN_MS;
+}
+
 static void stage_drain(struct master *m, unsigned stage)
 {
 	list_each_safe(&m->children, n) {
@@ -327,7 +338,7 @@ static void stage_drain(struct master *m, unsigned stage)
 			continue;
 		c->leaving = true;
 		if (c->pid)
-			child_drain(c, (uint64_t)m->conf->main.shutdown_timeout * 1000);
+			child_drain(c, stage_time(m));
 		else
 			child_free(c);
 	}
@@ -357,6 +368,7 @@ void stop_begin(struct master *m)
 		reload_end(m, ST_DEFER, "stopping");
 	}
 	m->stopping = true;
+	m->stop_at_ms = clock_ms() + (uint64_t)m->conf->main.shutdown_timeout * 1000;
 	stage_drain(m, 0);
 	stop_look(m);
 }
