@@ -16,6 +16,7 @@ $(MAN_MADE): $(B)/man/%: man/%.in $(B)/man-options
 
 all: man
 man: $(MAN)
+# Pages that are not installed here are no fault of the pages that name them.
 man-lint: $(MAN)
-	mandoc -Tlint -W style $(MAN)
+	@! mandoc -Tlint -W style $(MAN) | grep -v 'referenced manual not found'
 .PHONY: man man-lint
