@@ -184,9 +184,13 @@ static enum acl_rc header_add(struct acl_state *s, struct str text, struct err *
 		text.len--;
 	if (!text.len)
 		return RC_OK;
+	if (memchr(text.p, 0, text.len)) {
+		err_set(err, ST_ERROR, "add_header: a NUL in \"%.*s\"", STR_FMT(expand_quote(s->ev, text)));
+		return RC_ERROR;
+	}
 	text = str_printf(s->ev->arena, "%s%.*s\r\n", field_like(text) ? "" : "X-ACL-Warn: ", STR_FMT(text));
 	text = header_crlf(s->ev->arena, text);
-	if (memchr(text.p, 0, text.len) || !header_text_valid(text)) {
+	if (!header_text_valid(text)) {
 		err_set(err, ST_ERROR, "add_header: \"%.*s\" can't be a header field", STR_FMT(expand_quote(s->ev, text)));
 		return RC_ERROR;
 	}

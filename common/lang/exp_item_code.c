@@ -46,7 +46,7 @@ static bool prvs_sign(struct arena *a, struct str address, struct str secret, ch
 
 	if (!hmac_of(EVP_sha1(), secret, signed_text, digest, &len))
 		return false;
-	hex = text_hex(a, digest, PRVS_DIGITS / 2, true);
+	hex = text_hex(a, digest, PRVS_DIGITS / 2, false);
 	memcpy(out, hex.p, PRVS_DIGITS);
 	out[PRVS_DIGITS] = '\0';
 	return true;
@@ -64,7 +64,7 @@ static enum status item_prvs(struct eval *ev, const struct call *call, const str
 	unsigned day = prvs_day(PRVS_DAYS);
 
 	(void)call;
-	if (!args[0].len || !address_split(args[0], &local, &domain) || !domain.len)
+	if (!args[0].len || memchr(args[0].p, 0, args[0].len) || !address_split(args[0], &local, &domain) || !domain.len)
 		return err_set(err, ST_ERROR, "prvs: the first argument must be an address with a domain");
 	if (args[2].len) {
 		if (args[2].len != 1 || !ascii_is_digit(args[2].p[0]))

@@ -352,6 +352,16 @@ enum status list_run_items(struct list_run *run, const struct lang_list *list)
 	return list->n && list->last_negated ? ST_OK : ST_FAIL;
 }
 
+static struct str list_key(struct arena *a, enum lang_list_kind kind, struct str text)
+{
+	char *p = arena_alloc(a, (size_t)text.len + 2);
+
+	p[0] = (char)('0' + kind);
+	if (text.len)
+		memcpy(p + 1, text.p, text.len);
+	return str_make(p, (size_t)text.len + 1);
+}
+
 /* The list's text expanded and taken apart, from the cache where no stranger's text is in it. */
 static enum status list_expand(struct eval *ev, const struct lang_list *list, struct lang_list **out, struct err *err)
 {
@@ -364,7 +374,7 @@ static enum status list_expand(struct eval *ev, const struct lang_list *list, st
 	if (st)
 		return st;
 	keep = !text.tainted && lang->n_texts < LANG_TEXTS_MAX;
-	key = str_printf(ev->arena, "%d%.*s", (int)list->kind, STR_FMT(text));
+	key = list_key(ev->arena, list->kind, text);
 	if (!text.tainted) {
 		made = hash_get(&lang->list_texts, key);
 		if (made) {

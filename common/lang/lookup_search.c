@@ -35,10 +35,13 @@ static enum status search_key(struct search *s, struct str key)
 
 static struct str joined(struct arena *a, struct str x, struct str y)
 {
-	struct str s = str_printf(a, "%.*s%.*s", STR_FMT(x), STR_FMT(y));
+	char *p = arena_alloc(a, (size_t)x.len + y.len + 1);
 
-	s.tainted = y.tainted;
-	return s;
+	if (x.len)
+		memcpy(p, x.p, x.len);
+	if (y.len)
+		memcpy(p + x.len, y.p, y.len);
+	return (struct str){ p, x.len + y.len, y.tainted };
 }
 
 static int components(struct str key)

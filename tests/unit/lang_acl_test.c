@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: ISC */
+/* ACLs: verbs and their outcomes, texts, what is kept, and what is refused when a configuration is loaded. */
+#include "tests/unit/lang_util.h"
+
+#include "common/base/clock.h"
+#include "common/lang/acl.h"
+
+/* An ACL at a stage, the facts it sees, and what comes of it. Texts of expectations: NULL is not compared. */
+struct acl_case {
+	const char *acl;            /* statements, one item a line */
+	enum acl_stage stage;
+	enum acl_verdict verdict;
+	unsigned code;
+	const char *text, *log;
+	const char *more;           /* edits, variables, flags, delay, results, lines logged: as shown() writes them */
+};
+
+static const struct acl_case cases[] = {
+	/* verbs */
+	{ "accept", ACL_RCPT, ACL_ACCEPT, 0, "", "", "" },
+	{ "deny", ACL_RCPT, ACL_DENY, 0, "", "", "" },
+	{ "defer", ACL_RCPT, ACL_DEFER, 0, "", "", "" },
+	{ "drop", ACL_RCPT, ACL_DROP, 0, "", "", "" },
+	{ "discard", ACL_RCPT, ACL_DISCARD, 0, "", "", "" },
+	{ "warn", ACL_RCPT, ACL_DENY, 0, "", "", "" },
+	{ "require", ACL_RCPT, ACL_DENY, 0, "", "", "" },
+	{ "require condition = no\naccept", ACL_RCPT, ACL_DENY, 0, "", "", NULL },
+	{ "require condition = yes\naccept", ACL_RCPT, ACL_ACCEPT, 0, "", "", NULL },
+	{ "accept condition = no\ndeny message = second", ACL_RCPT, ACL_DENY, 0, "second", "second", NULL },
+	{ "deny condition = no\naccept", ACL_RCPT, ACL_ACCEPT, 0, "", "", NULL },
+	{ "deny condition = yes\ncondition = no\naccept", ACL_RCPT, ACL_ACCEPT, 0, "", "", NULL },
+	{ "deny !condition = no", ACL_RCPT, ACL_DENY, 0, "", "", NULL },
+	{ "accept condition = no", ACL_RCPT, ACL_DENY, 0, "", "", NULL },
+	{ "drop condition = no\nwarn\naccept", ACL_RCPT, ACL_ACCEPT, 0, "", "", NULL },
+	{ "discard condition = no\naccept", ACL_RCPT, ACL_ACCEPT, 0, "", "", NULL },
+	{ "discard", ACL_PREDATA, ACL_DEFER, 0, "", "\"discard\" is not allowed in the predata ACL", NULL },
+	{ "discard", ACL_HELO, ACL_DEFER, 0, "", NULL, NULL },
+	/* endpass */
+	{ "accept condition = yes\nendpass\ncondition = no\naccept", ACL_RCPT, ACL_DENY, 0, "", "", NULL },
+	{ "accept condition = no\nendpass\ncondition = no\naccept", ACL_RCPT, ACL_ACCEPT, 0, "", "", NULL },
+	{ "accept message = refused\nendpass\ncondition = no", ACL_RCPT, ACL_DENY, 0, "refused", "refused", NULL },
+	{ "accept message = refused\nendpass\ncondition = yes", ACL_RCPT, ACL_ACCEPT, 0, "", "", NULL },
+	/* message and log_message: only those reached, and only for the outcome they are for */
+	{ "deny message = one\nmessage = two", ACL_RCPT, ACL_DENY, 0, "two", "two", NULL },
+	{ "require message = one\ncondition = yes\nmessage = two\ncondition = no\nmessage = three", ACL_RCPT, ACL_DENY, 0, "two", "two", NULL },
+	{ "require condition = no\nmessage = late", ACL_RCPT, ACL_DENY, 0, "", "", NULL },
+	{ "deny condition = no\nmessage = first\ndeny", ACL_RCPT, ACL_DENY, 0, "", "", NULL },
+	{ "accept message = hello", ACL_RCPT, ACL_ACCEPT, 0, "hello", "hello", NULL },
+	{ "accept message = 250 2.1.5 fine", ACL_RCPT, ACL_ACCEPT, 250, "2.1.5 fine", NULL, NULL },
+	{ "deny message = 553 5.1.1 no such box", ACL_RCPT, ACL_DENY, 553, "5.1.1 no such box", "553 5.1.1 no such box", NULL },
+	{ "deny message = 450 later", ACL_RCPT, ACL_DENY, 0, "later", NULL, "log 5 configured error code starts with incorrect digit (expected 5) in \"450 later\"" },
+	{ "defer message = 452 4.2.2 full", ACL_RCPT, ACL_DEFER, 452, "4.2.2 full", NULL, NULL },
+	{ "accept message = 354 go on", ACL_PREDATA, ACL_ACCEPT, 354, "go on", NULL, NULL },
+	{ "deny message = to the client\nlog_message = to the log", ACL_RCPT, ACL_DENY, 0, "to the client", "to the log", NULL },
+	{ "deny message = ${if eq{a}{b}{x}fail}", ACL_RCPT, ACL_DENY, 0, "", "", "" },
+	{ "deny message = ${if bool{x}{a}}", ACL_RCPT, ACL_DENY, 0, "", "", NULL },
+	{ "deny message = one\\ntwo", ACL_RCPT, ACL_DENY, 0, "one\ntwo", NULL, NULL },
+	{ "deny message = $acl_c_none bell\\007", ACL_RCPT, ACL_DENY, 0, "bell?", NULL, NULL },
+	/* conditions on the address and the session */
+	{ "accept domains = r.example", ACL_RCPT, ACL_ACCEPT, 0, "", "", NULL },
+	{ "accept domains = R.EXAMPLE : other\nset acl_m0 = $domain_data", ACL_RCPT, ACL_ACCEPT, 0, "", "", "m0=R.EXAMPLE" },
+	{ "accept local_parts = u : v", ACL_RCPT, ACL_ACCEPT, 0, "", "", NULL },
+	{ "accept local_parts = +caseful : U", ACL_RCPT, ACL_DENY, 0, "", "", NULL },
+	{ "accept control = caseful_local_part\nlocal_parts = +caseful : U", ACL_RCPT, ACL_ACCEPT, 0, "", "", NULL },
+	{ "accept control = caseful_local_part\ncontrol = caselower_local_part\nset acl_m0 = $local_part", ACL_RCPT, ACL_ACCEPT, 0, "", "", "m0=u!" },
+	{ "accept recipients = u@r.example", ACL_RCPT, ACL_ACCEPT, 0, "", "", NULL },
+	{ "accept senders = s@sender.example", ACL_RCPT, ACL_ACCEPT, 0, "", "", NULL },
+	{ "accept sender_domains = +locals", ACL_MAIL, ACL_DENY, 0, "", "", NULL },
+	{ "accept sender_domains = sender.example", ACL_MAIL, ACL_ACCEPT, 0, "", "", NULL },
+	{ "accept hosts = 192.0.2.0/24", ACL_CONNECT, ACL_ACCEPT, 0, "", "", NULL },
+	{ "accept hosts = +relays", ACL_CONNECT, ACL_DENY, 0, "", "", NULL },
+	{ "accept hosts = *.example", ACL_HELO, ACL_ACCEPT, 0, "", "", "name=client.example" },
+	{ "accept hosts = defer.example", ACL_HELO, ACL_DEFER, 0, "", "no answer for now", NULL },
+	{ "warn hosts = defer.example\naccept", ACL_HELO, ACL_ACCEPT, 0, "", "",
+		"log 1 H=helo.example [192.0.2.1] Warning: ACL \"warn\" statement skipped: condition test deferred: no answer for now" },
+	{ "accept authenticated = *", ACL_MAIL, ACL_DENY, 0, "", "", NULL },
+	{ "accept encrypted = *", ACL_MAIL, ACL_ACCEPT, 0, "", "", NULL },
+	{ "accept encrypted = *_SHA384", ACL_MAIL, ACL_DENY, 0, "", "", NULL },
+	/* condition */
+	{ "accept condition = ${if eq{a}{a}}", ACL_RCPT, ACL_ACCEPT, 0, "", "", NULL },
+	{ "accept condition = 0", ACL_RCPT, ACL_DENY, 0, "", "", NULL },
+	{ "accept condition = 3", ACL_RCPT, ACL_ACCEPT, 0, "", "", NULL },
+	{ "accept condition =", ACL_RCPT, ACL_DENY, 0, "", "", NULL },
+	{ "accept condition = maybe", ACL_RCPT, ACL_DEFER, 0, "", "condition: \"maybe\" is neither true nor false", NULL },
+	{ "accept condition = ${if eq{a}{b}{x}fail}", ACL_RCPT, ACL_ACCEPT, 0, "", "", NULL },
+	{ "accept !condition = ${if eq{a}{b}{x}fail}", ACL_RCPT, ACL_ACCEPT, 0, "", "", NULL },
+	{ "accept condition = ${lookup{a}lsearch{/t/broken}}", ACL_RCPT, ACL_DEFER, 0, "", NULL, NULL },
+	{ "accept condition = ${lookup{a}lsearch{/t/$local_part}}", ACL_RCPT, ACL_DEFER, 0, "", NULL, NULL },
+	/* verify */
+	{ "accept verify = recipient", ACL_RCPT, ACL_ACCEPT, 0, "", "", "verified R U@r.example ;" },
+	{ "require verify = recipient/callout=30s,random/defer_ok\naccept", ACL_RCPT, ACL_ACCEPT, 0, "", "", "verified R U@r.example callout=30s,random/defer_ok;" },
+	{ "accept verify = sender", ACL_MAIL, ACL_ACCEPT, 0, "", "", "verified S s@sender.example ;" },
+	{ "require verify = sender=bad@x.example", ACL_MAIL, ACL_DENY, 0, "Verification failed for <bad@x.example>\nno such user\nSender verify failed",
+		"Sender verify failed", NULL },
+	{ "require verify = sender=bad@x.example/no_details", ACL_MAIL, ACL_DENY, 0, "Sender verify failed", NULL, NULL },
+	{ "require message = no: $acl_verify_message\nverify = sender=bad@x.example/no_details", ACL_MAIL, ACL_DENY, 0, "no: Sender verify failed", NULL, NULL },
+	{ "require verify = sender=wait@x.example", ACL_MAIL, ACL_DEFER, 0, "Could not complete sender verify", "router is thinking", NULL },
+	{ "require verify = sender=wait@x.example/defer_ok\naccept", ACL_MAIL, ACL_ACCEPT, 0, "", "", NULL },
+	{ "warn !verify = sender=bad@x.example\nlog_message = why: $acl_verify_message\naccept", ACL_MAIL, ACL_ACCEPT, 0, "", "",
+		"log 1 H=helo.example [192.0.2.1] Warning: why: Sender verify failed verified S bad@x.example ;" },
+	{ "accept verify = reverse_host_lookup", ACL_HELO, ACL_ACCEPT, 0, "", "", NULL },
+	{ "accept verify = helo", ACL_HELO, ACL_ACCEPT, 0, "", "", NULL },
+	{ "accept verify = certificate", ACL_HELO, ACL_DENY, 0, NULL, NULL, NULL },
+	{ "accept verify = header_names_ascii", ACL_DATA, ACL_ACCEPT, 0, "", "", NULL },
+	{ "accept verify = header_syntax", ACL_DATA, ACL_ACCEPT, 0, "", "", NULL },
+	/* nested */
+	{ "accept acl = yes", ACL_RCPT, ACL_ACCEPT, 0, "", "", NULL },
+	{ "accept acl = no", ACL_RCPT, ACL_DENY, 0, "", "", NULL },
+	{ "deny !acl = no_with_text", ACL_RCPT, ACL_DENY, 0, "nested text", NULL, NULL },
+	{ "require acl = no_with_text", ACL_RCPT, ACL_DENY, 0, "nested text", NULL, NULL },
+	{ "require acl = dropping", ACL_RCPT, ACL_DROP, 0, "", "", NULL },
+	{ "accept acl = deferring", ACL_RCPT, ACL_DEFER, 0, "", "", NULL },
+	{ "accept acl = discarding", ACL_RCPT, ACL_DISCARD, 0, "", "", NULL },
+	{ "deny acl = discarding", ACL_RCPT, ACL_DEFER, 0, "", NULL, NULL },
+	{ "accept acl = args one ${uc:two x}\nset acl_m0 = $acl_m_args/$acl_narg", ACL_RCPT, ACL_ACCEPT, 0, "", "", "m_args=2:one:TWO X m0=2:one:TWO X/" },
+	{ "accept acl = /f/acl", ACL_RCPT, ACL_DENY, 0, "", "", NULL },
+	{ "require acl = /f/acl", ACL_RCPT, ACL_DENY, 0, "from a file", NULL, NULL },
+	{ "accept acl = endless", ACL_RCPT, ACL_DEFER, 0, "", NULL, NULL },
+	{ "accept acl = $local_part", ACL_RCPT, ACL_DEFER, 0, "", NULL, NULL },
+	{ "accept acl = nosuch", ACL_RCPT, ACL_DEFER, 0, "", NULL, NULL },
+	/* modifiers */
+	{ "accept set acl_c_a = 1\nset acl_m_b = $acl_c_a$acl_c_a\nset acl_c_a = 2", ACL_RCPT, ACL_ACCEPT, 0, "", "", "c_old=kept c_a=2 m_b=11" },
+	{ "accept set acl_m0 = $local_part", ACL_RCPT, ACL_ACCEPT, 0, "", "", "m0=u!" },
+	{ "warn condition = no\nset acl_m0 = x\naccept", ACL_RCPT, ACL_ACCEPT, 0, "", "", "" },
+	{ "accept delay = 2s\ndelay = 1m", ACL_RCPT, ACL_ACCEPT, 0, "", "", "delay=62000" },
+	{ "accept delay = 5w", ACL_RCPT, ACL_ACCEPT, 0, "", "", "delay=3600000" },
+	{ "accept delay = x", ACL_RCPT, ACL_DEFER, 0, "", NULL, NULL },
+	{ "accept continue = ${lookup{alice}lsearch{/t/users}}", ACL_RCPT, ACL_ACCEPT, 0, "", "", "" },
+	{ "accept logwrite = plain line", ACL_RCPT, ACL_ACCEPT, 0, "", "", "log 1 plain line" },
+	{ "accept logwrite = :main,reject: two logs", ACL_RCPT, ACL_ACCEPT, 0, "", "", "log 3 two logs" },
+	{ "accept logwrite = :panic: panic", ACL_RCPT, ACL_ACCEPT, 0, "", "", "log 4 panic" },
+	{ "accept logwrite = :nosuch: x", ACL_RCPT, ACL_DEFER, 0, "", NULL, NULL },
+	{ "deny log_reject_target =", ACL_RCPT, ACL_DENY, 0, "", "", "quiet" },
+	{ "deny log_reject_target = main", ACL_RCPT, ACL_DENY, 0, "", "", "" },
+	{ "warn log_message = odd\nwarn log_message = odd\naccept", ACL_RCPT, ACL_ACCEPT, 0, "", "", "log 1 H=helo.example [192.0.2.1] Warning: odd" },
+	{ "accept add_header = X-One: 1", ACL_RCPT, ACL_ACCEPT, 0, "", "", "edit 4 X-One: 1" },
+	{ "accept add_header = :at_start:X-One: 1\\nX-Two: 2\\n more\\n:after_received:X-Three: 3", ACL_DATA, ACL_ACCEPT, 0, "", "",
+		"edit 1 X-One: 1|edit 4 X-Two: 2/ more|edit 2 X-Three: 3" },
+	{ "accept add_header = :at_start_rfc: X-One: 1\nadd_header = :at_end:X-One: 1", ACL_DATA, ACL_ACCEPT, 0, "", "", "edit 3 X-One: 1|edit 4 X-One: 1" },
+	{ "accept add_header = no colon here", ACL_DATA, ACL_ACCEPT, 0, "", "", "edit 4 X-ACL-Warn: no colon here" },
+	{ "warn message = X-Warned: yes\naccept", ACL_RCPT, ACL_ACCEPT, 0, "", "", "edit 4 X-Warned: yes" },
+	{ "accept add_header = X-One: 1\nadd_header = X-One: 1", ACL_RCPT, ACL_ACCEPT, 0, "", "", "edit 4 X-One: 1" },
+	{ "accept add_header = X-One: 1\nset acl_m0 = $headers_added", ACL_RCPT, ACL_ACCEPT, 0, "", "", "edit 4 X-One: 1|m0=X-One: 1!" },
+	{ "accept remove_header = x-a : X-B", ACL_DATA, ACL_ACCEPT, 0, "", "", "edit 5 x-a|edit 5 X-B" },
+	{ "accept remove_header = x a", ACL_DATA, ACL_DEFER, 0, "", NULL, NULL },
+	{ "accept add_header = X: a\\000b", ACL_DATA, ACL_DEFER, 0, "", NULL, NULL },
+	/* controls */
+	{ "accept control = freeze\ncontrol = queue", ACL_RCPT, ACL_ACCEPT, 0, "", "", "flags=3 off=0" },
+	{ "accept control = queue_only", ACL_RCPT, ACL_ACCEPT, 0, "", "", "flags=2 off=0" },
+	{ "accept control = freeze/no_tell", ACL_RCPT, ACL_ACCEPT, 0, "", "", "flags=1 off=0 freeze=no_tell" },
+	{ "accept control = no_enforce_sync\ncontrol = enforce_sync", ACL_CONNECT, ACL_ACCEPT, 0, "", "", "flags=800 off=400" },
+	{ "accept control = fakereject/sorry", ACL_DATA, ACL_ACCEPT, 0, "", "", "flags=80 off=100 fake_text=sorry" },
+	{ "accept control = fakedefer", ACL_DATA, ACL_ACCEPT, 0, "", "", "flags=100 off=80" },
+	{ "accept control = submission/sender_retain", ACL_MAIL, ACL_ACCEPT, 0, "", "", "flags=20 off=0 submission=sender_retain" },
+	{ "accept control = suppress_local_fixups", ACL_MAIL, ACL_ACCEPT, 0, "", "", "flags=40 off=0" },
+	{ "accept control = no_multiline_responses\ncontrol = no_pipelining\ncontrol = no_delay_flush\ncontrol = no_callout_flush", ACL_HELO, ACL_ACCEPT, 0, "",
+		"", "flags=42200 off=0" },
+	{ "accept control = ${if eq{a}{a}{freeze}}", ACL_RCPT, ACL_ACCEPT, 0, "", "", "flags=1 off=0" },
+	{ "accept control = ${if eq{a}{a}{nosuch}}", ACL_RCPT, ACL_DEFER, 0, "", NULL, NULL },
+	{ "accept control = ${if eq{a}{a}{submission}}", ACL_DATA, ACL_DEFER, 0, "", NULL, NULL },
+};
+
+static const char conf_text[] =
+	"primary_hostname = mail.example.test\n"
+	"domainlist locals = local.example\n"
+	"hostlist relays = 10.0.0.0/8\n"
+	"begin acl\n"
+	"yes:\n  accept message = never seen\n"
+	"no:\n  deny\n"
+	"no_with_text:\n  deny message = nested text\n"
+	"dropping:\n  drop\n"
+	"deferring:\n  defer\n"
+	"discarding:\n  discard\n"
+	"args:\n  accept set acl_m_args = $acl_narg:$acl_arg1:$acl_arg2\n"
+	"endless:\n  accept acl = endless\n"
+	;
+
+static struct arena arena;
+static struct fake fake;
+
+static const struct ipc_pair tls[] = { { STR_LIT("cipher"), STR_LIT("TLS_AES_SHA256"), true } };
+static const struct ipc_pair acl_c[] = { { STR_LIT("c_old"), STR_LIT("kept"), false } };
+static const struct ipc_facts facts = {
+	.client_ip = STR_LIT("192.0.2.1"), .client_port = 4321, .server_ip = STR_LIT("192.0.2.200"), .server_port = 25, .helo = STR_LIT("helo.example"),
+	.esmtp = true, .helo_verified = true, .protocol = STR_LIT("esmtps"), .tls = (struct ipc_pair *)tls, .n_tls = 1, .sender = STR_LIT("s@sender.example"),
+	.has_sender = true, .recipient = STR_LIT("U@r.example"), .acl_c = (struct ipc_pair *)acl_c, .n_acl_c = 1,
+};
+
+static void show_pairs(struct buf *b, const struct ipc_pair *v, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		buf_printf(b, "%s%.*s=%.*s%s", b->len ? b->p[b->len - 1] == '|' ? "" : " " : "", STR_FMT(v[i].name), STR_FMT(v[i].value), v[i].tainted ? "!" : "");
+}
+
+/* All but verdict and texts, in one line. What a run without any such effect leaves is empty. */
+static const char *shown(const struct ipc_acl_answer *a, bool with_c)
+{
+	struct buf b = BUF_INIT;
+	const char *s;
+
+	for (uint32_t i = 0; i < a->n_edits; i++) {
+		buf_printf(&b, "%sedit %u ", b.len ? "|" : "", (unsigned)a->edits[i].op);
+		for (uint32_t k = 0; k < a->edits[i].text.len; k++) {
+			char c = a->edits[i].text.p[k];
+
+			if (c == '\n' && k + 1 < a->edits[i].text.len)
+				buf_addc(&b, '/');
+			else if (c != '\r' && c != '\n')
+				buf_addc(&b, c);
+		}
+	}
+	if (b.len && a->n_acl_m)
+		buf_addc(&b, '|');
+	if (with_c)
+		show_pairs(&b, a->acl_c, a->n_acl_c);
+	show_pairs(&b, a->acl_m, a->n_acl_m);
+	if (a->flags || a->flags_off)
+		buf_printf(&b, "%sflags=%llx off=%llx", b.len ? " " : "", (unsigned long long)a->flags, (unsigned long long)a->flags_off);
+	show_pairs(&b, a->results, a->n_results);
+	if (a->delay_ms)
+		buf_printf(&b, "%sdelay=%llu", b.len ? " " : "", (unsigned long long)a->delay_ms);
+	if (a->no_reject_log)
+		buf_adds(&b, "quiet");
+	if (fake.log[0])
+		buf_printf(&b, "%slog %.*s", b.len ? " " : "", (int)strlen(fake.log) - 1, fake.log);
+	if (fake.verified[0])
+		buf_printf(&b, "%sverified %s", b.len ? " " : "", fake.verified);
+	if (a->client_name.len)
+		buf_printf(&b, "%sname=%.*s", b.len ? " " : "", STR_FMT(a->client_name));
+	s = arena_strdup(&arena, buf_cstr(&b));
+	buf_clear(&b);
+	return s;
+}
+
+static bool is_text(struct str got, const char *want) { return !want || str_is(got, want); }
+
+static bool run_case(const struct acl_case *c, struct lang *lang)
+{
+	struct ipc_acl_answer answer = { 0 };
+	struct eval ev;
+	const char *more;
+	bool good;
+
+	fake = (struct fake){ 0 };
+	eval_init(&ev, lang, &arena);
+	eval_facts(&ev, &facts);
+	ev.stage = c->stage;
+	eval_set_address(&ev, str_taint(facts.recipient));
+	acl_stage_run(&ev, &answer);
+	more = shown(&answer, c->more && strstr(c->more, "c_old"));
+	good = answer.verdict == c->verdict && answer.code == c->code && is_text(answer.text, c->text) && is_text(answer.log_text, c->log)
+		&& (!c->more || !strcmp(more, c->more));
+	if (!good)
+		print_error("%s\n  got  %s %u \"%.*s\" log \"%.*s\" %s\n  want %s %u \"%s\" log \"%s\" %s\n", c->acl, acl_verdict_name(answer.verdict),
+			(unsigned)answer.code, STR_FMT(answer.text), STR_FMT(answer.log_text), more, acl_verdict_name(c->verdict), c->code, c->text ? c->text : "*",
+			c->log ? c->log : "*", c->more ? c->more : "*");
+	eval_clear(&ev);
+	return good;
+}
+
+static const char *const stage_option[ACL_STAGES_END] = {
+	[ACL_CONNECT] = "acl_smtp_connect", [ACL_HELO] = "acl_smtp_helo", [ACL_MAIL] = "acl_smtp_mail", [ACL_RCPT] = "acl_smtp_rcpt",
+	[ACL_PREDATA] = "acl_smtp_predata", [ACL_DATA] = "acl_smtp_data", [ACL_VRFY] = "acl_smtp_vrfy", [ACL_ETRN] = "acl_smtp_etrn",
+};
+
+static struct conf *conf_with(const char *acl, enum acl_stage stage)
+{
+	struct buf b = BUF_INIT;
+	struct conf *conf;
+
+	if (acl)
+		buf_printf(&b, "%s = tested\n", stage_option[stage]);
+	buf_adds(&b, conf_text);
+	if (acl)
+		buf_printf(&b, "tested:\n  %s\n", acl);
+	conf = test_conf(buf_cstr(&b));
+	buf_clear(&b);
+	return conf;
+}
+
+static void outcomes(void **state)
+{
+	unsigned failed = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct conf *conf = conf_with(cases[i].acl, cases[i].stage);
+		struct lang_services services = fake_services(&fake);
+		struct lang *lang = lang_new(conf, &services);
+
+		failed += !run_case(&cases[i], lang);
+		lang_free(lang);
+		conf_free(conf);
+		arena_reset(&arena);
+	}
+	assert_int_equal(failed, 0);
+}
+
+/* A stage without an ACL. */
+static void unset(void **state)
+{
+	struct conf *conf = conf_with(NULL, 0);
+	struct lang_services services = fake_services(&fake);
+	struct lang *lang = lang_new(conf, &services);
+
+	(void)state;
+	for (int stage = 1; stage < ACL_STAGES_END; stage++) {
+		struct acl_case c = { "(none)", (enum acl_stage)stage, ACL_ACCEPT, 0, "", "", "" };
+
+		if (stage == ACL_RCPT || stage == ACL_VRFY || stage == ACL_EXPN || stage == ACL_ETRN)
+			c.verdict = ACL_DENY;
+		assert_true(run_case(&c, lang));
+	}
+	lang_free(lang);
+	conf_free(conf);
+}
+
+/* The option's value: a name, a file, statements in line, made by expansion. */
+static void values(void **state)
+{
+	static const struct { const char *value; enum acl_verdict verdict; const char *text; } list[] = {
+		{ "yes", ACL_ACCEPT, NULL }, { "no_with_text", ACL_DENY, "nested text" }, { "${if ={25}{$interface_port}{yes}{no}}", ACL_ACCEPT, NULL },
+		{ "/f/acl", ACL_DENY, "from a file" }, { "deny message = in line", ACL_DENY, "in line" }, { "accept", ACL_ACCEPT, NULL },
+		{ "accept condition = no\\ndeny message = two lines", ACL_DENY, "two lines" }, { "nosuch", ACL_DEFER, NULL }, { "/f/nosuch", ACL_DEFER, NULL },
+		{ "$sender_address_local_part", ACL_DEFER, NULL }, { "${if eq{a}{b}{x}fail}", ACL_DENY, NULL }, { "accept hosst = *", ACL_DEFER, NULL },
+		{ "${lookup{a}lsearch{/t/broken}}", ACL_DEFER, NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+		struct conf *conf = test_conf(arena_printf(&arena, "acl_smtp_rcpt = %s\n%s", list[i].value, conf_text));
+		struct lang_services services = fake_services(&fake);
+		struct lang *lang = lang_new(conf, &services);
+		struct acl_case c = { list[i].value, ACL_RCPT, list[i].verdict, 0, list[i].text, NULL, NULL };
+
+		assert_true(run_case(&c, lang));
+		assert_true(run_case(&c, lang)); /* from the cache */
+		lang_free(lang);
+		conf_free(conf);
+	}
+}
+
+/* ---- what is said when a configuration is loaded ---- */
+
+static void problems(void **state)
+{
+	static const struct { const char *conf, *want; } list[] = {
+		{ "begin acl\nx:\n  deny hostss = *\n", "test:3: unknown ACL condition or modifier \"hostss\": did you mean \"hosts\"?" },
+		{ "begin acl\nx:\n  deny\n    domains = lsaerch;/x\n", "test:4: domains: item \"lsaerch;/x\": unknown lookup type \"lsaerch\": did you mean \"lsearch\"?" },
+		{ "begin acl\nx:\n  deny message = ${if eq{a}{b}\n", "test:3: message: column 14: " },
+		{ "begin acl\nx:\n  deny control = freze\n", "test:3: control: unknown control \"freze\": did you mean \"freeze\"?" },
+		{ "begin acl\nx:\n  deny control = dscp/ef\n", "known to Exim, not implemented" },
+		{ "begin acl\nx:\n  deny spf = fail\n", "\"spf\" is known to Exim, not implemented" },
+		{ "begin acl\nx:\n  deny verify = recipent\n", "not \"recipent\"" },
+		{ "begin acl\nx:\n  deny endpass\n", "for accept and discard only" },
+		{ "begin acl\nx:\n  deny !message = x\n", "can't be negated" },
+		{ "begin acl\nx:\n  deny set acl_x = x\n", "variables that can be set" },
+		{ "begin acl\nx:\n  deny condition = $nosuch\n", "unknown variable" },
+		{ "begin acl\nx:\n  deny domains = +nosuch\n", "unknown domain list \"+nosuch\"" },
+		{ "acl_smtp_mail = x\nbegin acl\nx:\n  deny domains = a\n", "test:1: acl_smtp_mail of main: \"domains\" (line 4) can't be used at stage mail" },
+		{ "acl_smtp_connect = x\nbegin acl\nx:\n  accept control = freeze\n", "can't be used at stage connect" },
+		{ "acl_smtp_rcpt = x\nbegin acl\nx:\n  accept verify = header_syntax\n", "can't be used at stage rcpt" },
+		{ "domainlist a = +b\n", "test:1: domain list \"+a\": item \"+b\": unknown domain list \"+b\"" },
+		{ "smtp_banner = ${uc:$primary_hostname\n", "test:1: smtp_banner of main: column" },
+		{ "host_lookup = 10.0.0.0/40\n", "malformed network" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+		struct conf *conf = test_conf(list[i].conf);
+		struct lang *lang = lang_new(conf, NULL);
+		struct conf_checks checks;
+		bool found = false;
+		struct buf b = BUF_INIT;
+
+		lang_checks(lang, &checks);
+		conf_check(conf, &checks);
+		for (uint32_t k = 0; k < conf->n_problems; k++) {
+			struct str s = conf_problem_format(conf, &conf->problems[k], &arena);
+
+			found |= str_find_str(s, str_of(list[i].want)) >= 0;
+			buf_printf(&b, "  %.*s\n", STR_FMT(s));
+		}
+		if (!found)
+			fail_msg("%s: want %s, got\n%s", list[i].conf, list[i].want, buf_cstr(&b));
+		buf_clear(&b);
+		lang_free(lang);
+		conf_free(conf);
+	}
+}
+
+/* ---- every row has a case ---- */
+
+static bool mentioned(const char *before, const char *name, const char *after)
+{
+	char word[128];
+
+	for (const char *a = after; *a; a++) {
+		snprintf(word, sizeof word, "%s%s%c", before, name, *a == '.' ? 0 : *a);
+		for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+			if (*a == '.' ? str_ends(str_of(cases[i].acl), word) : strstr(cases[i].acl, word) != NULL)
+				return true;
+	}
+	return false;
+}
+
+static void complete(void **state)
+{
+	struct lang_row r;
+	unsigned missing = 0;
+
+	(void)state;
+	for (size_t i = 0; acl_condition_at(i, &r); i++)
+		if (!r.later && !mentioned("", r.name, " \n") && ++missing)
+			print_error("%s has no case\n", r.name);
+	for (size_t i = 0; acl_control_at(i, &r); i++)
+		if (!r.later && !mentioned("control = ", r.name, "\n./") && ++missing)
+			print_error("control %s has no case\n", r.name);
+	for (size_t i = 0; acl_verb_at(i, &r); i++)
+		if (!mentioned("", r.name, " \n.") && ++missing)
+			print_error("verb %s has no case\n", r.name);
+	assert_int_equal(missing, 0);
+}
+
+/* A recipient check with three constant lists: the budget is 20 microseconds. */
+static void fast(void **state)
+{
+	struct conf *conf = conf_with("deny domains = !r.example : *\n  accept hosts = 10.0.0.0/8 : 192.0.2.0/24\n  local_parts = alice : bob : u", ACL_RCPT);
+	struct lang_services services = fake_services(&fake);
+	struct lang *lang = lang_new(conf, &services);
+	struct arena work = ARENA_INIT;
+	enum { TURNS = 20000 };
+	uint64_t t0 = clock_us();
+
+	(void)state;
+	for (int i = 0; i < TURNS; i++) {
+		struct ipc_acl_answer answer;
+		struct eval ev;
+
+		eval_init(&ev, lang, &work);
+		eval_facts(&ev, &facts);
+		ev.stage = ACL_RCPT;
+		eval_set_address(&ev, str_taint(facts.recipient));
+		acl_stage_run(&ev, &answer);
+		assert_int_equal(answer.verdict, ACL_ACCEPT);
+		eval_clear(&ev);
+		arena_reset(&work);
+	}
+	print_message("recipient check: %.2f microseconds\n", (double)(clock_us() - t0) / TURNS);
+	assert_true(clock_us() - t0 < TURNS * 200);
+	arena_clear(&work);
+	lang_free(lang);
+	conf_free(conf);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	arena_clear(&arena);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(outcomes), cmocka_unit_test(unset), cmocka_unit_test(values), cmocka_unit_test(problems), cmocka_unit_test(complete),
+		cmocka_unit_test(fast),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, teardown);
+}
