@@ -60,7 +60,7 @@ static const struct { const char *name, *text; unsigned mode; } files[] = {
 	{ "aliases", "postmaster: root, joe\nroot: admin@remote.example\nsales: ann, bob@remote.example, ann@here.example\n"
 		"gone: :fail: 550 5.7.1 moved away, sorry\nlater: :defer: 451 4.3.9 back soon\nhole: :blackhole:\nunk: :unknown:\n"
 		"loop1: loop2\nloop2: loop1\nselfish: selfish, extra@remote.example\nfile: /var/mail/x\nlist: :include:DIR/list\n"
-		"bad: joe@@here\nsome: joe@@here, ann\ndir: /var/mail/d/\nnull: /dev/null\npipe: \"|/bin/cat -u\"\nchain: chain2\nchain2: chain3\nchain3: joe\n"
+		"bad: joe@@here\nsome: joe@@here, ann\ndir: /var/mail/d/\nnull: /dev/null\npipe: \"|/bin/cat -u\"\nchain: chain2\nchain2: chain3\nchain3: joe\nboth: joe, chain3\n"
 		"*: \n", 0644 },
 	{ "list", "# members\nann,\nbob@remote.example, # Bob\n\"|/bin/x\"\n", 0644 },
 	{ "list2", "ann\nbob@remote.example\n", 0644 },
@@ -212,6 +212,8 @@ static const struct one cases[] = {
 	{ "the same twice", ALIASES USERS REMOTE, "sales@here.example",
 		"ann@here.example -> homed rules=2 directory=/home/ann/Maildir maildir_format=true uid=1002 gid=100 max=1 <sales@here.example>\n"
 		"bob@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example <sales@here.example>", 0 },
+	{ "the same by two ways", ALIASES USERS, "both@here.example",
+		"joe@here.example -> homed rules=1,2 directory=/home/joe/Maildir maildir_format=true uid=1001 gid=1001 max=1 <both@here.example>", 0 },
 	{ "fail", ALIASES, "gone@here.example", "gone@here.example FAIL 5.7.1 moved away, sorry", 0 },
 	{ "defer", ALIASES, "later@here.example", "later@here.example DEFER 4.3.9 back soon", 0 },
 	{ "blackhole", ALIASES, "hole@here.example", "hole@here.example DISCARD", 0 },
