@@ -342,11 +342,12 @@ void log_deferred(struct qmgr *q, const struct log_delivery *l, struct str why)
 	line_address(q, l, false);
 	line_senders(q, l);
 	buf_printf(&q->line, " defer (%d)", number);
-	if (text && str_find_str(why, str_of(text)) < 0)
+	if (text)
 		buf_printf(&q->line, ": %s", text);
 	line_host(q, l);
 	line_times(q, l, false);
-	line_field(&q->line, ": ", why);
+	if (!text || !str_is(why, text))
+		line_field(&q->line, ": ", why);
 	line_end(q);
 }
 

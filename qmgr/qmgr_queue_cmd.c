@@ -45,7 +45,6 @@ struct sight {
 struct verb {
 	const char *name;
 	bool loads;                      /* needs the file even without selectors that do */
-	bool changes;                    /* not without being told which: ids, selectors or a state */
 	void (*fn)(struct cmd *c, struct sight *s);
 };
 
@@ -74,6 +73,8 @@ static void cmd_end(struct cmd *c)
 	if (!strcmp(c->verb->name, "stats")) {
 		const char *name;
 
+		for (unsigned i = M_READY; i < M_STATES; i++)
+			end.count += c->q->n_state[i];
 		end.counters = counters;
 		for (unsigned i = 0; i < 40; i++) {
 			uint64_t v = qmgr_counter(c->q, i, &name);
@@ -288,18 +289,18 @@ static void verb_export(struct cmd *c, struct sight *s)
 }
 
 static const struct verb verbs[] = {
-	{ "list", true, false, verb_list },
-	{ "show", true, false, verb_show },
-	{ "retry", false, false, verb_retry },
-	{ "hold", false, true, verb_hold },
-	{ "release", false, true, verb_release },
-	{ "remove", false, true, verb_remove },
-	{ "bounce", false, true, verb_bounce },
-	{ "export", true, true, verb_export },
-	{ "import", false, false, verb_nothing },
-	{ "stats", false, false, verb_nothing },
-	{ "count", false, false, verb_nothing },
-	{ NULL, false, false, NULL },
+	{ "list", true, verb_list },
+	{ "show", true, verb_show },
+	{ "retry", false, verb_retry },
+	{ "hold", false, verb_hold },
+	{ "release", false, verb_release },
+	{ "remove", false, verb_remove },
+	{ "bounce", false, verb_bounce },
+	{ "export", true, verb_export },
+	{ "import", false, verb_nothing },
+	{ "stats", false, verb_nothing },
+	{ "count", false, verb_nothing },
+	{ NULL, false, NULL },
 };
 
 /* ---- selecting ---- */
@@ -521,11 +522,6 @@ static void cmd_import(struct cmd *c, struct ipc_in *in)
 
 /* ---- the question ---- */
 
-static bool ask_selects(const struct ipc_queue_ask *ask)
-{
-	return ask->ids.n || ask->sender.len || ask->recipient.len || ask->destination.len || ask->state.len || ask->older_s || ask->younger_s;
-}
-
 static void on_queue_ask(void *owner, struct ipc_in *in)
 {
 	struct daemon_link *link = owner;
@@ -536,8 +532,8 @@ static void on_queue_ask(void *owner, struct ipc_in *in)
 
 	while (verb->name && !str_is(ask->verb, verb->name))
 		verb++;
-	if (!c || c->verb || c->waiting || !verb->name || (verb->changes && !ask_selects(ask))) {
-		end.text = !verb->name ? STR_LIT("unknown verb") : !c || c->verb || c->waiting ? STR_LIT("one question at a time") : STR_LIT("say which messages");
+	if (!c || c->verb || c->waiting || !verb->name) {
+		end.text = !verb->name ? STR_LIT("unknown verb") : STR_LIT("one question at a time");
 		if (in->request)
 			channel_answer(in->channel, in->request, &ipc_type_queue_end, &end, NULL, 0);
 		else

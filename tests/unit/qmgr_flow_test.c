@@ -19,7 +19,7 @@ static const struct flow_case {
 	{ "refused", "s@x.test", "r550@a.test", { "** r550@a.test R=r1 T=t_smtp H=a.test [192.0.2.1]: SMTP error from remote mail server after RCPT TO: 550 5.1.1 no such user",
 		"<= <> R=", "=> s@x.test", "Completed" }, 0, 2 },
 	{ "later", "s@x.test", "r451@a.test", { "== r451@a.test R=r1 T=t_smtp defer (-44) H=a.test [192.0.2.1]: SMTP error from remote mail server after RCPT TO: 451 later" }, 1, 1 },
-	{ "host down", "s@x.test", "down@a.test", { "== down@a.test R=r1 T=t_smtp defer (111) H=a.test [192.0.2.1]: Connection refused" }, 1, 1 },
+	{ "host down", "s@x.test", "down@a.test", { "== down@a.test R=r1 T=t_smtp defer (111): Connection refused H=a.test [192.0.2.1]\n" }, 1, 1 },
 	{ "data refused for now", "s@x.test", "d451@a.test", { "== d451@a.test R=r1 T=t_smtp defer (-46)" }, 1, 1 },
 	{ "unroutable", "s@x.test", "u@fail.test", { "** u@fail.test R=r1: Unknown user", "<= <> R=", "=> s@x.test" }, 0, 1 },
 	{ "routing deferred", "s@x.test", "u@defer.test", { "== u@defer.test R=r1 defer (-1): host lookup did not complete" }, 1, 0 },
