@@ -29,23 +29,27 @@ static unsigned problems_print(struct ctl *ctl, const struct conf *conf, enum co
 	return warnings;
 }
 
-static struct conf *conf_load(struct ctl *ctl, bool check)
+static void source_fill(struct ctl *ctl, struct conf_source *source, struct conf_define defines[CTL_MACROS_MAX])
 {
-	struct conf_define defines[CTL_MACROS_MAX];
-	struct conf_source source = { .defines = defines };
-	struct conf *conf;
-	enum status st;
-
 	if (!ctl->conf_path)
 		ctl->conf_path = getenv("BULKHEAD_CONFIG") ? getenv("BULKHEAD_CONFIG") : BULKHEAD_CONFIG;
-	source.path = ctl->conf_path;
+	*source = (struct conf_source){ .path = ctl->conf_path, .defines = defines, .n_defines = ctl->n_macros };
 	for (unsigned i = 0; i < ctl->n_macros; i++) {
 		const char *eq = strchr(ctl->macros[i], '=');
 
 		defines[i].name = eq ? str_cstr(&ctl->arena, str_make(ctl->macros[i], (size_t)(eq - ctl->macros[i]))) : ctl->macros[i];
 		defines[i].value = eq ? eq + 1 : "";
 	}
-	source.n_defines = ctl->n_macros;
+}
+
+static struct conf *conf_load(struct ctl *ctl, bool check)
+{
+	struct conf_define defines[CTL_MACROS_MAX];
+	struct conf_source source;
+	struct conf *conf;
+	enum status st;
+
+	source_fill(ctl, &source, defines);
 	st = conf_read(&source, &conf);
 	if (!st && check) {
 		struct lang *lang = lang_new(conf, NULL);
@@ -89,9 +93,23 @@ int ctl_check_config(struct ctl *ctl, int argc, char **argv)
 	return CTL_OK;
 }
 
+/* A file with errors still says where the running instance is, and that must be reached: to ask it, to stop it. */
+static const char *run_directory_read(struct ctl *ctl)
+{
+	struct conf_define defines[CTL_MACROS_MAX];
+	struct conf_source source;
+	struct conf *conf;
+	const char *path;
+
+	source_fill(ctl, &source, defines);
+	conf_read(&source, &conf);
+	path = conf->main.run_directory.text.len ? str_cstr(&ctl->arena, conf->main.run_directory.text) : NULL;
+	conf_free(conf);
+	return path;
+}
+
 const char *ctl_run_directory(struct ctl *ctl)
 {
-	const struct conf *conf;
 
 	if (ctl->run_directory)
 		return ctl->run_directory;
@@ -100,10 +118,9 @@ const char *ctl_run_directory(struct ctl *ctl)
 	/* Ordinary users may not be able to read the configuration; the usual place is then the best guess. */
 	if (!ctl->conf_path && access(BULKHEAD_CONFIG, R_OK) < 0)
 		return ctl->run_directory = "/run/bulkhead";
-	conf = ctl_conf(ctl);
-	if (conf)
-		ctl->run_directory = str_cstr(&ctl->arena, conf->main.run_directory.text);
-	return ctl->run_directory;
+	if (ctl->conf)
+		return ctl->run_directory = str_cstr(&ctl->arena, ctl->conf->main.run_directory.text);
+	return ctl->run_directory = run_directory_read(ctl);
 }
 
 const char *ctl_libexec(struct ctl *ctl)

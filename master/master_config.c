@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/lang/lang.h"
 #include "master/master.h"
 
 enum { PROBLEMS_SHOWN = 20 };
@@ -24,6 +25,19 @@ static enum status file_check(const struct master *m, struct buf *problems)
 	return ST_ERROR;
 }
 
+/* Everything that policyd and router will expand is compiled once here: an error is found before it is in force. */
+static enum status language_check(struct conf *conf)
+{
+	struct lang *lang = lang_new(conf, NULL);
+	struct conf_checks checks = { .ctx = NULL };
+	enum status st;
+
+	lang_checks(lang, &checks);
+	st = conf_check(conf, &checks);
+	lang_free(lang);
+	return st;
+}
+
 enum status config_read(struct master *m, struct conf **out, struct buf *problems)
 {
 	struct conf_source source = { .path = m->conf_path, .defines = m->defines, .n_defines = m->n_defines };
@@ -35,7 +49,7 @@ enum status config_read(struct master *m, struct conf **out, struct buf *problem
 		return ST_ERROR;
 	st = conf_read(&source, out);
 	if (!st)
-		st = conf_check(*out, NULL);
+		st = language_check(*out);
 	for (uint32_t i = 0; i < (*out)->n_problems && i < PROBLEMS_SHOWN; i++)
 		buf_printf(problems, "%s%.*s", problems->len ? "\n" : "", STR_FMT(conf_problem_format(*out, &(*out)->problems[i], &a)));
 	arena_clear(&a);

@@ -374,6 +374,7 @@ int master_main(int argc, char **argv)
 	list_init(&m.clients);
 	log_init(&m.log);
 	umask(022);
+	close_range(STDERR_FILENO + 1, ~0u, 0); /* what the caller left open is none of the daemons' business */
 	m.start_ms = clock_ms();
 	if (config_read(&m, &m.conf, &problems)) {
 		fprintf(stderr, "%s\n", buf_cstr(&problems));
