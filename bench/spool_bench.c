@@ -2,6 +2,8 @@
 /* How fast the spool is, alone: messages committed a second with so many waiting at a time, then each recorded and finished; or left in
  * the queue; then how long a scan takes.
  *   spool_bench DIRECTORY [SECONDS [SIZE]]
+ *   spool_bench DIRECTORY fill COUNT [SIZE]      leaves a queue
+ *   spool_bench DIRECTORY scan                   reads one, and removes it
  * Prints a line a case: messages a second, CPU microseconds a message (user and system), octets of journal a batch. */
 #include <fcntl.h>
 #include <stdio.h>
@@ -104,7 +106,7 @@ static double cpu_us(void)
 
 static void bench_open(struct bench *b, const char *dir)
 {
-	struct spool_options opt = { .dir = dir, .loop = b->loop };
+	struct spool_options opt = { .dir = dir, .loop = b->loop, .small_max = getenv("SMALL") ? (uint32_t)atoi(getenv("SMALL")) : 0 };
 	struct err err = ERR_INIT;
 
 	if (spool_open(&b->spool, &opt, &err)) {
@@ -173,9 +175,8 @@ static void run_queue(struct bench *b, const char *dir)
 	uint64_t start;
 	size_t rss;
 
-	spool_close(b->spool);
-	bench_open(b, dir);
 	rss = rss_kb();
+	bench_open(b, dir);
 	b->done = 0;
 	start = clock_us();
 	while (spool_scan_next(b->spool, 1000, on_scanned, b, &err) == ST_OK)
@@ -195,7 +196,7 @@ static void run_queue(struct bench *b, const char *dir)
 int main(int argc, char **argv)
 {
 	static const unsigned waiting[] = { 1, 8, 32, 128 };
-	struct bench b = { .size = argc > 3 ? (size_t)atol(argv[3]) : 5000, .limit = ~0ul };
+	struct bench b = { .size = argc > 3 && argv[2][0] < 'a' ? (size_t)atol(argv[3]) : 5000, .limit = ~0ul };
 	unsigned seconds = argc > 2 ? (unsigned)atoi(argv[2]) : 2;
 	struct ipc_facts facts = { .client_ip = STR_LIT("192.0.2.1"), .helo = STR_LIT("client.example.org"), .protocol = STR_LIT("esmtp"),
 		.sender = STR_LIT("sender@example.org"), .has_sender = true };
@@ -214,12 +215,27 @@ int main(int argc, char **argv)
 	b.record = (struct ipc_spool_record){ .kind = SPOOL_RESULT, .outcome = &b.outcome, .host = STR_LIT("mx.example.net"), .ip = STR_LIT("192.0.2.2") };
 	b.envelope = (struct ipc_spool_envelope){ .facts = &facts, .recipients = &rcpt, .n_recipients = 1, .edits = &edit, .n_edits = 1,
 		.received_us = 1 };
+	if (argc > 2 && !strcmp(argv[2], "scan")) {
+		run_queue(&b, argv[1]);
+		loop_free(b.loop);
+		return 0;
+	}
 	bench_open(&b, argv[1]);
+	if (argc > 3 && !strcmp(argv[2], "fill")) {
+		b.limit = (unsigned long)atol(argv[3]);
+		b.size = argc > 4 ? (size_t)atol(argv[4]) : b.size;
+		b.keep = true;
+		run_case(&b, "fill", 64, 3600);
+		spool_close(b.spool);
+		loop_free(b.loop);
+		return 0;
+	}
 	for (unsigned i = 0; i < sizeof waiting / sizeof *waiting; i++)
 		run_case(&b, "through", waiting[i], seconds);
 	b.keep = true;
 	for (unsigned i = 0; i < sizeof waiting / sizeof *waiting; i++)
 		run_case(&b, "kept", waiting[i], seconds);
+	spool_close(b.spool);
 	run_queue(&b, argv[1]);
 	loop_free(b.loop);
 	return 0;

@@ -21,6 +21,7 @@ enum {
 	SETTLE_BATCH = 128,       /* messages in one job */
 	SETTLE_JOBS = 2,          /* under way at a time */
 	RETRY_MS = 2000,          /* after the disk was full */
+	GROW_MS = 60000,          /* the same, for one more segment */
 };
 
 #define NO_SEGMENT UINT16_MAX
@@ -105,6 +106,8 @@ struct spool {
 	struct segment *seg;
 	uint32_t n_seg, seg_size, cur, tail;
 	uint64_t next_batch, durable_batch;
+	enum { GROW_NO, GROW_JOB, GROW_READY } grow; /* one more segment */
+	uint64_t grow_ms;         /* not before */
 	bool restart;             /* say so in the next batch */
 	struct list batches;      /* collecting; the last one is open */
 	struct batch *flying, *spare;
@@ -136,7 +139,10 @@ void batch_free(struct batch *b);
 void batch_drop(struct spool *spool, struct batch *b);  /* at the end: nobody is told */
 uint64_t journal_room(const struct spool *spool);   /* octets that may be written before something must be settled */
 void ring_turn(struct spool *spool);
+
+/* segments.c */
 enum status segments_open(struct spool *spool, struct err *err);
+void segments_grow(struct spool *spool);            /* one more, if there may be */
 void finish_add(struct spool *spool, struct spool_msg *msg);
 void segment_list_add(struct spool *spool, struct spool_msg *msg, uint16_t segment);
 

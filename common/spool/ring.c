@@ -129,11 +129,17 @@ uint64_t journal_room(const struct spool *spool)
 /* The segment for a batch of that many octets: the current one or the next; false: everything must wait for settling. */
 static bool segment_choose(struct spool *spool, size_t octets)
 {
-	uint32_t next = (spool->cur + 1) % spool->n_seg;
 	struct segment *s = &spool->seg[spool->cur];
+	uint32_t next;
 
 	if (s->used + octets <= spool->seg_size && s->state == SEG_USED)
 		return true;
+	/* A new one takes its place in the order behind the last. */
+	if (spool->grow == GROW_READY && spool->cur == spool->n_seg - 1) {
+		spool->n_seg++;
+		spool->grow = GROW_NO;
+	}
+	next = (spool->cur + 1) % spool->n_seg;
 	if (s->state == SEG_USED) {
 		s = &spool->seg[next];
 		if (s->state == SEG_RETIRED && s->retired <= spool->durable_batch)

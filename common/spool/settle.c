@@ -264,8 +264,10 @@ void settle_turn(struct spool *spool)
 	retire_turn(spool);
 	if (spool->settle_jobs >= SETTLE_JOBS)
 		return;
-	if (segments_free(spool) < spool->n_seg / 2 && spool->tail != spool->cur)
+	if (segments_free(spool) < spool->n_seg / 2 && spool->tail != spool->cur) {
+		segments_grow(spool);
 		settle_take(spool, &spool->seg[spool->tail], UINT64_MAX, &fj);
+	}
 	for (uint32_t i = 0; i < spool->n_seg && now >= spool->opt.settle_ms; i++)
 		settle_take(spool, &spool->seg[(spool->tail + i) % spool->n_seg], now - spool->opt.settle_ms, &fj);
 	if (fj) {

@@ -246,12 +246,14 @@ static void options_take(struct spool *spool, const struct spool_options *option
 	*o = *options;
 	if (!o->segment_size)
 		o->segment_size = 8 * 1024 * 1024;
-	if (!o->segments)
-		o->segments = 8;
 	if (o->segments < 4)
 		o->segments = 4;
 	if (o->segments > SEGMENTS_MAX)
 		o->segments = SEGMENTS_MAX;
+	if (!o->segments_max)
+		o->segments_max = 16;
+	if (o->segments_max > SEGMENTS_MAX)
+		o->segments_max = SEGMENTS_MAX;
 	if (o->segment_size < 16 * JOURNAL_ALIGN)
 		o->segment_size = 16 * JOURNAL_ALIGN;
 	o->segment_size = o->segment_size / JOURNAL_ALIGN * JOURNAL_ALIGN;
@@ -293,7 +295,7 @@ static void spool_free(struct spool *spool)
 		msg_free(msg);
 	}
 	hash_clear(&spool->by_id);
-	for (uint32_t i = 0; i < spool->n_seg; i++)
+	for (uint32_t i = 0; spool->seg && i < SEGMENTS_MAX; i++)
 		if (spool->seg[i].fd >= 0)
 			fs->close(fs->arg, spool->seg[i].fd);
 	mem_free(spool->seg);

@@ -19,7 +19,7 @@
 
 enum {
 	SPOOL_ID_MAX = 23,                     /* octets of a message id: letters, digits, '-' */
-	SPOOL_SMALL_MAX = 64 * 1024,           /* content up to this goes through the journal, unless configured */
+	SPOOL_SMALL_MAX = 128 * 1024,          /* content up to this goes through the journal, unless configured */
 	SPOOL_MEMORY_MAX = 128 * 1024,         /* content that grows past this should get a file (spool_grow()) */
 	SPOOL_CONTENT_OFFSET = 64,             /* where the content begins in the message's file */
 	SPOOL_ENVELOPE_MAX = 48 * 1024 * 1024, /* octets of an encoded envelope */
@@ -80,7 +80,8 @@ struct spool_options {
 	struct loop *loop;
 	uint32_t small_max;         /* content up to this goes through the journal; 0: SPOOL_SMALL_MAX */
 	uint32_t segment_size;      /* octets of a journal segment; 0: 8 MB */
-	uint32_t segments;          /* how many, at least 4; 0: 8 */
+	uint32_t segments;          /* how many to begin with, at least 4; 0: 4 */
+	uint32_t segments_max;      /* how many there may be when they are needed; 0: 16 */
 	uint32_t settle_ms;         /* age at which a message's own file is made, in the background; 0: 5000 */
 	uint32_t young_fds;         /* descriptors that may be kept for accepted messages without a file; 0: 4096 */
 	bool inline_io;             /* no threads: everything is done within spool_turn(); for tests */

@@ -3,7 +3,8 @@
  * in several ways and recovered. Whatever had been confirmed must be there, whole; nothing may be there in part.
  *   SPOOL_CRASH_SEED    repeats a run (the seed is printed)
  *   SPOOL_CRASH_RUNS    how many runs (default 6)
- *   SPOOL_CRASH_STEPS   steps of the workload in each (default 60) */
+ *   SPOOL_CRASH_STEPS   steps of the workload in each (default 60); every third run is five times as
+ *                       long, and looks at one prefix in six */
 #include "tests/unit/spool_record_fs.h"
 
 enum { MESSAGES_MAX = 4000, RECORDS_MAX = 8 };
@@ -175,7 +176,7 @@ static void on_alive(void *arg, const struct spool_loaded *loaded)
 
 static void work(struct run *run, unsigned steps, bool inline_io)
 {
-	struct spool_options opt = { .dir = run->live, .segment_size = 64 * 1024, .segments = 4, .settle_ms = 1 + rnd(run, 4), .inline_io = inline_io,
+	struct spool_options opt = { .dir = run->live, .segment_size = 64 * 1024, .segments = 4, .segments_max = 4 + rnd(run, 3), .settle_ms = 1 + rnd(run, 4), .inline_io = inline_io,
 		.fs = &run->rec.fs };
 	struct err err = ERR_INIT;
 
@@ -306,7 +307,7 @@ static void on_found(void *arg, const struct spool_loaded *loaded)
 static void check_state(struct run *run, const char *dir, size_t prefix, const char *how, const struct spool_fs *fs)
 {
 	struct check c = { .run = run, .prefix = prefix, .how = how, .there = calloc(run->n + 1, 1) };
-	struct spool_options opt = { .dir = dir, .segment_size = 64 * 1024, .segments = 4, .inline_io = true, .trouble = on_trouble, .arg = &c,
+	struct spool_options opt = { .dir = dir, .segment_size = 64 * 1024, .segments = 4, .segments_max = 4, .inline_io = true, .trouble = on_trouble, .arg = &c,
 		.fs = fs };
 	struct err err = ERR_INIT;
 
@@ -465,7 +466,8 @@ static void replay_some(struct run *run, size_t from, unsigned every)
 	disk_clear(&disk);
 }
 
-static void one_run(unsigned seed, unsigned steps, bool inline_io, const char *base)
+/* every: one in so many prefixes is looked at. */
+static void one_run(unsigned seed, unsigned steps, unsigned every, bool inline_io, const char *base)
 {
 	struct run *run = calloc(1, sizeof *run);
 
@@ -485,7 +487,7 @@ static void one_run(unsigned seed, unsigned steps, bool inline_io, const char *b
 	recorder_init(&run->rec);
 	work(run, steps, inline_io);
 	removals_find(run, 0);
-	replay_some(run, 0, 1);
+	replay_some(run, 0, every);
 	print_message("  %lu commits, %lu of them by their own file, %lu settled, %lu records, %lu finished; %lu KB of journal\n",
 		(unsigned long)run->stats.commits, (unsigned long)run->stats.large, (unsigned long)run->stats.settled,
 		(unsigned long)run->stats.records, (unsigned long)run->stats.finishes, (unsigned long)run->stats.batch_octets / 1024);
@@ -513,7 +515,7 @@ static void test_crash_states(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < runs; i++)
-		one_run(seed + i, steps, i % 2 == 0, base);
+		one_run(seed + i, i % 3 == 2 ? steps * 5 : steps, i % 3 == 2 ? 6 : 1, i % 2 == 0, base);
 	free(base);
 }
 

@@ -85,7 +85,7 @@ static struct world *faulty_new(const char *name, struct faults *f, bool inline_
 	memset(&f->now, 0, sizeof f->now);
 	f->now.room = -1;
 	w->dir = strdup(scratch_make(name));
-	w->opt = (struct spool_options){ .dir = w->dir, .segment_size = SEGMENT, .segments = 4, .inline_io = inline_io, .trouble = on_trouble,
+	w->opt = (struct spool_options){ .dir = w->dir, .segment_size = SEGMENT, .segments = 4, .segments_max = 4, .inline_io = inline_io, .trouble = on_trouble,
 		.health = on_health, .arg = w, .fs = &f->fs, .settle_ms = 1 };
 	world_open(w);
 	return w;

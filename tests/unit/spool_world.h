@@ -72,7 +72,7 @@ static inline struct world *world_new(const char *name, bool inline_io)
 	struct world *w = calloc(1, sizeof *w);
 
 	w->dir = strdup(scratch_make(name));
-	w->opt = (struct spool_options){ .dir = w->dir, .segment_size = 1024 * 1024, .segments = 4, .inline_io = inline_io, .trouble = on_trouble,
+	w->opt = (struct spool_options){ .dir = w->dir, .segment_size = 1024 * 1024, .segments = 4, .segments_max = inline_io ? 4 : 7, .inline_io = inline_io, .trouble = on_trouble,
 		.health = on_health, .arg = w };
 	world_open(w);
 	return w;
