@@ -106,7 +106,7 @@ static double cpu_us(void)
 
 static void bench_open(struct bench *b, const char *dir)
 {
-	struct spool_options opt = { .dir = dir, .loop = b->loop, .small_max = getenv("SMALL") ? (uint32_t)atoi(getenv("SMALL")) : 0 };
+	struct spool_options opt = { .dir = dir, .loop = b->loop };
 	struct err err = ERR_INIT;
 
 	if (spool_open(&b->spool, &opt, &err)) {

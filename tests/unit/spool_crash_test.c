@@ -176,7 +176,7 @@ static void on_alive(void *arg, const struct spool_loaded *loaded)
 
 static void work(struct run *run, unsigned steps, bool inline_io)
 {
-	struct spool_options opt = { .dir = run->live, .segment_size = 64 * 1024, .segments = 4, .segments_max = 4 + rnd(run, 3), .settle_ms = 1 + rnd(run, 4), .inline_io = inline_io,
+	struct spool_options opt = { .dir = run->live, .segment_size = 64 * 1024, .segments = 4, .segments_max = 4 + rnd(run, 3), .settle_ms = rnd(run, 2) ? 1 + rnd(run, 4) : 1000000, .inline_io = inline_io,
 		.fs = &run->rec.fs };
 	struct err err = ERR_INIT;
 
@@ -426,7 +426,7 @@ static void branch(struct run *parent, size_t prefix)
 		adopt(&run->rec, 0, run->live, "spool");
 	rec_add(&run->rec, OP_SYNC, 0);
 	from = run->rec.n_ops;
-	work(run, 4, rnd(run, 2));
+	work(run, rnd(run, 4) ? 4 : 40, rnd(run, 2));
 	removals_find(run, from);
 	replay_some(run, from, 1 + (unsigned)(run->rec.n_ops - from) / 8);
 	parent->nested += run->states;
@@ -488,9 +488,9 @@ static void one_run(unsigned seed, unsigned steps, unsigned every, bool inline_i
 	work(run, steps, inline_io);
 	removals_find(run, 0);
 	replay_some(run, 0, every);
-	print_message("  %lu commits, %lu of them by their own file, %lu settled, %lu records, %lu finished; %lu KB of journal\n",
+	print_message("  %lu commits, %lu of them by their own file, %lu settled, %lu records, %lu finished; %lu KB of journal in %u segments\n",
 		(unsigned long)run->stats.commits, (unsigned long)run->stats.large, (unsigned long)run->stats.settled,
-		(unsigned long)run->stats.records, (unsigned long)run->stats.finishes, (unsigned long)run->stats.batch_octets / 1024);
+		(unsigned long)run->stats.records, (unsigned long)run->stats.finishes, (unsigned long)run->stats.batch_octets / 1024, run->stats.segments);
 	print_message("  %u messages, %zu operations; %lu states and %lu of a second crash recovered, %lu messages found in them\n", run->n,
 		run->rec.n_ops, run->states, run->nested, run->found);
 	recorder_clear(&run->rec);
