@@ -110,8 +110,8 @@ static void name_lookup(struct policyd *p, struct eval *ev)
 
 static void cache_decide(struct policyd *p, struct eval *ev, bool all_known, struct ipc_acl_answer *out)
 {
-	/* An ACL is asked each time; a name that was looked up belongs to the session. */
-	bool each = !all_known || acl_option(p->conf, ACL_CONNECT)->text.len || ev->name_looked || ev->deps & DEP_SESSION;
+	/* An ACL is asked each time, and so is a name that can't be known now. */
+	bool each = !all_known || acl_option(p->conf, ACL_CONNECT)->text.len || ev->name_deferred || ev->deps & DEP_SESSION;
 
 	out->cache_scope = each ? 0 : ev->deps & DEP_CLIENT ? 1 : 2;
 	out->cache_ms = each ? 0 : ev->deps & DEP_TIME ? POLICYD_CACHE_TIME_MS : ev->deps & DEP_WORLD ? POLICYD_CACHE_WORLD_MS : POLICYD_CACHE_MS;

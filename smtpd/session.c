@@ -269,9 +269,17 @@ static void connect_proceed(struct session *s, const struct ipc_acl_answer *answ
 		if (!s->client) {
 			s->client = client_settings_new();
 			client_settings_parse(s->client, answer->settings, answer->n_settings);
+			if (answer->name_looked) {
+				s->client->name_looked = true;
+				s->client->name = s->client_name ? mem_strdup(s->client_name) : NULL;
+			}
 			settings_remember(s, answer);
 		}
 		text = answer->text;
+	} else if (s->client->name_looked && !s->name_looked) {
+		/* Found for an earlier session of the same client. */
+		s->name_looked = true;
+		s->client_name = s->client->name ? mem_strdup(s->client->name) : NULL;
 	}
 	if (!client_refused(s) && !client_over(s))
 		greet(s, text);

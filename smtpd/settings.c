@@ -159,5 +159,6 @@ void client_settings_unref(struct client_settings *c)
 		return;
 	mem_free(c->banner);
 	mem_free(c->active_hostname);
+	mem_free(c->name);
 	mem_free(c);
 }

@@ -58,6 +58,8 @@ struct client_settings {
 	uint32_t receive_timeout_ms;     /* 0: none */
 	char *banner;                    /* without the code; NULL: the default */
 	char *active_hostname;           /* NULL: primary_hostname */
+	char *name;                      /* the client's verified name, where the settings hold for one client; NULL: none */
+	bool name_looked;                /* it was looked up */
 };
 
 void settings_init(struct settings *s);

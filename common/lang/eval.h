@@ -29,8 +29,8 @@ enum eval_slot {
 
 /* What an evaluation looked at: decides how long a result holds. */
 enum eval_dep {
-	DEP_CLIENT = 1,    /* the client's or our address or port, the client's name */
-	DEP_SESSION = 2,   /* anything else of the session or its message */
+	DEP_CLIENT = 1,    /* the client's address or name */
+	DEP_SESSION = 2,   /* anything else of the session or its message, our address and port too */
 	DEP_TIME = 4,
 	DEP_WORLD = 8,     /* a lookup, a file, the DNS, a random number */
 };

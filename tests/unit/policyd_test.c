@@ -59,11 +59,11 @@ static void scopes(void **state)
 		{ "smtp_banner = at ${uc:x$tod_epoch}\n", 2, POLICYD_CACHE_TIME_MS, "smtp_banner", NULL },
 		{ "smtp_banner = ${lookup{alice}lsearch{/t/users}}\n", 2, POLICYD_CACHE_WORLD_MS, "smtp_banner", "Alice A." },
 		{ "smtp_banner = ${lookup{alice}lsearch{/t/broken}}\n", 0, 0, "smtp_banner", NULL },
-		{ "host_reject_connection = *.example\n", 0, 0, "host_reject_connection", "yes" },
-		{ "host_lookup = *\n", 0, 0, "host_reject_connection", "no" },
+		{ "host_reject_connection = *.example\n", 1, POLICYD_CACHE_WORLD_MS, "host_reject_connection", "yes" },
+		{ "host_lookup = *\n", 1, POLICYD_CACHE_WORLD_MS, "host_reject_connection", "no" },
 		{ "message_size_limit = ${if match_ip{$sender_host_address}{192.0.2.0/24}{10M}{1M}}\n", 1, POLICYD_CACHE_MS, "message_size_limit", "10M" },
 		{ "smtp_accept_max_per_host = 7\n", 2, POLICYD_CACHE_MS, "smtp_accept_max_per_host", "7" },
-		{ "smtp_active_hostname = ${if eq{$interface_address}{192.0.2.200}{in.example}}\n", 1, POLICYD_CACHE_MS, "smtp_active_hostname", "in.example" },
+		{ "smtp_active_hostname = ${if eq{$interface_address}{192.0.2.200}{in.example}}\n", 0, 0, "smtp_active_hostname", "in.example" },
 		{ "acl_smtp_connect = accept\n", 0, 0, "host_reject_connection", "no" },
 	};
 
