@@ -63,7 +63,8 @@ static void delivered_fill(struct worker *w, const struct local_job *job, const 
 			? (struct ipc_outcome){ .recipient = m->recipients[i].index, .result = DELIVERY_OK, .status = STR_LIT("2.0.0") }
 			: (struct ipc_outcome){
 				.recipient = m->recipients[i].index, .result = DELIVERY_DEFERRED, .status = str_of(f->status), .text = str_of(f->err.text),
-				.stage = STR_LIT("delivery"), .error = f->error, .quota_age = f->quota_age,
+				.stage = STR_LIT("delivery"), .error = f->error, .error_no = (uint64_t)f->error_no,
+				.quota_age = f->quota_age,
 			};
 }
 

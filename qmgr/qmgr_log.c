@@ -332,6 +332,8 @@ void log_deferred(struct qmgr *q, const struct log_delivery *l, struct str why)
 	int number = l->plan && !l->d && str_begins(why, "retry time") ? NUMBER_HOST_NOT_DUE : NUMBER_OTHER;
 	const char *text = NULL;
 
+	if (l->outcome && l->outcome->error_no)
+		number = (int)l->outcome->error_no;
 	for (size_t i = 0; l->outcome && i < sizeof numbers / sizeof *numbers; i++)
 		if (numbers[i].error == (enum retry_error)l->outcome->error) {
 			number = numbers[i].number;

@@ -166,7 +166,7 @@ static struct smtp_verdict verdict_connect(struct arena *a, int error)
 {
 	struct smtp_verdict v = {
 		.result = DELIVERY_DEFERRED, .error = RETRY_OTHER, .stage = "initial connection", .host_error = true, .status = STR_LIT("4.4.1"),
-		.text = str_printf(a, "%s", strerror(error)),
+		.text = str_printf(a, "%s", strerror(error)), .error_no = error,
 	};
 
 	if (error == ECONNREFUSED)
@@ -181,7 +181,7 @@ static struct smtp_verdict verdict_ours(struct arena *a, const char *what, int e
 {
 	return (struct smtp_verdict){
 		.result = DELIVERY_DEFERRED, .error = RETRY_OTHER, .stage = "initial connection", .status = STR_LIT("4.3.0"),
-		.text = str_printf(a, "%s: %s", what, strerror(error)),
+		.text = str_printf(a, "%s: %s", what, strerror(error)), .error_no = error,
 	};
 }
 

@@ -104,6 +104,7 @@ static void outcomes_fill(struct out_delivery *d, struct ipc_delivered *out)
 		out->outcomes[i] = (struct ipc_outcome){
 			.recipient = d->msg.recipients[i].index, .result = failed ? DELIVERY_FAILED : r->result, .code = r->code, .status = r->status,
 			.text = r->text, .stage = str_of(r->stage), .error = r->error, .host_error = r->host_error, .host = d->given_by[i],
+			.error_no = r->error_no,
 		};
 	}
 }

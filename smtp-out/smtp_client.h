@@ -42,6 +42,7 @@ struct smtp_rcpt {
 	uint8_t notify;           /* enum dsn_notify */
 	uint8_t result;           /* enum delivery_result */
 	uint8_t error;            /* enum retry_error */
+	uint16_t error_no;        /* errno; 0: none */
 	bool host_error;          /* the host's fault */
 	bool refused;             /* deferred, but the host said 5xx to us: a failure if no other host is left */
 	bool skip;                /* in: not part of this transaction (it has its result from another host) */

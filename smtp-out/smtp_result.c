@@ -12,6 +12,7 @@ void smtp_verdict_give(struct smtp_rcpt *r, const struct smtp_verdict *v)
 	r->stage = v->stage;
 	r->code = v->code;
 	r->host_error = v->host_error;
+	r->error_no = (uint16_t)v->error_no;
 	r->refused = v->refused;
 	r->status = v->status;
 	r->text = v->text;

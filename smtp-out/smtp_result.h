@@ -15,6 +15,7 @@ struct smtp_verdict {
 	const char *stage;
 	uint16_t code;
 	bool host_error, refused;
+	int error_no;               /* errno; 0: none */
 	struct str status, text;
 };
 
