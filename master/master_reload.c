@@ -272,7 +272,8 @@ void restart_begin(struct master *m, struct str name, struct control_job *job)
 	struct err err = ERR_INIT;
 
 	if (!s) {
-		control_job_done(job, ST_ERROR, "there is no such daemon: router, policyd, smtp-out, qmgr, smtpd or local");
+		err_set(&err, ST_ERROR, "there is no daemon %.*s: router, policyd, smtp-out, qmgr, smtpd or local", STR_FMT(name));
+		control_job_done(job, err.status, err.text);
 		return;
 	}
 	if (reload_running(m) || !m->started || m->stopping) {
