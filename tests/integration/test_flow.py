@@ -139,7 +139,7 @@ def test_client_source_over_ipv6(bulkhead, sink):
         socket.socket(socket.AF_INET6).bind(("::1", 0))
     except OSError:
         pytest.skip("no IPv6 loopback here")
-    b = bulkhead(sink=sink, config=None, main="hostlist six = ::1", acl="acl_check_rcpt:\n  accept hosts = +six\n  deny message = no\n",
+    b = bulkhead(sink=sink, config=None, main="hostlist six = <; ::1", acl="acl_check_rcpt:\n  accept hosts = +six\n  deny message = no\n",
                  port=None)
     b.stop()
     text = open(b.conf).read().replace("local_interfaces = 127.0.0.1", "local_interfaces = <; 127.0.0.1 ; ::1")

@@ -119,7 +119,7 @@ sink:
   route_list = * 127.0.0.1::{sink}
   transport = smtp
   self = send
-""", main="# aliases")
+""", main="qualify_domain = local.example")
     with open(os.path.join(b.dir, "aliases"), "w") as f:
         f.write("team: ann, bob@local.example, far@y.example\nloop1: loop2\nloop2: loop1\ngone: :fail: has left us\n"
                 "hole: :blackhole:\nwait: :defer: come back later\n")
