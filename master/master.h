@@ -201,7 +201,7 @@ enum status child_spawn(struct child *c, struct err *err);    /* process, first 
 struct child *child_new(struct master *m, const struct service *s, unsigned number, uint64_t generation);
 void child_free(struct child *c);
 void child_start(struct child *c);                            /* spawn; on failure waits and tries again */
-void child_drain(struct child *c, uint64_t deadline_ms);
+void child_drain(struct child *c, uint64_t deadline_ms, bool idle); /* idle: as in ctl_drain */
 void child_state_set(struct child *c, enum child_state state);
 void children_reap(struct master *m);
 extern const struct ipc_handler child_handlers[];

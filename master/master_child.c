@@ -71,9 +71,9 @@ void child_state_set(struct child *c, enum child_state state)
 		loop_timer_start(&c->timer, c->m->loop, START_TIMEOUT_MS, on_late, c);
 }
 
-void child_drain(struct child *c, uint64_t deadline_ms)
+void child_drain(struct child *c, uint64_t deadline_ms, bool idle)
 {
-	struct ipc_ctl_drain msg = { .deadline_ms = deadline_ms };
+	struct ipc_ctl_drain msg = { .deadline_ms = deadline_ms, .idle = idle };
 
 	if (!c->pid)
 		return;

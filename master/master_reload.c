@@ -110,7 +110,7 @@ static void drain_old(struct master *m, const struct service *only, uint64_t dea
 			continue;
 		c->leaving = true;
 		if (c->pid)
-			child_drain(c, deadline_ms);
+			child_drain(c, deadline_ms, only != NULL);
 		else
 			child_free(c);
 	}
@@ -286,7 +286,7 @@ void restart_begin(struct master *m, struct str name, struct control_job *job)
 			struct child *c = list_entry(n, struct child, node);
 
 			if (c->service == s && c->pid && c->state != CHILD_DRAINING)
-				child_drain(c, (uint64_t)m->conf->main.shutdown_timeout * 1000);
+				child_drain(c, (uint64_t)m->conf->main.shutdown_timeout * 1000, false);
 		}
 		control_job_done(job, ST_OK, "");
 		return;
@@ -339,7 +339,7 @@ static void stage_drain(struct master *m, unsigned stage)
 			continue;
 		c->leaving = true;
 		if (c->pid)
-			child_drain(c, stage_time(m));
+			child_drain(c, stage_time(m), false);
 		else
 			child_free(c);
 	}

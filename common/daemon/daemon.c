@@ -405,9 +405,11 @@ static void on_view(void *owner, struct ipc_in *in)
 
 static void on_drain(void *owner, struct ipc_in *in)
 {
+	struct daemon *d = owner;
 	const struct ipc_ctl_drain *m = in->msg;
 
-	drain_begin(owner, m->deadline_ms);
+	d->drain_idle = m->idle;
+	drain_begin(d, m->deadline_ms);
 }
 
 static void on_logs(void *owner, struct ipc_in *in)

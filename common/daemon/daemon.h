@@ -125,6 +125,7 @@ struct daemon {
 	uint64_t generation;
 	bool unprivileged;           /* one uid for all, no chroot: qmgr's spool is then spool_directory, and "/" otherwise */
 	bool draining;
+	bool drain_idle;             /* ... and a successor is there: end when nothing is under way, though peers are still connected */
 	void *state;                 /* the daemon's own */
 	struct list links;           /* struct daemon_link, oldest first */
 	struct daemon_impl *impl;

@@ -548,6 +548,11 @@ static bool workers_look(struct pool *p)
 	return busy;
 }
 
+static bool drains_when_idle(const struct pool *p)
+{
+	return p->daemon->draining && (p->spec->drain_when_idle || p->daemon->drain_idle);
+}
+
 static void tick(void *arg)
 {
 	struct pool *p = arg;
@@ -555,12 +560,12 @@ static void tick(void *arg)
 
 	if (!list_empty(&p->clients))
 		p->alone_from_ms = clock_ms();
-	if ((p->daemon->draining && p->spec->drain_when_idle && !busy) ||
+	if ((drains_when_idle(p) && !busy) ||
 	    (p->size.alone_ms && list_empty(&p->clients) && clock_ms() - p->alone_from_ms >= p->size.alone_ms)) {
 		daemon_finish(p->daemon);
 		return;
 	}
-	loop_timer_start(&p->tick, p->daemon->loop, p->daemon->draining && p->spec->drain_when_idle ? TICK_MIN_MS : p->tick_ms, tick, p);
+	loop_timer_start(&p->tick, p->daemon->loop, drains_when_idle(p) ? TICK_MIN_MS : p->tick_ms, tick, p);
 }
 
 /* ---- as a daemon ---- */
@@ -619,7 +624,7 @@ static void pool_drain(struct daemon *d, uint64_t deadline_ms)
 	struct pool *p = pool_of(d);
 
 	(void)deadline_ms;
-	if (p->spec->drain_when_idle)
+	if (drains_when_idle(p))
 		loop_timer_start(&p->tick, d->loop, TICK_MIN_MS, tick, p);
 	else if (list_empty(&p->clients))
 		daemon_finish(d);
