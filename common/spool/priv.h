@@ -139,6 +139,7 @@ void batch_free(struct batch *b);
 void batch_drop(struct spool *spool, struct batch *b);  /* at the end: nobody is told */
 uint64_t journal_room(const struct spool *spool);   /* octets that may be written before something must be settled */
 void ring_turn(struct spool *spool);
+void ring_end(struct spool *spool);
 
 /* segments.c */
 enum status segments_open(struct spool *spool, struct err *err);

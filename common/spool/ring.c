@@ -222,6 +222,28 @@ void ring_turn(struct spool *spool)
 	job_submit(spool, LANE_JOURNAL, &b->job);
 }
 
+/* Everything is in the files: says so, which spares the next start the journal. Without room or on an error that is not said. */
+void ring_end(struct spool *spool)
+{
+	struct segment *s = &spool->seg[spool->cur];
+	const struct spool_fs *fs = spool->fs;
+	struct buf b = BUF_INIT;
+	uint64_t gone = 0;
+
+	for (uint32_t i = 0; i < spool->n_seg; i++)
+		gone |= spool->seg[i].gone;
+	for (unsigned d = 0; d < SHARDS; d++)
+		if (gone & 1ull << d && fs->fsync(fs->arg, spool->shard_fd[d]))
+			return;
+	if (s->state != SEG_USED || s->used + JOURNAL_ALIGN > spool->seg_size)
+		return;
+	journal_batch_open(&b);
+	journal_batch_close(&b, spool->next_batch, spool->next_batch, spool->restart);
+	if (!spool_fs_write(fs, s->fd, b.p, b.len, s->used))
+		fs->fdatasync(fs->arg, s->fd);
+	buf_clear(&b);
+}
+
 static void batch_run(struct spool *spool, struct spool_job *job)
 {
 	struct batch *b = batch_of(job);

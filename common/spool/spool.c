@@ -372,6 +372,8 @@ void spool_close(struct spool *spool)
 	spool_drain(spool);
 	if (!settle_all(spool, &err))
 		spool_trouble_report(spool, SPOOL_IO, spool->dir, err.text);
+	else if (spool->health != SPOOL_BROKEN && list_empty(&spool->batches))
+		ring_end(spool);
 	spool->crossed = true;
 	jobs_stop(spool, true);
 	jobs_collect(spool, false);

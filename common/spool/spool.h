@@ -2,7 +2,8 @@
 /* spool.h - messages kept so that a power cut loses none: one file a message, durability by the batch.
  * Used by:    qmgr, which alone writes a spool; the command reads single files (format.h). docs/SPOOL.md has the states.
  * Owns:       the spool directory, its lock, two threads and every struct spool_msg. A message is released by spool_finish() or
- *             spool_abort(), not by its owner. Callbacks come from the loop, never from within the call that asked.
+ *             spool_abort(), not by its owner. Callbacks come from the loop (and from
+ *             spool_turn(), spool_check() and spool_close()), never from within the call that asked.
  * Invariant:  when a commit's callback says ST_OK, the message survives a power cut until spool_finish(). Entries become durable
  *             in the order of the calls: what is recorded before is durable whenever what is recorded after is.
  * Errors:     ST_DEFER: not now (no space, journal full, the disk failed: the message is not accepted); ST_ERROR: somebody must

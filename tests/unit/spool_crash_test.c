@@ -204,7 +204,8 @@ static void work(struct run *run, unsigned steps, bool inline_io)
 	for (unsigned i = 0; i < 5; i++)
 		spool_turn(run->spool, true);
 	spool_stats_get(run->spool, &run->stats);
-	spool_drop(run->spool);
+	/* An orderly end, cut off too, or none. */
+	(rnd(run, 2) ? spool_drop : spool_close)(run->spool);
 }
 
 /* ---- what must hold ---- */
