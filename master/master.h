@@ -41,6 +41,7 @@ enum root_kind {
 	ROOT_SPOOL,  /* the spool itself */
 	ROOT_TABLES, /* own mount namespace: lookup_directories, read-only; hints_directory */
 	ROOT_STORE,  /* own mount namespace: store_directories */
+	ROOT_SOCKETS, /* own mount namespace: directories of the lmtp transports' sockets; empty when there are none */
 };
 
 struct service {
@@ -193,6 +194,9 @@ bool logs_dup(const struct master *m, int fds_out[3]);        /* main, reject, p
 /* master_root.c: in the new process, before exec */
 enum status root_enter(const struct master *m, const struct child *c, struct err *err);
 bool root_has_namespace(const struct master *m, const struct child *c);
+bool root_is_empty(const struct master *m, const struct child *c);
+/* What it is started with: of a pending generation, that of a reload under way. */
+const struct conf *child_conf(const struct child *c);
 
 /* master_spawn.c */
 enum status child_spawn(struct child *c, struct err *err);    /* process, first messages, channels */

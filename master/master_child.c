@@ -108,7 +108,7 @@ static void on_failed(void *owner, struct ipc_in *in)
 	if (!strcmp(c->trouble, "no namespace")) {
 		c->m->namespaces_fail = true;
 		if (!str_is(c->m->conf->main.namespaces.text, "require"))
-			master_note(c->m, "mount namespaces are refused by this system: router and local see all files that their uid may read");
+			master_note(c->m, "mount namespaces are refused by this system: router and local see all files that their uid may read, and smtp-out may reach all sockets, if LMTP is used");
 	}
 }
 

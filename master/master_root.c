@@ -31,10 +31,39 @@ struct binds {
 static const char *const tables_always[] = { "/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services", "/etc/passwd", "/etc/group",
 	"/etc/ssl/certs", NULL };
 
+/* The directory of the socket of an lmtp transport, as far as it is known before expansion; empty: not at all, or no such transport.
+ * The directory, since a server that starts again makes its socket anew. */
+static struct str socket_directory(const struct conf_instance *t)
+{
+	const struct conf_opts_transport_lmtp *o = CONF_OWN(t, transport_lmtp);
+	struct str dir = o ? o->socket.text : STR_NULL;
+	size_t i = 0, end = 0;
+
+	for (; i < dir.len && dir.p[i] != '$' && dir.p[i] != '\\'; i++)
+		if (dir.p[i] == '/')
+			end = i;
+	return (struct str){ dir.p, end };
+}
+
+static bool has_sockets(const struct conf *conf)
+{
+	const struct conf_instances *t = &conf->of[CONF_TRANSPORTS];
+
+	for (uint32_t i = 0; i < t->n; i++)
+		if (socket_directory(&t->v[i]).len)
+			return true;
+	return false;
+}
+
+bool root_is_empty(const struct master *m, const struct child *c)
+{
+	return c->service->root == ROOT_EMPTY || (c->service->root == ROOT_SOCKETS && !(m->privileged && has_sockets(child_conf(c))));
+}
+
 bool root_has_namespace(const struct master *m, const struct child *c)
 {
-	return m->privileged && (c->service->root == ROOT_TABLES || c->service->root == ROOT_STORE) &&
-	       !str_is(m->conf->main.namespaces.text, "off") && !m->namespaces_fail;
+	return m->privileged && c->service->root != ROOT_SPOOL && !root_is_empty(m, c) &&
+	       !str_is(child_conf(c)->main.namespaces.text, "off") && !m->namespaces_fail;
 }
 
 /* Where a name is a symbolic link, what it leads to is bound too, so that the link works inside. */
@@ -70,10 +99,16 @@ static int bind_cmp(const void *a, const void *b)
 
 static void binds_make(const struct master *m, const struct child *c, struct binds *b)
 {
-	const struct conf_opts_main *o = &m->conf->main;
+	const struct conf *conf = child_conf(c);
+	const struct conf_opts_main *o = &conf->main;
+	const struct conf_instances *t = &conf->of[CONF_TRANSPORTS];
 
 	if (c->service->root == ROOT_STORE) {
 		binds_add_list(b, o->store_directories.text, true);
+	} else if (c->service->root == ROOT_SOCKETS) {
+		for (uint32_t i = 0; i < t->n; i++) /* to connect needs no right to write to the file system */
+			if (socket_directory(&t->v[i]).len)
+				bind_add(b, str_cstr(&b->arena, socket_directory(&t->v[i])), false);
 	} else {
 		for (const char *const *p = tables_always; *p; p++)
 			bind_add(b, *p, false);

@@ -24,15 +24,19 @@ static void root_choose(struct child *c)
 	c->root[0] = '\0';
 	if (!m->privileged)
 		return;
-	switch (c->service->root) {
-	case ROOT_EMPTY:
+	if (root_is_empty(m, c)) {
 		snprintf(c->root, sizeof c->root, "%.4000s/empty", m->run);
+		return;
+	}
+	switch (c->service->root) {
+	case ROOT_EMPTY: /* was above */
 		break;
 	case ROOT_SPOOL:
 		snprintf(c->root, sizeof c->root, "%s", m->spool);
 		break;
 	case ROOT_TABLES:
 	case ROOT_STORE:
+	case ROOT_SOCKETS:
 		if (root_has_namespace(m, c))
 			snprintf(c->root, sizeof c->root, "%.4000s/root", m->run);
 		else
@@ -117,16 +121,20 @@ _Noreturn static void child_exec(const struct child *c, const char *path, char *
 	exec_failed(err.text);
 }
 
+const struct conf *child_conf(const struct child *c)
+{
+	return c->pending && c->m->next_conf ? c->m->next_conf : c->m->conf; /* pending without next_conf: a restart */
+}
+
 static enum status start_send(struct child *c, struct err *err)
 {
 	struct master *m = c->m;
 	struct ipc_ctl_start start = {
 		.name = str_of(c->name), .generation = c->generation, .number = c->number, .unprivileged = !m->privileged
 	};
-	const struct conf *conf = c->pending && m->next_conf ? m->next_conf : m->conf; /* pending without next_conf: a restart */
 	int fds[4];
 
-	if (conf_view_make(conf, c->service->see, &fds[0], err))
+	if (conf_view_make(child_conf(c), c->service->see, &fds[0], err))
 		return err->status;
 	if (!logs_dup(m, fds + 1)) {
 		close(fds[0]);
