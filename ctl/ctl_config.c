@@ -33,7 +33,8 @@ static void source_fill(struct ctl *ctl, struct conf_source *source, struct conf
 {
 	if (!ctl->conf_path)
 		ctl->conf_path = getenv("BULKHEAD_CONFIG") ? getenv("BULKHEAD_CONFIG") : BULKHEAD_CONFIG;
-	*source = (struct conf_source){ .path = ctl->conf_path, .defines = defines, .n_defines = ctl->n_macros };
+	*source = (struct conf_source){ .path = ctl->conf_path, .defines = defines, .n_defines = ctl->n_macros,
+		.families = lang_macro_families(&ctl->arena) };
 	for (unsigned i = 0; i < ctl->n_macros; i++) {
 		const char *eq = strchr(ctl->macros[i], '=');
 

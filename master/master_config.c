@@ -40,8 +40,8 @@ static enum status language_check(struct conf *conf)
 
 enum status config_read(struct master *m, struct conf **out, struct buf *problems)
 {
-	struct conf_source source = { .path = m->conf_path, .defines = m->defines, .n_defines = m->n_defines };
 	struct arena a = ARENA_INIT;
+	struct conf_source source = { .path = m->conf_path, .defines = m->defines, .n_defines = m->n_defines, .families = lang_macro_families(&a) };
 	enum status st;
 
 	*out = NULL;

@@ -65,6 +65,9 @@ enum status lang_load(struct lang *lang, struct err *err);
 /* For conf_check(): every expanded option, list, ACL and rule is compiled, problems are added to the configuration. */
 void lang_checks(struct lang *lang, struct conf_checks *out);
 
+/* Names of items, operators, conditions, variables, ACL conditions and controls, for conf_source.families; in the arena. */
+const struct conf_macro_family *lang_macro_families(struct arena *a);
+
 /* The text of a main option that is known at start: primary_hostname, qualify_domain ... */
 struct str lang_primary_hostname(const struct lang *lang);
 struct str lang_qualify_domain(const struct lang *lang);

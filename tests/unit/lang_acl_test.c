@@ -422,6 +422,23 @@ static void complete(void **state)
 	assert_int_equal(missing, 0);
 }
 
+/* What is there can be asked for by .ifdef; what is only known cannot. */
+static void macros(void **state)
+{
+	static const char text[] = ".ifdef _EXP_ITEM_LOOKUP\nprimary_hostname = yes.example\n.endif\n.ifdef _ACL_SPF\nqualify_domain = no.example\n.endif\n"
+		".ifdef _EXP_OP_SHA256\n.ifdef _EXP_COND_FORANY\n.ifdef _EXP_VAR_SENDER_ADDRESS\n.ifdef _ACL_VERIFY\nqualify_recipient = all.example\n"
+		".endif\n.endif\n.endif\n.endif\n";
+	struct conf_source source = { .path = "test", .text = text, .text_len = sizeof text - 1, .isolated = true, .families = lang_macro_families(&arena) };
+	struct conf *conf;
+
+	(void)state;
+	assert_int_equal(conf_read(&source, &conf), ST_OK);
+	assert_true(str_is(conf->main.primary_hostname.text, "yes.example"));
+	assert_false(str_is(conf->main.qualify_domain.text, "no.example"));
+	assert_true(str_is(conf->main.qualify_recipient.text, "all.example"));
+	conf_free(conf);
+}
+
 /* A recipient check with three constant lists: the budget is 20 microseconds. */
 static void fast(void **state)
 {
@@ -463,7 +480,7 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(outcomes), cmocka_unit_test(unset), cmocka_unit_test(values), cmocka_unit_test(problems), cmocka_unit_test(complete),
+		cmocka_unit_test(outcomes), cmocka_unit_test(unset), cmocka_unit_test(values), cmocka_unit_test(problems), cmocka_unit_test(complete), cmocka_unit_test(macros),
 		cmocka_unit_test(fast),
 	};
 
