@@ -7,12 +7,17 @@
 #include "common/daemon/daemon.h"
 #include "qmgr/qmgr.h"
 
-enum { DRAIN_LOOK_MS = 20, FILES = 65536 };
+enum {
+	DRAIN_LOOK_MS = 20,
+	DRAIN_MOST_MS = 10000, /* deliveries that hang longer are made again after the next start */
+	FILES = 65536,
+};
 
 struct qmgr_daemon {
 	struct qmgr *q;
 	struct daemon *d;
 	struct loop_timer drain;
+	uint64_t drain_until;
 };
 
 static struct qmgr *queue_of(struct daemon_link *link) { return ((struct qmgr_daemon *)link->daemon->state)->q; }
@@ -102,7 +107,7 @@ static void drain_look(void *arg)
 {
 	struct qmgr_daemon *qd = arg;
 
-	if (qmgr_is_idle(qd->q))
+	if (qmgr_is_idle(qd->q) || loop_now(qd->d->loop) >= qd->drain_until)
 		daemon_finish(qd->d);
 	else
 		loop_timer_start(&qd->drain, qd->d->loop, DRAIN_LOOK_MS, drain_look, qd);
@@ -112,8 +117,8 @@ static void drain(struct daemon *d, uint64_t deadline_ms)
 {
 	struct qmgr_daemon *qd = d->state;
 
-	(void)deadline_ms; /* what is still in flight then is delivered again later */
 	qmgr_drain(qd->q);
+	qd->drain_until = loop_now(d->loop) + (deadline_ms < DRAIN_MOST_MS ? deadline_ms : DRAIN_MOST_MS);
 	drain_look(qd);
 }
 

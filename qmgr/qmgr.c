@@ -75,7 +75,7 @@ static void pump_run(void *arg)
 
 void qmgr_pump(struct qmgr *q)
 {
-	if (q->pumping)
+	if (q->pumping || q->stopped)
 		return;
 	q->pumping = true;
 	loop_defer(q->loop, pump_run, q);
@@ -89,6 +89,8 @@ static void tick_fire(void *arg)
 	uint64_t now = loop_now(q->loop);
 
 	conns_expire(q, now);
+	if (q->n_state[M_PARKED])
+		dests_unpark(q);
 	if (q->spool && now >= q->intake_checked_ms + GATE_MS) {
 		q->intake_checked_ms = now;
 		intake_check(q);

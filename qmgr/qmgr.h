@@ -289,6 +289,7 @@ void dest_wait(struct dest *d, struct message *m, bool parked);
 void dest_unwait(struct qmgr *q, struct message *m);
 void dest_result(struct qmgr *q, struct dest *d, bool worked); /* feedback to the window */
 void dest_wake(struct qmgr *q, struct dest *d, uint32_t most);
+void dests_unpark(struct qmgr *q); /* parked messages whose destination has room again, or has died: now and then */
 struct lane *lane_get(struct qmgr *q, struct dest *d, const struct ipc_plan *plan);
 void lane_release(struct qmgr *q, struct lane *lane);          /* frees it when nothing needs it */
 void lane_add(struct qmgr *q, struct lane *lane, struct active *a, struct delivery *d);

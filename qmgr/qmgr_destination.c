@@ -97,6 +97,37 @@ void dest_wake(struct qmgr *q, struct dest *d, uint32_t most)
 	dest_unref(q, d);
 }
 
+/* Not read from disk only to be put back: they wait for the host like all others. */
+static void dest_defer_parked(struct qmgr *q, struct dest *d)
+{
+	struct list *n;
+
+	d->refs++;
+	while (d->n_parked && (n = list_first(&d->waiting))) {
+		struct message *m = list_entry(n, struct message, queue);
+
+		dest_unwait(q, m);
+		dest_wait(d, m, false);
+		message_defer(q, m, d->dead_until + qmgr_random(q) % 8);
+	}
+	dest_unref(q, d);
+}
+
+void dests_unpark(struct qmgr *q)
+{
+	uint32_t pos = 0, now = qmgr_now(q);
+	struct dest *d;
+
+	while ((d = hash_next(&q->dests, &pos, NULL))) {
+		if (!d->n_parked)
+			continue;
+		if (d->dead_until > now)
+			dest_defer_parked(q, d);
+		else if (d->queued < LANE_QUEUE_MAX / 2)
+			dest_wake(q, d, LANE_QUEUE_MAX / 2);
+	}
+}
+
 /* One more for each windowful that worked; half when the host itself failed. */
 void dest_result(struct qmgr *q, struct dest *d, bool worked)
 {

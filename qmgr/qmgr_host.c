@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { TOGETHER_S = 60 };
+
 static const struct str space = { "retry", 5, false };
 
 struct str retry_host_key(char out[static RETRY_KEY_MAX], struct str name, struct str ip, uint64_t port)
@@ -90,6 +92,9 @@ struct retry_entry *retry_failed(struct qmgr *q, struct str key, const struct re
 
 	if (!rule || !rule->n)
 		return NULL;
+	/* One of several tries that were under way together: it tells nothing new, and must not shrink a geometric interval. */
+	if (e && now < e->next_try && now < e->last_try + TOGETHER_S)
+		return e;
 	if (!e) {
 		e = entry_new(q, key);
 		e->first_failed = not_later_than && not_later_than < now ? not_later_than : now;

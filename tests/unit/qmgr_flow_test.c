@@ -51,10 +51,49 @@ static void test_flow(void **state)
 	}
 }
 
+/* The fields that log_selector adds, in the order of Exim's lines. */
+static const struct log_case {
+	const char *name, *selector, *rcpt, *want;
+} log_cases[] = {
+	{ "arrival", "", "u@a.test", " <= s@x.test H=(client.test) [192.0.2.9] P=esmtp S=32 id=m1@b\n" },
+	{ "arrival, no id", "-msg_id", "u@a.test", " <= s@x.test H=(client.test) [192.0.2.9] P=esmtp S=32\n" },
+	{ "arrival, all about the envelope", "+8bitmime +received_sender +received_recipients", "u@a.test",
+		" S=32 M8S=0 id=m1@b from <s@x.test> for u@a.test\n" },
+	{ "delivery, sender and return path", "+sender_on_delivery +return_path_on_delivery", "u@a.test",
+		" => u@a.test F=<s@x.test> P=<s@x.test> R=r1 T=t_smtp H=a.test [192.0.2.1] C=\"250 ok\"\n" },
+	{ "delivery, size and port", "+delivery_size +outgoing_port -smtp_confirmation", "u@a.test", " => u@a.test R=r1 T=t_smtp S=32 H=a.test [192.0.2.1]:25\n" },
+	{ "delivery, times", "+queue_time +deliver_time -smtp_confirmation", "u@a.test", " H=a.test [192.0.2.1] QT=0s DT=0s\n" },
+	{ "delivery, times with milliseconds", "+queue_time +deliver_time +millisec -smtp_confirmation", "u@a.test", " H=a.test [192.0.2.1] QT=0.000s DT=0.000s\n" },
+	{ "completed, time", "+queue_time_overall", "u@a.test", " Completed QT=0s\n" },
+	{ "alias", "", "u@alias.test", " => x@a.test <u@alias.test> R=r1" },
+	{ "failure, sender", "+sender_on_delivery", "u@fail.test", " ** u@fail.test F=<s@x.test> R=r1: Unknown user\n" },
+	{ "report", "", "u@fail.test", " U=bulkhead P=local S=" },
+};
+
+static void test_log(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof log_cases / sizeof *log_cases; i++) {
+		const struct log_case *c = &log_cases[i];
+		struct err err = ERR_INIT;
+		struct fake f;
+
+		fake_start(&f);
+		assert_int_equal(log_selector_parse(str_of(c->selector), &f.set->log, &err), ST_OK);
+		fake_agent_join(&f, 0);
+		assert_true(fake_mail_one(&f, "s@x.test", c->rcpt));
+		fake_turns(&f, 30);
+		if (!strstr(fake_log_text(&f), c->want))
+			fail_msg("%s: want \"%s\" in the log, got:\n%s", c->name, c->want, fake_log_text(&f));
+		fake_stop(&f);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_flow),
+		cmocka_unit_test(test_log),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

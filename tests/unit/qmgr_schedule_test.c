@@ -273,6 +273,44 @@ static void test_parking(void **state)
 	fake_stop(&f);
 }
 
+/* A host that dies with more waiting for it than a lane holds: all wait for its time, none is stuck. */
+static void test_parking_dead_host(void **state)
+{
+	enum { N = 2 * LANE_QUEUE_MAX + 600 };
+	struct fake f;
+
+	(void)state;
+	fake_start(&f);
+	f.set->concurrency_first = f.set->concurrency_max = 1;
+	f.hold = true;
+	fake_agent_join(&f, 0);
+	for (unsigned i = 0; i < N; i++)
+		assert_true(fake_mail_one(&f, "s@x.test", "down@a.test"));
+	fake_turns(&f, 20);
+	assert_true(f.q->n_state[M_PARKED] > 1000);
+	f.hold = false;
+	fake_answer_one(&f, &f.sent[0]);
+	fake_turns(&f, 100);
+	dests_unpark(f.q);
+	for (unsigned i = 0; i < 60 && f.q->n_state[M_DEFERRED] < N; i++) {
+		fake_turns(&f, 40);
+		if (f.q->n_state[M_PARKED])
+			dests_unpark(f.q);
+	}
+	if (f.q->n_state[M_DEFERRED] != N)
+		fail_msg("%u deferred of %u, %u parked, %u active", f.q->n_state[M_DEFERRED], (unsigned)N, f.q->n_state[M_PARKED], f.q->n_state[M_ACTIVE]);
+	assert_int_equal(f.n_sent, 1);
+	f.up = true;
+	for (unsigned i = 0; i < 40 && f.q->n_messages; i++) {
+		fake_pass(&f, 100);
+		fake_turns(&f, 300);
+		if (f.q->n_state[M_PARKED])
+			dests_unpark(f.q);
+	}
+	assert_int_equal(f.q->n_messages, 0);
+	fake_stop(&f);
+}
+
 /* An agent dies: what it had goes to another at once; a message that it happens to again and again waits. */
 static void test_agent_lost(void **state)
 {
@@ -365,6 +403,7 @@ int main(void)
 		cmocka_unit_test(test_dead_host),
 		cmocka_unit_test(test_dead_host_recovers),
 		cmocka_unit_test(test_parking),
+		cmocka_unit_test(test_parking_dead_host),
 		cmocka_unit_test(test_agent_lost),
 		cmocka_unit_test(test_local),
 		cmocka_unit_test(test_local_many),
