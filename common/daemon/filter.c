@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,13 +15,21 @@
 
 #include "common/daemon/daemon.h"
 
+#if defined(__s390__)
+#define CLONE_FLAGS_ARG 1
+#else
+#define CLONE_FLAGS_ARG 0
+#endif
+#define CLONE_NAMESPACES (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
+
 #ifndef F_OFD_GETLK
 #define F_OFD_GETLK 36
 #endif
 
-/* Names unknown to this kernel's architecture are skipped, so that lists serve several. */
+/* Names unknown to this kernel's architecture are skipped, so that lists serve several. Not pwritev2: its flag RWF_NOAPPEND writes
+ * anywhere in a log that was opened for appending. */
 static const char *const sys_base[] = {
-	"read", "readv", "pread64", "preadv", "preadv2", "write", "writev", "pwrite64", "pwritev", "pwritev2", "close", "lseek", "fstat", "dup",
+	"read", "readv", "pread64", "preadv", "preadv2", "write", "writev", "pwrite64", "pwritev", "close", "lseek", "fstat", "dup",
 	"munmap", "mremap", "madvise", "brk",
 	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "restart_syscall",
 	"epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select", "pselect6", "eventfd2",
@@ -66,10 +75,16 @@ static const char *const sys_file[] = {
 
 static int rule_add(scmp_filter_ctx f, uint32_t action, const char *name, unsigned n, const struct scmp_arg_cmp *args)
 {
+	/* Threads and processes, but no namespaces of one's own, in which one would be root. */
+	static const struct scmp_arg_cmp no_namespace = { CLONE_FLAGS_ARG, SCMP_CMP_MASKED_EQ, CLONE_NAMESPACES, 0 };
 	int nr = seccomp_syscall_resolve_name(name), rc;
 
 	if (nr == __NR_SCMP_ERROR)
 		return 0;
+	if (action == SCMP_ACT_ALLOW && !strcmp(name, "clone")) {
+		n = 1;
+		args = &no_namespace;
+	}
 	rc = seccomp_rule_add_array(f, action, nr, n, args);
 	return rc == -EDOM || rc == -EEXIST ? 0 : rc;
 }
@@ -96,17 +111,23 @@ static int values_add(scmp_filter_ctx f, uint32_t action, const char *name, unsi
 	return rc;
 }
 
-static int memory_add(scmp_filter_ctx f)
+/* smtpd and smtp-out share no memory: a writable mapping of a message would outlive its seals. */
+static int memory_add(scmp_filter_ctx f, uint32_t sys)
 {
-	static const char *const names[] = { "mmap", "mprotect" };
 	struct scmp_arg_cmp exec = { 2, SCMP_CMP_MASKED_EQ, PROT_EXEC, PROT_EXEC }, no_exec = { 2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0 };
-	int rc = 0;
+	struct scmp_arg_cmp shared = { 3, SCMP_CMP_MASKED_EQ, MAP_SHARED, MAP_SHARED };
+	struct scmp_arg_cmp fine[] = { no_exec, { 3, SCMP_CMP_MASKED_EQ, MAP_SHARED, 0 } };
+	bool may_share = sys & (DAEMON_SYS_READ | DAEMON_SYS_WRITE | DAEMON_SYS_FORK);
+	int rc = rule_add(f, SCMP_ACT_ALLOW, "mprotect", 1, &no_exec);
 
-	for (size_t i = 0; !rc && i < sizeof names / sizeof *names; i++) {
-		rc = rule_add(f, SCMP_ACT_ALLOW, names[i], 1, &no_exec);
-		if (!rc)
-			rc = rule_add(f, SCMP_ACT_ERRNO(EACCES), names[i], 1, &exec);
-	}
+	if (!rc)
+		rc = rule_add(f, SCMP_ACT_ERRNO(EACCES), "mprotect", 1, &exec);
+	if (!rc)
+		rc = rule_add(f, SCMP_ACT_ALLOW, "mmap", may_share ? 1 : 2, fine);
+	if (!rc)
+		rc = rule_add(f, SCMP_ACT_ERRNO(EACCES), "mmap", 1, &exec);
+	if (!rc && !may_share)
+		rc = rule_add(f, SCMP_ACT_ERRNO(EACCES), "mmap", 1, &shared);
 	return rc;
 }
 
@@ -196,7 +217,7 @@ static int rules_add(scmp_filter_ctx f, uint32_t sys)
 	if (!rc)
 		rc = rule_add(f, SCMP_ACT_ERRNO(ENOSYS), "clone3", 0, NULL);
 	if (!rc)
-		rc = memory_add(f);
+		rc = memory_add(f, sys);
 	if (!rc)
 		rc = fcntl_add(f, sys);
 	if (!rc)
