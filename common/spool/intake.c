@@ -291,6 +291,20 @@ static enum status commit_journal(struct spool *spool, const struct commit *c, s
 	return ST_OK;
 }
 
+/* What its writer has sealed against sealing must have had our seals before. */
+static enum status content_seal(const struct spool_msg *msg, struct err *err)
+{
+	const int wanted = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE;
+
+	if (!fcntl(msg->fd, F_ADD_SEALS, wanted | F_SEAL_SEAL))
+		return ST_OK;
+	if (errno != EPERM)
+		return err_set(err, ST_DEFER, "message %s: can't seal its content: %s", msg->id, strerror(errno));
+	if ((fcntl(msg->fd, F_GET_SEALS) & wanted) == wanted)
+		return ST_OK;
+	return err_set(err, ST_ERROR, "message %s: its content was sealed by somebody else, and not as it must be", msg->id);
+}
+
 static enum status commit_check(struct spool *spool, const struct commit *c, struct err *err)
 {
 	struct spool_msg *msg = c->msg;
@@ -309,10 +323,11 @@ static enum status commit_check(struct spool *spool, const struct commit *c, str
 	if (c->envelope->content != has)
 		return err_set(err, ST_ERROR, "message %s: %llu octets of content were announced, the file has %llu from octet %d on", msg->id,
 			(unsigned long long)c->envelope->content, (unsigned long long)has, SPOOL_CONTENT_OFFSET);
+	/* A hole costs its writer nothing, and us the time and the space of reading and writing it. */
+	if (msg->memory && (uint64_t)st.st_blocks * 512 < has)
+		return err_set(err, ST_ERROR, "message %s: its content has holes", msg->id);
 	/* Nobody may change what is accepted. Files have no seals; their writer has lost nothing that it could gain. */
-	if (msg->memory && fcntl(msg->fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE) && errno != EPERM)
-		return err_set(err, ST_DEFER, "message %s: can't seal its content: %s", msg->id, strerror(errno));
-	return ST_OK;
+	return msg->memory ? content_seal(msg, err) : ST_OK;
 }
 
 enum status spool_commit(struct spool *spool, struct spool_msg *msg, const struct ipc_spool_envelope *envelope, spool_done_fn *fn, void *arg,

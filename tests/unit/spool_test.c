@@ -433,6 +433,38 @@ static void test_refusals(void **state)
 	world_free(w);
 }
 
+/* A writer that keeps its content open to change, or that announces what it never wrote. */
+static void test_hostile_writer(void **state)
+{
+	struct world *w = world_new("hostile", true);
+	struct err err = ERR_INIT;
+	struct ipc_spool_envelope e;
+	struct spool_msg *msg;
+	char id[SPOOL_ID_MAX + 1];
+	int fd;
+
+	(void)state;
+	id_make(id, 1);
+	assert_int_equal(spool_create(w->spool, id, &msg, &fd, NULL, &err), ST_OK);
+	assert_int_equal(pwrite(fd, "Subject: x\r\n", 12, SPOOL_CONTENT_OFFSET), 12);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL), 0);
+	e = envelope_make(&w->arena, id, 12, 1);
+	assert_int_equal(spool_commit(w->spool, msg, &e, on_done, w, &err), ST_ERROR);
+	assert_non_null(strstr(err.text, "sealed by somebody else"));
+	spool_abort(w->spool, msg);
+	close(fd);
+	id_make(id, 2);
+	err = (struct err)ERR_INIT;
+	assert_int_equal(spool_create(w->spool, id, &msg, &fd, NULL, &err), ST_OK);
+	assert_int_equal(pwrite(fd, "x", 1, SPOOL_CONTENT_OFFSET + (off_t)999999999999), 1);
+	e = envelope_make(&w->arena, id, 1000000000000, 1);
+	assert_int_equal(spool_commit(w->spool, msg, &e, on_done, w, &err), ST_ERROR);
+	assert_non_null(strstr(err.text, "holes"));
+	spool_abort(w->spool, msg);
+	close(fd);
+	world_free(w);
+}
+
 /* Thousands of recipients do not fit a journal entry; many records in one call are cut into pieces. */
 static void test_large_envelope(void **state)
 {
@@ -464,7 +496,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_life), cmocka_unit_test(test_crash), cmocka_unit_test(test_wrap), cmocka_unit_test(test_truncation),
 		cmocka_unit_test(test_bit_flips), cmocka_unit_test(test_foreign), cmocka_unit_test(test_export_import),
-		cmocka_unit_test(test_set_aside), cmocka_unit_test(test_lock), cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_set_aside), cmocka_unit_test(test_lock), cmocka_unit_test(test_refusals), cmocka_unit_test(test_hostile_writer),
 		cmocka_unit_test(test_large_envelope),
 	};
 
