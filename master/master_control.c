@@ -13,7 +13,7 @@
 #include "common/base/clock.h"
 #include "master/master.h"
 
-enum { CLIENTS_MAX = 64, GROUPS_MAX = 256, STATUS_WAIT_MS = 2000, TEXT_MAX = 8000 };
+enum { CLIENTS_MAX = 64, STRANGERS_MAX = 16, GROUPS_MAX = 256, STATUS_WAIT_MS = 2000, TEXT_MAX = 8000 };
 
 struct control_client {
 	struct list node;
@@ -329,27 +329,31 @@ static void on_accept(void *arg, unsigned ready)
 	struct master *m = arg;
 	struct channel_spec spec = { .peer = "command", .handlers = control_handlers, .closed = on_client_closed };
 	struct control_client *client;
-	socklen_t len = sizeof client->who;
+	struct ucred who;
+	socklen_t len = sizeof who;
 	unsigned n_clients = 0;
+	bool allowed;
 	int fd = accept4(m->control_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	(void)ready;
 	if (fd < 0)
 		return;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0) {
+		close(fd);
+		return;
+	}
+	/* Those who may not ask anything are counted apart: they keep nobody out who may. */
+	allowed = client_allowed(m, fd, &who);
 	list_each(&m->clients, n)
-		n_clients++;
-	if (n_clients >= CLIENTS_MAX) {
+		n_clients += list_entry(n, struct control_client, node)->allowed == allowed;
+	if (n_clients >= (allowed ? CLIENTS_MAX : STRANGERS_MAX)) {
 		close(fd);
 		return;
 	}
 	client = mem_new(sizeof *client);
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &client->who, &len) < 0) {
-		close(fd);
-		mem_free(client);
-		return;
-	}
 	client->m = m;
-	client->allowed = client_allowed(m, fd, &client->who);
+	client->who = who;
+	client->allowed = allowed;
 	spec.owner = client;
 	client->channel = channel_open(m->loop, fd, &spec);
 	list_push(&m->clients, &client->node);
