@@ -134,9 +134,9 @@ static bool recipients_keep(struct intake *in, const struct ipc_recipient *v, ui
 		in->cap_rcpt = in->n_rcpt + n + LEADING_RCPT_STEP;
 		in->rcpt = mem_resize(in->rcpt, in->cap_rcpt * sizeof *in->rcpt);
 	}
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n && in->arena.used <= SPOOL_ENVELOPE_MAX; i++)
 		ipc_copy(&ipc_type_recipient, &v[i], &in->rcpt[in->n_rcpt++], &in->arena);
-	return true;
+	return in->arena.used <= SPOOL_ENVELOPE_MAX; /* more could never be committed */
 }
 
 static void on_msg_recipients(void *owner, struct ipc_in *in)
