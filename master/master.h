@@ -31,6 +31,9 @@ enum {
 	BACKOFF_MIN_MS = 100,
 };
 
+/* How a new process says that the system gave it no namespace of its own. */
+#define NAMESPACE_REFUSED "no namespace of its own"
+
 struct master;
 struct child;
 
@@ -163,7 +166,7 @@ struct master {
 	bool stopping;
 	unsigned stop_stage;
 	uint64_t stop_at_ms;                   /* when all should have stopped */
-	struct loop_timer start_timer;
+	struct loop_timer start_timer, reap_timer;
 	int exit_code;
 	char notes[1024];                      /* what protection is missing: for status and log; lines separated by "; " */
 	bool namespaces_fail;                  /* seen once */

@@ -105,7 +105,7 @@ static void on_failed(void *owner, struct ipc_in *in)
 	snprintf(c->trouble, sizeof c->trouble, "%.*s", STR_FMT(m->text));
 	if (c->state == CHILD_READY) /* a new view that it did not take */
 		master_log(c->m, LOG_MAIN | LOG_PANIC, "%s: %s", c->name, c->trouble);
-	if (!strcmp(c->trouble, "no namespace")) {
+	if (str_begins(str_of(c->trouble), NAMESPACE_REFUSED)) {
 		c->m->namespaces_fail = true;
 		if (!str_is(c->m->conf->main.namespaces.text, "require"))
 			master_note(c->m, "mount namespaces are refused by this system: router and local see all files that their uid may read, and smtp-out may reach all sockets, if LMTP is used");
@@ -211,9 +211,16 @@ static void child_gone(struct child *c, int status)
 		return;
 	}
 	c->leaving = c->leaving || m->stopping || (orderly && c->service->on_demand && !needs_wait_for(c));
-	if (!strcmp(how, "could not start: no namespace") && !str_is(m->conf->main.namespaces.text, "require")) {
+	if (str_begins(str_of(how), "could not start: " NAMESPACE_REFUSED) && !str_is(m->conf->main.namespaces.text, "require")) {
 		c->pid = 0;
 		child_start(c); /* without it: said once, in the notes */
+		return;
+	}
+	if (start_spoilt(c, status)) {
+		c->pid = 0;
+		snprintf(err.text, sizeof err.text, "%s %.400s", c->name, how);
+		master_log(m, LOG_MAIN | LOG_PANIC, "%s", err.text);
+		master_start_failed(m, err.text);
 		return;
 	}
 	if (!c->leaving) {
@@ -225,11 +232,6 @@ static void child_gone(struct child *c, int status)
 		master_log(m, LOG_MAIN | LOG_PANIC, "%s (pid %d) %s%s", c->name, (int)c->pid, how, again);
 	}
 	c->pid = 0;
-	if (start_spoilt(c, status)) {
-		snprintf(err.text, sizeof err.text, "%s %.400s", c->name, how);
-		master_start_failed(m, err.text);
-		return;
-	}
 	if (c->leaving) {
 		if (!orderly)
 			peers_reconnect(c);

@@ -128,7 +128,7 @@ static void on_child(void *arg, int signo)
 	struct master *m = arg;
 
 	(void)signo;
-	loop_defer(m->loop, reap, m); /* after its last words, which came in this turn */
+	loop_timer_start(&m->reap_timer, m->loop, 0, reap, m); /* in the next turn, after its last words */
 }
 
 static bool signals_set(struct master *m)
@@ -345,6 +345,8 @@ static void master_clear(struct master *m)
 	control_close(m);
 	listeners_close(m);
 	loop_hook_remove(&m->hook);
+	loop_timer_stop(&m->reap_timer);
+	loop_timer_stop(&m->start_timer);
 	loop_turn(m->loop, false);
 	loop_free(m->loop);
 	conf_free(m->conf);
@@ -378,6 +380,7 @@ int master_main(int argc, char **argv)
 	m.start_ms = clock_ms();
 	if (config_read(&m, &m.conf, &problems)) {
 		fprintf(stderr, "%s\n", buf_cstr(&problems));
+		buf_clear(&problems);
 		return EXIT_CONFIG;
 	}
 	if (problems.len)

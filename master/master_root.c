@@ -158,10 +158,10 @@ static enum status bind_mount(const char *root, const struct bind *b, struct err
 		return ST_OK;
 	if (target_make(root, b->path, S_ISDIR(st.st_mode), target, err))
 		return err->status;
-	if (mount(b->path, target, NULL, MS_BIND | MS_REC, NULL) < 0)
+	if (mount(b->path, target, "none", MS_BIND | MS_REC, NULL) < 0)
 		return err_set(err, ST_ERROR, "binding %s: %s", b->path, strerror(errno));
 	if (mount_setattr(AT_FDCWD, target, AT_RECURSIVE, &attr, sizeof attr) < 0 &&
-	    mount(NULL, target, NULL, MS_BIND | MS_REMOUNT | flags, NULL) < 0)
+	    mount("none", target, "none", MS_BIND | MS_REMOUNT | flags, NULL) < 0)
 		return err_set(err, ST_ERROR, "protecting %s: %s", b->path, strerror(errno));
 	return ST_OK;
 }
@@ -174,7 +174,7 @@ enum status root_enter(const struct master *m, const struct child *c, struct err
 	snprintf(root, sizeof root, "%s/root", m->run);
 	if (unshare(CLONE_NEWNS) < 0)
 		return err_set(err, ST_DEFER, "mount namespace: %s", strerror(errno));
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	if (mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("bulkhead", root, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755,size=1m,nr_inodes=4096") < 0)
 		return err_set(err, ST_DEFER, "private root on %s: %s", root, strerror(errno));
 	umask(022); /* directories on the way to a bound one must be passable */
@@ -183,7 +183,7 @@ enum status root_enter(const struct master *m, const struct child *c, struct err
 		if (bind_mount(root, &b.v[i], err))
 			return err->status;
 	umask(077);
-	if (mount(NULL, root, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+	if (mount("none", root, "none", MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
 		return err_set(err, ST_ERROR, "private root: %s", strerror(errno));
 	arena_clear(&b.arena);
 	return ST_OK;

@@ -102,20 +102,23 @@ _Noreturn static void child_exec(const struct child *c, const char *path, char *
 	int null, log;
 
 	/* 0 and 1 lead nowhere; 2 to the panic log, unless somebody is watching. */
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	log = m->foreground ? -1 : m->log.fd[2];
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 || (log >= 0 && dup2(log, STDERR_FILENO) < 0))
+		_exit(DAEMON_EXIT_MEMORY);
 	if (control == JAIL_CONTROL_FD)
 		fcntl(control, F_SETFD, 0);
 	else if (dup2(control, JAIL_CONTROL_FD) < 0)
 		_exit(DAEMON_EXIT_CHANNEL);
-	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	log = m->foreground ? -1 : m->log.fd[2];
-	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 || (log >= 0 && dup2(log, STDERR_FILENO) < 0))
-		exec_failed("no /dev/null");
 	signals_reset();
 	umask(077);
 	if (chdir("/") < 0)
 		exec_failed("chdir");
-	if (namespaced && root_enter(m, c, &err))
-		exec_failed(err.status == ST_DEFER ? "no namespace" : err.text);
+	if (namespaced && root_enter(m, c, &err)) {
+		if (err.status == ST_DEFER)
+			err_prefix(&err, NAMESPACE_REFUSED);
+		exec_failed(err.text);
+	}
 	execve(path, argv, env);
 	snprintf(err.text, sizeof err.text, "%s: %s", path, strerror(errno));
 	exec_failed(err.text);

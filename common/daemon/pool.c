@@ -49,7 +49,7 @@ struct pool {
 	uint64_t next_client, questions, lost;
 	int full, hangups;            /* eventfd; epoll over the clients' channels */
 	struct loop_fd full_watch, hangups_watch;
-	struct loop_timer tick, grow, respawn;
+	struct loop_timer tick, grow, respawn, reap;
 	uint64_t tick_ms, respawn_ms, grow_from_ms, alone_from_ms;
 	bool ready;
 	struct daemon_spec as_daemon;
@@ -406,8 +406,8 @@ static void on_child(void *arg, int signo)
 	struct pool *p = arg;
 
 	(void)signo;
-	/* After the descriptors of this turn: a worker's last words come first. */
-	loop_defer(p->daemon->loop, children_reap, p);
+	/* In the next turn, behind its descriptors: a worker's last words come first. */
+	loop_timer_start(&p->reap, p->daemon->loop, 0, children_reap, p);
 }
 
 /* ---- size ---- */
@@ -664,6 +664,7 @@ static void pool_stop(struct daemon *d)
 	loop_timer_stop(&p->tick);
 	loop_timer_stop(&p->grow);
 	loop_timer_stop(&p->respawn);
+	loop_timer_stop(&p->reap);
 	loop_fd_clear(&p->full_watch);
 	loop_fd_clear(&p->hangups_watch);
 	close(p->full);

@@ -61,8 +61,10 @@ enum status ipc_recv(int fd, struct ipc_packet *packet, int timeout_ms, struct e
 			packet->data.len = (size_t)n;
 			return ST_OK;
 		}
-		if (n == 0 || errno == ECONNRESET)
+		if (n == 0)
 			return err_set(err, ST_FAIL, "the peer has closed the channel");
+		if (errno == ECONNRESET)
+			continue; /* told once; what the peer had sent comes behind */
 		if (errno != EAGAIN)
 			return err_set(err, ST_ERROR, "reading from the channel: %s", strerror(errno));
 		if (timeout_ms == 0 || !fd_wait(fd, POLLIN, start, timeout_ms))

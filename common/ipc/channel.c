@@ -301,6 +301,16 @@ static int packets_write(struct channel *ch)
 	return sent;
 }
 
+static void output_drop(struct channel *ch)
+{
+	for (uint32_t i = ch->packets_at; i < ch->n_packets; i++)
+		fds_close(ch->packets[i].fds, ch->packets[i].n_fds);
+	ch->packets_at = ch->n_packets = 0;
+	ch->out_at = 0;
+	buf_reset(&ch->out);
+	loop_fd_set(&ch->watch, LOOP_READ);
+}
+
 void channel_flush(struct channel *ch)
 {
 	ch->open_packet = false;
@@ -311,8 +321,12 @@ void channel_flush(struct channel *ch)
 			loop_fd_set(&ch->watch, LOOP_READ | LOOP_WRITE);
 			break;
 		}
+		if (n < 0 && (errno == EPIPE || errno == ECONNRESET)) {
+			output_drop(ch); /* its last words are still to be read; behind them is the end */
+			return;
+		}
 		if (n < 0) {
-			channel_break(ch, errno == EPIPE || errno == ECONNRESET ? "it has closed the channel" : strerror(errno));
+			channel_break(ch, strerror(errno));
 			return;
 		}
 		for (; n; n--)
@@ -511,8 +525,10 @@ static void channel_fd_event(void *arg, unsigned ready)
 
 		if (n > 0) {
 			packet_take(ch, (size_t)n, fds, n_fds);
-		} else if (n == 0 || errno == ECONNRESET) {
+		} else if (n == 0) {
 			channel_break(ch, "it has closed the channel");
+		} else if (errno == ECONNRESET) {
+			continue; /* told once, of what we sent and it did not read; what it sent comes behind */
 		} else if (errno == EAGAIN) {
 			break;
 		} else {

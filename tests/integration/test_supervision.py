@@ -182,3 +182,22 @@ def test_stop_is_quick_with_idle_sessions(bulkhead, sink):
         assert c.reply().startswith("421")
         c.close()
     assert sorted(os.listdir(os.path.join(b.dir, "run"))) == ["empty", "root"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes a right away from root")
+@pytest.mark.parametrize("how", ["try", "require"])
+def test_system_without_mount_namespaces(sink, how):
+    """try: goes without, and says so; require: does not start, and says why."""
+    b = Instance(sink=sink, main="namespaces = " + how)
+    p = subprocess.run(["setpriv", "--bounding-set", "-sys_admin", BIN, "-C", b.conf, "start"], capture_output=True, text=True, timeout=60)
+    try:
+        if how == "require":
+            assert p.returncode == 69 and "no namespace of its own" in p.stderr, (p.returncode, p.stderr)
+            return
+        assert p.returncode == 0, p.stderr
+        assert "mount namespaces are refused" in b.status()["note"]
+        b.send("a@b.example", ["x@local.example", "x@y.example"])
+        sink.wait(1)
+        b.wait_maildir("x")
+    finally:
+        b.destroy()

@@ -271,6 +271,33 @@ static void test_blocking_call(void **state)
 	arena_clear(&a);
 }
 
+/* A peer that said something and then died with our messages unread: what it said still comes, then the end. */
+static void test_last_words(void **state)
+{
+	struct ipc_lookup_ask words = { .type = STR_LIT("x"), .key = STR_LIT("the reason") }, q = { .type = STR_LIT("x"), .key = STR_LIT("unread") };
+	struct side s = { .mute = true };
+	struct pair p = { .loop = loop_new() };
+	struct err err = ERR_INIT;
+	int fds[2];
+
+	(void)state;
+	assert_true(ipc_pair(fds, &err));
+	side_open(&p, &s, fds[0], 0);
+	channel_send(s.ch, &ipc_type_lookup_ask, &q, NULL, 0);
+	channel_flush(s.ch);
+	assert_int_equal(ipc_send(fds[1], &ipc_type_lookup_ask, 0, false, &words, NULL, 0, 100, &err), ST_OK);
+	close(fds[1]);
+	channel_send(s.ch, &ipc_type_lookup_ask, &q, NULL, 0); /* goes nowhere */
+	channel_flush(s.ch);
+	turns(&p, 4);
+	assert_int_equal(s.asked, 1);
+	assert_string_equal(s.last, "the reason");
+	assert_int_equal(s.closed, 1);
+	channel_free(s.ch);
+	loop_turn(p.loop, false);
+	loop_free(p.loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -278,6 +305,7 @@ int main(void)
 		cmocka_unit_test(test_deadline_and_late_answer), cmocka_unit_test(test_closing_answers_questions),
 		cmocka_unit_test(test_hostile_packets), cmocka_unit_test(test_unknown_tag_is_skipped),
 		cmocka_unit_test(test_blocking_call),
+		cmocka_unit_test(test_last_words),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
