@@ -30,6 +30,22 @@ def run(host, *argv, check=True, input=None):
     return out
 
 
+def processes(host):
+    """The processes of a host by their number there: their directories in our own /proc. (Inside, even root may not look at
+    the root and the descriptors of other users' processes: containers have no CAP_SYS_PTRACE.)"""
+    init = subprocess.run(["docker", "inspect", "-f", "{{.State.Pid}}", container(host)], stdout=subprocess.PIPE,
+                          check=True).stdout.decode().strip()
+    space, found = os.readlink("/proc/%s/ns/pid" % init), {}
+    for p in os.listdir("/proc"):
+        try:
+            if p.isdigit() and os.readlink("/proc/%s/ns/pid" % p) == space:
+                inside = re.search(r"^NSpid:.*?(\d+)$", open("/proc/%s/status" % p).read(), re.M).group(1)
+                found[int(inside)] = "/proc/" + p
+        except OSError:
+            pass
+    return found
+
+
 def wait_for(what, limit=60, why=""):
     end = time.monotonic() + limit
     while True:
@@ -58,8 +74,7 @@ def status(host):
 
 
 def up(host):
-    return "220" in run(host, "sh", "-c", "exec 3<>/dev/tcp/127.0.0.1/25 && head -n 1 <&3" if False else
-                        "swaks --server 127.0.0.1 --quit-after CONNECT 2>&1", check=False)
+    return "220" in run(host, "swaks", "--server", "127.0.0.1", "--quit-after", "CONNECT", check=False)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,8 +87,7 @@ def ready():
 def submit(host, to, text):
     message = "From: tester@%s.test\nTo: %s\nSubject: %s\n\n%s\n" % (host, to, text, text)
     program = "sendmail" if host in ("one", "two", "postfix") else "/usr/sbin/exim4"
-    extra = ["-C", "/conf/exim.conf"] if host == "exim" else []
-    run(host, program, *extra, "-f", "tester@%s.test" % host, to, input=message.encode())
+    run(host, program, "-f", "tester@%s.test" % host, to, input=message.encode())
 
 
 @pytest.mark.parametrize("source", HOSTS)
@@ -144,17 +158,17 @@ def test_privileges_are_what_the_table_says(daemon):
         assert field["Seccomp"] == "2"
         for cap in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
             assert int(field[cap], 16) == 0, text
-        root = run("one", "readlink", "/proc/%d/root" % d["pid"]).strip()
-        assert root and root != "/", (daemon, root)
-        seen = run("one", "sh", "-c", "ls -A /proc/%d/root/" % d["pid"]).split()
+        here = processes("one")[d["pid"]]
+        seen = os.listdir(here + "/root/")
+        assert not os.path.samefile(here + "/root/", processes("one")[1] + "/root/"), (daemon, seen)
         if daemon in ("smtpd", "policyd", "smtp-out"):
             assert seen == [], (daemon, seen)
         elif daemon == "qmgr":
             assert "queue" in seen and "etc" not in seen, seen
         else:
-            assert not {"root", "home", "var/spool", "usr", "bin"} & set(seen), seen
-        other = [p for p in run("one", "sh", "-c", "ls -l /proc/%d/fd" % d["pid"]).splitlines() if "/var/spool" in p]
-        assert not other or daemon == "qmgr", other
+            assert not {"root", "home", "usr", "bin"} & set(seen), seen
+        files = [os.readlink(here + "/fd/" + n) for n in os.listdir(here + "/fd")]
+        assert len(files) > 3 and (daemon == "qmgr" or not [f for f in files if "spool" in f]), files
 
 
 def test_master_alone_is_root():
