@@ -86,7 +86,8 @@ def arrived(b, sink):
 
 
 def settle(b, sink, load, duplicates_allowed):
-    b.command("queue", "retry", "--all", check=False)
+    # The last kill may have been a moment ago: the queue can be asked once the daemon has been started again.
+    wait_for(lambda: b.command("queue", "retry", "--all", check=False)[0] == 0, 60, 0.1, why=b.logs)
 
     def all_here():
         n = arrived(b, sink)
