@@ -217,7 +217,8 @@ static struct client *client_find(struct qmgr *q, uint64_t serial)
 static void commit_answer(struct qmgr *q, uint64_t client, uint64_t request, const char *id, enum status status, const char *text)
 {
 	struct client *c = client_find(q, client);
-	struct ipc_msg_committed answer = { .status = status, .id = str_of(id), .text = str_of(text) };
+	struct ipc_msg_committed answer = { .status = status, .id = str_of(id), .text = str_of(text),
+		.no_space = status && (spool_health(q->spool, NULL) == SPOOL_FULL || q->intake_code == 452) };
 
 	if (c)
 		channel_answer(c->link->channel, request, &ipc_type_msg_committed, &answer, NULL, 0);

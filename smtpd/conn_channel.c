@@ -239,7 +239,7 @@ static void commit_done(void *arg, struct ipc_in *in, const struct err *err)
 	c->commit_id = 0;
 	c->commit_channel = NULL;
 	conn_enter(c);
-	session_on_commit(&c->session, done ? (enum status)done->status : ST_DEFER, done ? done->text : STR_NULL);
+	session_on_commit(&c->session, done ? (enum status)done->status : ST_DEFER, done && done->no_space, done ? done->text : STR_NULL);
 	conn_leave(c);
 }
 

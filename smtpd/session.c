@@ -586,7 +586,7 @@ static void qmgr_late(struct session *s)
 		data_file_ready(s);
 	} else {
 		session_logf(s, LOG_MAIN, "%s no answer from qmgr in time", t->id);
-		data_committed(s, ST_DEFER, STR_NULL);
+		data_committed(s, ST_DEFER, false, STR_NULL);
 	}
 }
 

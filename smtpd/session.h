@@ -152,7 +152,7 @@ void session_on_drain(struct session *s);       /* nothing more after the presen
 void session_on_acl(struct session *s, const struct ipc_acl_answer *answer, bool lost, const char *why);
 void session_ask_again(struct session *s);      /* the open question could not be sent: now it can */
 void session_on_file(struct session *s, enum status status, struct str id, struct str text);
-void session_on_commit(struct session *s, enum status status, struct str text);
+void session_on_commit(struct session *s, enum status status, bool no_space, struct str text); /* no_space: 452 instead of 451 */
 const char *session_message_id(const struct session *s); /* of the transaction's open file; "": none */
 void session_on_file_lost(struct session *s);   /* the qmgr that gave the file is gone */
 

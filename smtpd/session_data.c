@@ -380,7 +380,7 @@ static void reply_fake(struct session *s, struct txn *t)
 		reply(s, 451, "4.7.1", text);
 }
 
-void data_committed(struct session *s, enum status status, struct str text)
+void data_committed(struct session *s, enum status status, bool no_space, struct str text)
 {
 	struct txn *t = s->txn;
 
@@ -388,7 +388,7 @@ void data_committed(struct session *s, enum status status, struct str text)
 	t->file = FILE_NONE; /* qmgr's now, whatever became of it */
 	if (status != ST_OK) {
 		log_rejection(s, "after DATA", STR_NULL, true, text.len ? text : STR_LIT("the message could not be made durable"), false);
-		reply(s, 451, "4.3.0", text.len ? text : STR_LIT("Temporary local problem - please try later"));
+		reply(s, no_space ? 452 : 451, no_space ? "4.3.1" : "4.3.0", text.len ? text : STR_LIT("Temporary local problem - please try later"));
 	} else {
 		s->messages++;
 		s->server->stats.messages++;
@@ -438,8 +438,8 @@ void session_on_file_lost(struct session *s)
 	t->id[0] = 0;
 }
 
-void session_on_commit(struct session *s, enum status status, struct str text)
+void session_on_commit(struct session *s, enum status status, bool no_space, struct str text)
 {
 	if (s->state == SESSION_COMMIT)
-		data_committed(s, status, text);
+		data_committed(s, status, no_space, text);
 }

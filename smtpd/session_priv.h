@@ -130,7 +130,7 @@ bool txn_edits_full(const struct txn *t);
 void txn_file_want(struct session *s);                         /* asks qmgr for a file, unless that has been done */
 size_t data_input(struct session *s, const char *p, size_t n);
 void data_file_ready(struct session *s);                       /* the file for DATA, or the refusal, is here */
-void data_committed(struct session *s, enum status status, struct str text);
+void data_committed(struct session *s, enum status status, bool no_space, struct str text);
 enum status local_fixups(struct session *s, struct err *err);  /* Date:, Message-ID:, From:, Sender: of a submitted message */
 
 #endif

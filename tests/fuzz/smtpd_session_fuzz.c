@@ -58,7 +58,7 @@ static void event(struct mock *m, uint8_t e)
 		}
 		break;
 	case 10:
-		session_on_commit(s, ST_ERROR, STR_LIT("no"));
+		session_on_commit(s, ST_ERROR, true, STR_LIT("no"));
 		break;
 	case 11:
 		m->write_fails = ST_DEFER;

@@ -163,7 +163,7 @@ static bool mock_answer(struct mock *m)
 		return true;
 	}
 	if (s->state == SESSION_COMMIT) {
-		session_on_commit(s, ST_OK, STR_NULL);
+		session_on_commit(s, ST_OK, false, STR_NULL);
 		return true;
 	}
 	if (s->state == SESSION_DELAY) {

@@ -356,7 +356,7 @@ static void test_qmgr_lost(void **state)
 	mock_feed(&m, SEND("x\r\n"), strlen(SEND("x\r\n")), 1000, false);
 	session_input(&m.session, ".\r\n", 3);
 	assert_int_equal(m.session.state, SESSION_COMMIT);
-	session_on_commit(&m.session, ST_DEFER, STR_NULL);
+	session_on_commit(&m.session, ST_DEFER, false, STR_NULL);
 	assert_non_null(strstr(buf_cstr(&m.out), "451 4.3.0"));
 	mock_clear(&m);
 }
