@@ -4,8 +4,6 @@ import os
 import shutil
 import subprocess
 
-import pytest
-
 from bulkhead import Client, wait_for
 from test_flow import HEADER
 
@@ -44,7 +42,8 @@ def test_full_disk(tmpfs, bulkhead, sink):
         if len(refused) >= 5:
             break
     assert accepted and refused, (len(accepted), len(refused))
-    assert all(r.startswith("452") for _, r in refused), refused
+    # The message that fills the disk before the gate has seen it may be told 451 at its end; all later ones 452 at once.
+    assert refused[0][1].startswith(("451", "452")) and all(r.startswith("452") for _, r in refused[1:]), refused
     wait_for(lambda: int(b.command("queue", "count")) == len(accepted), why=b.logs)
     # What lies in the way of the last octet: fill it up, then let go.
     ballast = os.path.join(small, "ballast")
@@ -106,17 +105,15 @@ def spool_files(b):
     return [os.path.join(base, n) for base, _, names in os.walk(os.path.join(b.dir, "spool", "queue")) for n in names]
 
 
-@pytest.mark.parametrize("journal", [True, False], ids=["journal", "files_only"])
-def test_damaged_and_foreign_files(bulkhead, sink, journal):
-    """Damaged, cut off and foreign files in the spool: made whole again from the journal while it has them; else set aside or
-    left alone, and reported; all others are delivered."""
+def test_damaged_and_foreign_files(bulkhead, sink):
+    """Damaged, cut off and foreign files in the spool: set aside, frozen or left alone, and reported; all others are delivered.
+    The journal, which may have them whole, is taken away."""
     b = bulkhead(sink=9, retry="* * F,1d,1s")
     body = {i: HEADER + b"z" * 1000 * (i + 1) + b"\r\n" for i in range(8)}
     ids = [b.send("s%d@b.example" % i, "r%d@y.example" % i, body[i]) for i in range(8)]
     wait_for(lambda: len(b.queue()) == 8)
     b.stop()
-    if not journal:                                # allowed after an orderly stop (docs/SPOOL.md)
-        shutil.rmtree(os.path.join(b.dir, "spool", "journal"))
+    shutil.rmtree(os.path.join(b.dir, "spool", "journal")) # allowed after an orderly stop (docs/SPOOL.md)
     files = {i: [f for f in spool_files(b) if os.path.basename(f) == i][0] for i in ids}
     with open(files[ids[1]], "r+b") as f:          # the last record
         f.seek(-20, 2)
@@ -137,16 +134,15 @@ def test_damaged_and_foreign_files(bulkhead, sink, journal):
         f.write(text)
     b.start()
     b.command("queue", "retry", "--all")
-    want = {"r%d@y.example" % i for i in (range(8) if journal else (0, 5, 6, 7))}
+    want = {"r%d@y.example" % i for i in (0, 5, 6, 7)}
     wait_for(lambda: want <= {m[1][0] for m in sink.messages}, 60, why=b.logs)
     damaged = os.path.join(b.dir, "spool", "damaged")
-    if not journal:
-        for i in (1, 2):
-            wait_for(lambda: any(n.startswith(ids[i]) for n in os.listdir(damaged)), 20, why=lambda: "%d\n%s" % (i, b.logs()))
-        wait_for(lambda: [(m["id"], m["state"]) for m in b.queue()] == [(ids[4], "frozen")], why=lambda: str(b.queue()))
-        for i in (1, 2, 4):
-            assert ids[i] in b.log("panic"), b.log("panic")
-        b.command("queue", "remove", ids[4])
+    for i in (1, 2):
+        wait_for(lambda: any(n.startswith(ids[i]) for n in os.listdir(damaged)), 20, why=lambda: "%d\n%s" % (i, b.logs()))
+    wait_for(lambda: [(m["id"], m["state"]) for m in b.queue()] == [(ids[4], "frozen")], why=lambda: str(b.queue()))
+    for i in (1, 2, 4):
+        assert ids[i] in b.log("panic"), b.log("panic")
+    b.command("queue", "remove", ids[4])
     b.wait_empty()
     assert {m[1][0] for m in sink.messages} == want and len(sink.messages) == len(want)
     for m in sink.messages:
