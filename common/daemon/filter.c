@@ -135,11 +135,13 @@ static int fcntl_add(scmp_filter_ctx f, uint32_t sys)
 {
 	static const unsigned plain[] = { F_GETFL, F_GETFD, F_SETFD, F_DUPFD, F_DUPFD_CLOEXEC, F_GET_SEALS, F_ADD_SEALS };
 	static const unsigned locks[] = { F_GETLK, F_SETLK, F_SETLKW, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW };
-	static const unsigned setfl[] = { F_SETFL };
+	static const unsigned setfl[] = { F_SETFL }, lease[] = { F_SETLEASE };
 	int rc = values_add(f, SCMP_ACT_ALLOW, "fcntl", 1, plain, sizeof plain / sizeof *plain);
 
 	if (!rc && sys & (DAEMON_SYS_READ | DAEMON_SYS_WRITE))
 		rc = values_add(f, SCMP_ACT_ALLOW, "fcntl", 1, locks, sizeof locks / sizeof *locks);
+	if (!rc && sys & DAEMON_SYS_WRITE)
+		rc = values_add(f, SCMP_ACT_ALLOW, "fcntl", 1, lease, 1);
 	if (!rc)
 		rc = values_add(f, sys & DAEMON_SYS_SETFL ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EPERM), "fcntl", 1, setfl, 1);
 	return rc;

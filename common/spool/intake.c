@@ -291,6 +291,23 @@ static enum status commit_journal(struct spool *spool, const struct commit *c, s
 	return ST_OK;
 }
 
+/* Nobody may change what is accepted, and the envelope stands in the same file. Files have no seals, but a lease for reading is given
+ * only while nobody has the file open for writing. File systems that know no leases say something else than EAGAIN. */
+static enum status file_alone(struct spool *spool, struct spool_msg *msg, struct err *err)
+{
+	const struct spool_fs *fs = spool->fs;
+	int fd = fs->open(fs->arg, spool->shard_fd[msg->shard], msg->id, O_RDONLY, 0);
+
+	if (fd < 0)
+		return err_set(err, ST_DEFER, "queue/%02x/%s: %s", msg->shard, msg->id, strerror(errno));
+	fs->close(fs->arg, msg->fd);
+	msg->fd = fd;
+	if (fcntl(fd, F_SETLEASE, F_RDLCK) && errno == EAGAIN)
+		return err_set(err, ST_ERROR, "queue/%02x/%s: somebody can still write to it", msg->shard, msg->id);
+	fcntl(fd, F_SETLEASE, F_UNLCK);
+	return ST_OK;
+}
+
 /* What its writer has sealed against sealing must have had our seals before. */
 static enum status content_seal(const struct spool_msg *msg, struct err *err)
 {
@@ -326,8 +343,7 @@ static enum status commit_check(struct spool *spool, const struct commit *c, str
 	/* A hole costs its writer nothing, and us the time and the space of reading and writing it. */
 	if (msg->memory && (uint64_t)st.st_blocks * 512 < has)
 		return err_set(err, ST_ERROR, "message %s: its content has holes", msg->id);
-	/* Nobody may change what is accepted. Files have no seals; their writer has lost nothing that it could gain. */
-	return msg->memory ? content_seal(msg, err) : ST_OK;
+	return msg->memory ? content_seal(msg, err) : file_alone(spool, msg, err);
 }
 
 enum status spool_commit(struct spool *spool, struct spool_msg *msg, const struct ipc_spool_envelope *envelope, spool_done_fn *fn, void *arg,

@@ -441,7 +441,7 @@ static void test_hostile_writer(void **state)
 	struct ipc_spool_envelope e;
 	struct spool_msg *msg;
 	char id[SPOOL_ID_MAX + 1];
-	int fd;
+	int fd, reader;
 
 	(void)state;
 	id_make(id, 1);
@@ -462,6 +462,17 @@ static void test_hostile_writer(void **state)
 	assert_non_null(strstr(err.text, "holes"));
 	spool_abort(w->spool, msg);
 	close(fd);
+	/* a file that can still be written to; as soon as it can't, it is taken */
+	id_make(id, 3);
+	assert_int_equal(spool_create_file(w->spool, id, &msg, &fd, &reader, &err), ST_OK);
+	assert_int_equal(pwrite(fd, "Subject: x\r\n", 12, SPOOL_CONTENT_OFFSET), 12);
+	e = envelope_make(&w->arena, id, 12, 1);
+	assert_int_equal(spool_commit(w->spool, msg, &e, on_done, w, &err), ST_ERROR);
+	assert_non_null(strstr(err.text, "can still write"));
+	close(fd);
+	assert_int_equal(spool_commit(w->spool, msg, &e, on_done, w, &err), ST_OK);
+	wait_for(w, 1);
+	close(reader);
 	world_free(w);
 }
 
