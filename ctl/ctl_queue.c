@@ -328,7 +328,13 @@ int ctl_mailq(struct ctl *ctl, int argc, char **argv)
 {
 	static const struct ipc_queue_ask ask = { .verb = { "list", 4, false } };
 
-	if (argc > 1 && !strcmp(argv[1], "--json"))
-		ctl->json = true;
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--json"))
+			ctl->json = true;
+		else if (!strcmp(argv[i], "-C") && i + 1 < argc)
+			ctl->conf_path = argv[++i];
+		else
+			return ctl_fail(CTL_USAGE, "mailq: \"%s\" is not known, or wants a value; usage: mailq [-C FILE] [--json]", argv[i]);
+	}
 	return queue_run(ctl, verb_find("list"), &ask, -1, NULL);
 }
