@@ -273,6 +273,8 @@ void settle_turn(struct spool *spool)
 	if (fj) {
 		spool->settle_jobs++;
 		job_submit(spool, LANE_FILES, &fj->job);
+	} else if (spool->health == SPOOL_FULL && !spool->settle_jobs) {
+		health_set(spool, SPOOL_GOOD, ""); /* what did not fit has been delivered: nothing is left to try with */
 	}
 }
 
