@@ -21,7 +21,6 @@ def taken(b, rcpt, body):
         c.close()
 
 
-@pytest.mark.xfail(reason="since the latest changes intake does not open again within 30 s after a full spool has emptied", strict=False)
 def test_full_disk(tmpfs, bulkhead, sink):
     """A spool on a small file system: 452 when it is full, no message lost, and intake opens again by itself."""
     small = tmpfs("96M")
