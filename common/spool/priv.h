@@ -22,6 +22,7 @@ enum {
 	SETTLE_JOBS = 2,          /* under way at a time */
 	RETRY_MS = 2000,          /* after the disk was full */
 	GROW_MS = 60000,          /* the same, for one more segment */
+	GROW_SPARE = 16,          /* segments that must fit into the free space before one more is made */
 };
 
 #define NO_SEGMENT UINT16_MAX

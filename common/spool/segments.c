@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "common/base/clock.h"
 #include "common/spool/priv.h"
@@ -117,12 +118,24 @@ static void grow_done(struct spool *spool, struct spool_job *job)
 	mem_free(gj);
 }
 
+/* Segments are never given back: on a small disk they would take the place of messages. */
+static bool grow_has_room(const struct spool *spool)
+{
+	struct statvfs fs;
+
+	return fstatvfs(spool->journal_fd, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize >= (uint64_t)GROW_SPARE * spool->seg_size;
+}
+
 void segments_grow(struct spool *spool)
 {
 	struct grow_job *gj;
 
 	if (spool->grow != GROW_NO || spool->n_seg >= spool->opt.segments_max || clock_ms() < spool->grow_ms)
 		return;
+	if (!grow_has_room(spool)) {
+		spool->grow_ms = clock_ms() + GROW_MS;
+		return;
+	}
 	gj = mem_new(sizeof *gj);
 	gj->job.run = grow_run;
 	gj->job.done = grow_done;
