@@ -24,7 +24,7 @@ static const struct queue_verb {
 	{ "remove", "ID... | SELECTOR...", "delete, without a report to the sender", true, false },
 	{ "bounce", "ID... | SELECTOR...", "give up: report to the sender, then delete", true, false },
 	{ "export", "ID [FILE]", "write the message with its envelope and state to FILE (standard output)", false, true },
-	{ "import", "FILE", "take in what export wrote; it is delivered from here", false, true },
+	{ "import", "FILE", "take in what export wrote, in the state that it had", false, true },
 	{ "stats", "", "counters: messages by state, destination, age", false, false },
 	{ "count", "[SELECTOR...]", "how many messages", false, false },
 	{ NULL, NULL, NULL, false, false }

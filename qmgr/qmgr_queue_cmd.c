@@ -483,6 +483,7 @@ static void imported(void *arg, struct spool_msg *file, enum status status, cons
 	} else {
 		c->count = 1;
 		log_line(q->log, LOG_MAIN, "%s imported by %.*s", file->id, STR_FMT(cmd_by(c)));
+		err_set(&c->err, ST_OK, "imported as %s, in the state that it had (a held message stays held)", file->id);
 		message_scanned(q, &loaded);
 	}
 	arena_clear(&arena);
