@@ -160,13 +160,12 @@ void conf_retry_line(struct conf *conf, struct str line, struct conf_place place
 
 /* ---- rewrite ---- */
 
-static enum status rewrite_parse(struct conf *conf, struct str s, struct conf_place place, struct conf_rewrite *out, struct err *err)
+enum status conf_rewrite_parse(struct arena *a, struct str s, struct conf_place place, struct conf_rewrite *out, struct err *err)
 {
-	struct arena *a = &conf->arena;
 	struct buf flags = BUF_LIMIT(256);
 	enum status st = ST_OK;
 
-	out->place = place;
+	*out = (struct conf_rewrite){ .place = place };
 	out->pattern = out->replacement = (struct conf_text){ STR_NULL, place, true };
 	if (conf_string_take(&s, true, a, &out->pattern.text, err) != ST_OK)
 		return ST_ERROR;
@@ -199,7 +198,7 @@ void conf_rewrite_line(struct conf *conf, struct str line, struct conf_place pla
 		conf_problem_add(conf, CONF_ERROR, place, "more than %d rewriting rules", CONF_RULES_MAX);
 		return;
 	}
-	if (rewrite_parse(conf, line, place, &rule, &err) != ST_OK) {
+	if (conf_rewrite_parse(&conf->arena, line, place, &rule, &err) != ST_OK) {
 		conf_problem_add(conf, CONF_ERROR, place, "rewriting rule: %s", err.text);
 		return;
 	}

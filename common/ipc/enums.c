@@ -33,6 +33,7 @@ const char *edit_op_name(uint64_t op)
 	static const char *const names[] = {
 		[EDIT_ADD_TOP] = "add_top", [EDIT_ADD_AFTER_RECEIVED] = "add_after_received",
 		[EDIT_ADD_START_RFC] = "add_start_rfc", [EDIT_ADD_END] = "add_end", [EDIT_REMOVE] = "remove",
+		[EDIT_REPLACE] = "replace",
 	};
 
 	return NAME_OF(names, op);

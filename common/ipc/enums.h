@@ -58,6 +58,7 @@ enum edit_op {
 	EDIT_ADD_START_RFC,      /* :at_start_rfc: before the first field that is no Received: or Resent- */
 	EDIT_ADD_END,            /* :at_end:, the default of add_header */
 	EDIT_REMOVE,             /* all fields of this name that are in the content (not those added) */
+	EDIT_REPLACE,            /* one field of the content: "AT FIELD", AT being the octet at which it begins, FIELD all of it */
 	EDIT_OPS_END
 };
 
@@ -85,6 +86,8 @@ enum spool_record_kind {
 	SPOOL_NOTE,       /* facts */
 	SPOOL_RECORDS_END
 };
+
+enum rules_what { RULES_REWRITE = 1, RULES_RETRY, RULES_END };
 
 enum hint_op { HINT_GET = 1, HINT_PUT, HINT_ADD, HINT_REMOVE, HINT_LIST, HINT_OPS_END };
 

@@ -3,6 +3,7 @@
 
 #include "common/lang/expand_tree.h"
 #include "common/lang/lang_priv.h"
+#include "common/lang/rewrite.h"
 
 struct lang *lang_new(const struct conf *conf, const struct lang_services *services)
 {
@@ -65,11 +66,14 @@ enum status lang_load(struct lang *lang, struct err *err)
 	const struct conf *conf = lang->conf;
 	struct lang_list *list;
 	struct acl *acl;
+	const struct rewrite *rules;
 	enum status st = ST_OK;
 
 	for (uint32_t i = 0; !st && conf && i < conf->n_lists; i++)
 		st = lang_list_named(lang, (enum lang_list_kind)conf->lists[i].kind, conf->lists[i].name, &list, err);
 	for (uint32_t i = 0; !st && conf && i < conf->n_acls; i++)
 		st = acl_named(lang, conf->acls[i].name, &acl, err);
+	if (!st)
+		st = rewrite_rules(lang, &rules, err);
 	return st;
 }

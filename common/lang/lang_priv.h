@@ -21,6 +21,9 @@ struct lang {
 	struct hash list_texts;              /* kind and text: struct lang_list, in texts_arena */
 	struct arena texts_arena;
 	uint32_t n_texts;
+	const struct rewrite *rewrite;       /* the rewrite section's, once compiled */
+	bool rewrite_compiled;
+	uint64_t log_selector;               /* as the configuration has it */
 	struct regex_cache regexes;
 	uint32_t active;                     /* contexts in use: what they use is not dropped */
 };

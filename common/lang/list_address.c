@@ -5,15 +5,18 @@
 #include "common/lang/lang_priv.h"
 #include "common/mail/address.h"
 
-/* The local part against "*", "*tail" or a plain text. */
-static bool local_fits(struct str pattern, struct str local, bool caseful)
+/* The local part against "*", "*tail" or a plain text. *wild_out: what the asterisk stands for; p NULL: there is none. */
+static bool local_fits(struct str pattern, struct str local, bool caseful, struct str *wild_out)
 {
 	bool tail = pattern.len && pattern.p[0] == '*';
+
+	*wild_out = STR_NULL;
 
 	if (tail) {
 		pattern = str_from(pattern, 1);
 		if (local.len < pattern.len)
 			return false;
+		*wild_out = str_sub(local, 0, local.len - pattern.len);
 		local = str_from(local, local.len - pattern.len);
 	}
 	return caseful ? str_eq(pattern, local) : str_eqi(pattern, local);
@@ -61,9 +64,30 @@ static enum status match_at_at(struct list_run *run, const struct list_item *ite
 	return err_set(run->err, ST_ERROR, "more than %d continuations in \"%.*s\"", LIST_CHAIN_MAX, STR_FMT(str_sub(item->text, 0, 80)));
 }
 
+/* $1, $2 ...: what the asterisk of the local part stood for, then what those of the domain did (a lookup in parts: wild and fixed part). */
+static void numbers_set(struct eval *ev, struct str address, bool wild_local, struct str wild, const struct list_item *domain_item, struct str domain)
+{
+	int n = 1;
+
+	if (domain_item->kind == ITEM_ANY) {
+		ev->num[1] = domain;
+		ev->n_num = 2;
+	}
+	if (wild_local) {
+		for (int i = ev->n_num < EVAL_NUMS ? ev->n_num : EVAL_NUMS - 1; i > 1; i--)
+			ev->num[i] = ev->num[i - 1];
+		ev->num[1] = wild;
+		n = 2;
+	}
+	ev->n_num = ev->n_num > 1 ? ev->n_num + (n - 1) : n;
+	if (ev->n_num > EVAL_NUMS)
+		ev->n_num = EVAL_NUMS;
+	ev->num[0] = address;
+}
+
 enum status item_match_address(struct list_run *run, const struct list_item *item)
 {
-	struct str text = run->text, local, domain, value;
+	struct str text = run->text, local, domain, domain_as_is, value, wild;
 	struct lang_list_match m = { STR_NULL, STR_NULL };
 	struct list_run inner = *run;
 	enum status st;
@@ -92,6 +116,7 @@ enum status item_match_address(struct list_run *run, const struct list_item *ite
 		return ST_FAIL;
 	if (!address_split(text, &local, &domain))
 		domain = STR_NULL;
+	domain_as_is = domain;
 	domain = str_lower(run->ev->arena, domain);
 	if (item->kind == ITEM_ANY || item->kind == ITEM_TAIL) {
 		st = item_match_text(run, item, domain, false);
@@ -102,11 +127,17 @@ enum status item_match_address(struct list_run *run, const struct list_item *ite
 	}
 	if (item->kind == ITEM_AT_AT)
 		return match_at_at(run, item, local, domain);
-	if (item->kind != ITEM_ADDRESS || !local_fits(item->part, local, run->caseful))
+	if (item->kind != ITEM_ADDRESS || !local_fits(item->part, local, run->caseful, &wild))
 		return ST_FAIL;
+	/* An item without @ says nothing of the local part. */
+	if (str_find(item->text, '@') < 0)
+		wild = STR_NULL;
 	/* A domain list's item: what it says of itself is not what the address list gives. */
 	inner.out = &m;
+	run->ev->n_num = 0;
 	st = item_match_domain(&inner, item->domain, domain);
+	if (!st)
+		numbers_set(run->ev, text, item->part.len && item->part.p[0] == '*' && str_find(item->text, '@') >= 0, wild, item->domain, domain_as_is);
 	run->unknown = inner.unknown;
 	/* The value: a lookup's, or local part and domain as the items have them. */
 	if (!st && item->domain->kind == ITEM_LOOKUP) {

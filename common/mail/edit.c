@@ -13,6 +13,7 @@ struct part {
 	struct edit_piece piece;
 	struct str name;         /* of the field; NULL for a run that nobody looks into */
 	bool own;                /* from the content */
+	uint64_t at;             /* ... where it began there */
 };
 
 struct editor {
@@ -25,7 +26,8 @@ struct editor {
 static bool edits_need_fields(const struct edit_input *in)
 {
 	for (uint32_t i = 0; i < in->n_edits; i++)
-		if (in->edits[i].op == EDIT_REMOVE || in->edits[i].op == EDIT_ADD_AFTER_RECEIVED || in->edits[i].op == EDIT_ADD_START_RFC)
+		if (in->edits[i].op == EDIT_REMOVE || in->edits[i].op == EDIT_ADD_AFTER_RECEIVED || in->edits[i].op == EDIT_ADD_START_RFC ||
+		    in->edits[i].op == EDIT_REPLACE)
 			return true;
 	return in->headers_remove.n > 0;
 }
@@ -128,10 +130,39 @@ static void fields_remove(struct editor *e, struct str names, bool own_only)
 	}
 }
 
+bool edit_replace_parse(struct str text, uint64_t *at_out, struct str *field_out)
+{
+	ptrdiff_t blank = str_find(text, ' ');
+
+	if (blank <= 0 || !str_u64(str_sub(text, 0, (size_t)blank), UINT32_MAX, at_out))
+		return false;
+	*field_out = str_from(text, (size_t)blank + 1);
+	return true;
+}
+
+/* The field keeps its place and stays one of the content: it can be removed, or replaced once more. */
+static void field_replace(struct editor *e, struct str text)
+{
+	struct str field;
+	uint64_t at;
+
+	if (!edit_replace_parse(text, &at, &field) || !field.len)
+		return;
+	for (struct part *p = e->head; p; p = p->next)
+		if (p->own && p->at == at) {
+			p->piece = (struct edit_piece){ field.p, 0, field.len };
+			return;
+		}
+}
+
 static void edit_one(struct editor *e, const struct ipc_edit *edit)
 {
 	struct part *p;
 
+	if (edit->op == EDIT_REPLACE) {
+		field_replace(e, edit->text);
+		return;
+	}
 	if (edit->op == EDIT_REMOVE) {
 		fields_remove(e, edit->text, true);
 		return;
@@ -197,6 +228,7 @@ static enum status content_parts(struct editor *e, uint64_t size, struct err *er
 		p = part_new(e, NULL, field.at, field.raw.len);
 		p->name = field.name;
 		p->own = true;
+		p->at = field.at;
 		part_append(e, p);
 	}
 	/* Smtpd and we agree on what a header is; should a file say otherwise, the rest still goes out. */

@@ -42,6 +42,8 @@ struct edit_result {
 	uint64_t size;                  /* octets of all pieces */
 };
 
+/* The text of an EDIT_REPLACE taken apart. */
+bool edit_replace_parse(struct str text, uint64_t *at_out, struct str *field_out);
 enum status edit_apply(const struct edit_input *in, struct arena *a, struct edit_result *out, struct err *err);
 /* The whole as one text, content pieces read in; for headers that must be in memory anyway. */
 enum status edit_text(const struct edit_input *in, struct arena *a, struct str *out, struct err *err);
