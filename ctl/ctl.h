@@ -73,6 +73,7 @@ int ctl_logs(struct ctl *ctl, int argc, char **argv);
 int ctl_check_config(struct ctl *ctl, int argc, char **argv);
 int ctl_route(struct ctl *ctl, int argc, char **argv);
 int ctl_expand(struct ctl *ctl, int argc, char **argv);
+int ctl_session(struct ctl *ctl, int argc, char **argv);
 int ctl_queue(struct ctl *ctl, int argc, char **argv);
 int ctl_mailq(struct ctl *ctl, int argc, char **argv);
 int ctl_trace(struct ctl *ctl, int argc, char **argv);

@@ -13,6 +13,7 @@ const struct ctl_verb ctl_verbs[] = {
 	{ "check-config", "", "read the configuration and report errors and surprises", ctl_check_config },
 	{ "route", "[-v] [--json] ADDRESS...", "where mail for an address would go", ctl_route },
 	{ "expand", "[STRING...]", "expand strings, or standard input line by line", ctl_expand },
+	{ "session", "[--trace] [--interface IP.PORT] [--helo NAME] IP", "a fake SMTP session from this address; nothing is delivered", ctl_session },
 	{ "queue", "VERB ...", "list, show, change the queue; `bulkhead queue help` has the verbs", ctl_queue },
 	{ "trace", "ID", "one message's whole life, from the log", ctl_trace },
 	{ NULL, NULL, NULL, NULL }

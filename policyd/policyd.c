@@ -124,6 +124,7 @@ void policyd_answer(struct policyd *p, struct arena *a, const struct ipc_acl_ask
 	eval_facts(&ev, ask->facts);
 	ev.stage = (enum acl_stage)ask->stage;
 	ev.message_fd = fd;
+	ev.trace = ask->trace;
 	p->log_id = stage_has_id(ask->stage) ? ask->facts->message_id : STR_NULL;
 	address_begin(&ev, ask->facts);
 	if (ask->stage == ACL_CONNECT)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* A client's connection: its socket, its timer, its file, and the session that lives on them. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -329,12 +330,9 @@ static void socket_prepare(struct conn *c)
 		setsockopt(c->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
 }
 
-void conn_new(struct smtpd *m, struct listener *from, int fd, const struct sockaddr_storage *peer)
+static struct conn *conn_make(struct smtpd *m, int fd)
 {
 	struct conn *c = mem_new(sizeof *c);
-	struct sockaddr_storage own;
-	socklen_t len = sizeof own;
-	struct session *s = &c->session;
 
 	c->smtpd = m;
 	c->fd = fd;
@@ -342,11 +340,31 @@ void conn_new(struct smtpd *m, struct listener *from, int fd, const struct socka
 	list_push(&m->conns, &c->node);
 	m->n_conns++;
 	m->server.now_ms = loop_now(m->daemon->loop);
-	session_init(s, &m->server);
-	s->shell = c;
+	session_init(&c->session, &m->server);
+	c->session.shell = c;
 	loop_fd_init(&c->watch, m->daemon->loop, fd, conn_on_fd, c);
 	conn_enter(c);
 	c->active_ms = m->server.now_ms;
+	return c;
+}
+
+static void conn_host(struct conn *c)
+{
+	struct session *s = &c->session;
+
+	c->host = host_get(c->smtpd, s->client_ip);
+	s->host_connections = ++c->host->connections;
+	if (c->host->client && c->smtpd->server.now_ms < c->host->client_until_ms)
+		s->client = client_settings_ref(c->host->client);
+}
+
+void conn_new(struct smtpd *m, struct listener *from, int fd, const struct sockaddr_storage *peer)
+{
+	struct conn *c = conn_make(m, fd);
+	struct sockaddr_storage own;
+	socklen_t len = sizeof own;
+	struct session *s = &c->session;
+
 	if (from->submit) {
 		if (!submitter_take(c)) {
 			conn_end(c);
@@ -357,11 +375,43 @@ void conn_new(struct smtpd *m, struct listener *from, int fd, const struct socka
 		address_take(peer, s, s->client_ip, &s->client_port);
 		if (!getsockname(fd, (struct sockaddr *)&own, &len))
 			address_take(&own, s, s->server_ip, &s->server_port);
-		c->host = host_get(m, s->client_ip);
-		s->host_connections = ++c->host->connections;
-		if (c->host->client && m->server.now_ms < c->host->client_until_ms)
-			s->client = client_settings_ref(c->host->client);
+		conn_host(c);
 	}
+	session_start(s);
+	conn_leave(c);
+}
+
+static bool ip_take(struct str text, uint8_t ip[16], bool *ipv6)
+{
+	char copy[64];
+
+	snprintf(copy, sizeof copy, "%.*s", STR_FMT(text));
+	*ipv6 = strchr(copy, ':') != NULL;
+	return inet_pton(*ipv6 ? AF_INET6 : AF_INET, copy, ip) == 1;
+}
+
+void conn_pretended(struct smtpd *m, int fd, const struct ipc_session_client *who)
+{
+	struct conn *c;
+	struct session *s;
+	bool ours_ipv6;
+
+	if (fd < 0 || m->draining)
+		return;
+	c = conn_make(m, fd);
+	s = &c->session;
+	s->pretended = true;
+	s->trace = who->trace;
+	s->client_port = (uint16_t)who->port;
+	s->server_port = (uint16_t)who->server_port;
+	if (!ip_take(who->ip, s->client_ip, &s->ipv6)) {
+		conn_end(c);
+		return;
+	}
+	/* One family for both: the address of ours that a client of the other family would have met is not known. */
+	if (!ip_take(who->server_ip, s->server_ip, &ours_ipv6) || ours_ipv6 != s->ipv6)
+		memset(s->server_ip, 0, sizeof s->server_ip);
+	conn_host(c);
 	session_start(s);
 	conn_leave(c);
 }

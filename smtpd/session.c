@@ -192,12 +192,17 @@ static struct str banner_dated(struct session *s, struct str text)
 	return text;
 }
 
+static bool sync_enforced(const struct session *s)
+{
+	return (s->server->settings.enforce_sync || (s->flags & MSG_ENFORCE_SYNC)) && !(s->flags & MSG_NO_ENFORCE_SYNC) && !s->pretended;
+}
+
 static void greet(struct session *s, struct str text)
 {
 	struct client_settings *c = session_client(s);
 
 	/* Local submitters may write at once: nobody can impersonate them by it. */
-	if (s->server->settings.enforce_sync && !s->local && !(s->flags & MSG_NO_ENFORCE_SYNC) && s->server->ops->input_waiting(s)) {
+	if (sync_enforced(s) && !s->local && s->server->ops->input_waiting(s)) {
 		session_logf(s, LOG_MAIN | LOG_REJECT,
 			"SMTP protocol synchronization error (input sent without waiting for greeting): rejected connection from %.*s", STR_FMT(log_peer(s)));
 		s->server->stats.rejects++;
@@ -342,9 +347,7 @@ static const struct verb *verb_find(struct str line, struct str *args_out)
 /* More than this command lies in the buffer although it must be the last of its group. */
 static bool sync_broken(struct session *s, const struct verb *v, struct str next)
 {
-	bool enforce = (s->server->settings.enforce_sync || (s->flags & MSG_ENFORCE_SYNC)) && !(s->flags & MSG_NO_ENFORCE_SYNC) && !s->local;
-
-	if (!next.len || !enforce)
+	if (!next.len || !sync_enforced(s) || s->local)
 		return false;
 	if (!(v->flags & VERB_SYNC) && (!(v->flags & VERB_SYNC_PLAIN) || session_pipelining(s)))
 		return false;

@@ -134,6 +134,8 @@ struct session {
 	bool mail_done;                   /* MAIL was said at least once */
 	bool quit;
 	bool notquit_asked;
+	bool pretended;                   /* an administrator plays the client: no waiting, no order of turns */
+	bool trace;                       /* policyd is to say in the log what it does */
 };
 
 void session_init(struct session *s, struct server *server);

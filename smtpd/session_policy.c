@@ -102,7 +102,7 @@ void session_facts(struct session *s, struct ipc_facts *f)
 static void ask_send(struct session *s)
 {
 	struct ipc_facts f;
-	struct ipc_acl_ask ask = { .stage = s->stage, .facts = &f, .attempt = s->attempts };
+	struct ipc_acl_ask ask = { .stage = s->stage, .facts = &f, .attempt = s->attempts, .trace = s->trace };
 	bool reader = s->txn && s->txn->scanning && s->txn->file == FILE_OPEN;
 
 	session_facts(s, &f);
@@ -215,7 +215,7 @@ void session_on_acl(struct session *s, const struct ipc_acl_answer *answer, bool
 		defer.log_text = STR_LIT("policyd wants more kept than a session may hold");
 		answer = &defer;
 	}
-	if (answer->delay_ms && answer != &defer && !s->server->draining) {
+	if (answer->delay_ms && answer != &defer && !s->server->draining && !s->pretended) {
 		s->held = arena_alloc(&s->held_arena, sizeof *s->held);
 		ipc_copy(&ipc_type_acl_answer, answer, s->held, &s->held_arena);
 		session_enter(s, SESSION_DELAY);

@@ -76,9 +76,24 @@ static const struct ipc_handler qmgr_handlers[] = {
 	{ 0, NULL },
 };
 
+/* The command plays master and qmgr (`bulkhead session`): it hands us a client that says where it comes from. */
+static void on_session_client(void *owner, struct ipc_in *in)
+{
+	struct daemon_link *link = owner;
+
+	conn_pretended(link->daemon->state, in->fds[0], in->msg);
+	in->fds[0] = -1;
+}
+
+static const struct ipc_handler session_handlers[] = {
+	{ IPC_session_client, on_session_client },
+	{ 0, NULL },
+};
+
 static const struct daemon_peer peers[] = {
 	{ .name = "policyd", .pack = 1, .retire = true, .opened = policyd_opened, .closed = policyd_closed },
 	{ .name = "qmgr", .handlers = qmgr_handlers, .opened = qmgr_opened, .closed = qmgr_closed },
+	{ .name = "session", .handlers = session_handlers },
 	{ .name = NULL },
 };
 

@@ -90,6 +90,8 @@ void listener_add(struct daemon *d, const struct daemon_listener *listener);
 void listeners_close(struct smtpd *m);
 
 void conn_new(struct smtpd *m, struct listener *from, int fd, const struct sockaddr_storage *peer);
+/* A client with the addresses that it was given, on any kind of socket (takes fd). */
+void conn_pretended(struct smtpd *m, int fd, const struct ipc_session_client *who);
 void conn_end(struct conn *c);                          /* closes now, releases at the end of the turn */
 /* Around everything that is done with a session from outside. */
 void conn_enter(struct conn *c);

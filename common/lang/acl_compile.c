@@ -45,7 +45,7 @@ static enum status item_compile(struct acl_compiler *c, const struct conf_acl_it
 	const struct acl_item_row *row = hash_get(&c->lang->acl_items, from->name);
 	enum status st = ST_OK;
 
-	*out = (struct acl_item){ .row = row, .negated = from->negated, .place = from->place };
+	*out = (struct acl_item){ .row = row, .negated = from->negated, .place = from->place, .text = str_dup(c->arena, from->value.text) };
 	if (!row) {
 		const char *near = item_nearest(from->name);
 

@@ -67,6 +67,7 @@ struct acl_item {
 	struct lang_list *list;
 	const void *own;              /* of row->compile */
 	uint32_t stages;              /* row's, or narrower: by kind of verify or control */
+	struct str text;              /* value as written, for traces */
 };
 
 struct acl_statement {
@@ -115,6 +116,8 @@ enum acl_rc acl_run_nested(struct acl_state *s, const struct acl *acl, const str
 /* Header fields from the value of add_header, or of message on warn. */
 enum acl_rc acl_headers_add(struct acl_state *s, struct str text, struct err *err);
 void acl_log(struct acl_state *s, unsigned targets, struct str text);
+/* ">>> ..." in the log, where it was asked for; each line of the text by itself. */
+void acl_trace(struct acl_state *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 enum acl_rc acl_statements_run(struct acl_state *s, const struct acl *acl, struct err *err);
 
 extern const struct acl_item_row acl_items_address[], acl_items_session[], acl_items_message[], acl_items_verify[], acl_items_control[],

@@ -75,6 +75,20 @@ struct str acl_result_get(const struct acl_state *s, const char *name)
 	return STR_NULL;
 }
 
+void acl_trace(struct acl_state *s, const char *fmt, ...)
+{
+	struct str text, line;
+	va_list ap;
+
+	if (!s->ev->trace)
+		return;
+	va_start(ap, fmt);
+	text = str_of(arena_vprintf(s->ev->arena, fmt, ap));
+	va_end(ap);
+	while (str_split(&text, '\n', &line))
+		acl_log(s, LOG_MAIN, str_printf(s->ev->arena, ">>> %.*s", STR_FMT(line)));
+}
+
 /* ---- one item ---- */
 
 static const char *stage_words(enum acl_stage stage)
@@ -102,6 +116,8 @@ static enum acl_rc item_run(struct acl_state *s, const struct acl_item *item, st
 			err_prefix(err, "%s", item->row->name);
 			return acl_rc_of(st);
 		}
+		if (s->ev->trace && !str_eq(text, item->text))
+			acl_trace(s, "      = %.*s", STR_FMT(text));
 	}
 	return item->row->fn(s, item, text, err);
 }
@@ -212,6 +228,9 @@ static enum acl_rc conditions_run(struct acl_state *s, const struct acl_statemen
 			said->endpass = true;
 			continue;
 		}
+		acl_trace(s, "%s%s%s%.*s = %.*s", item->row->modifier ? "" : "check ", item->negated ? "!" : "", item->row->name,
+			item->argument.len ? (int)item->argument.len + 1 : 0, item->argument.len ? arena_printf(s->ev->arena, " %.*s", STR_FMT(item->argument)) : "",
+			STR_FMT(item->text));
 		rc = item_run(s, item, err);
 		if (item->negated && !item_forced(s, item, rc, err))
 			rc = item_negate(rc);
@@ -322,18 +341,61 @@ static enum acl_rc statement_run(struct acl_state *s, const struct acl_statement
 	return RC_ERROR;
 }
 
+static const char *acl_words(struct acl_state *s, const struct acl *acl)
+{
+	return acl->name.len ? arena_printf(s->ev->arena, "ACL \"%.*s\"", STR_FMT(acl->name)) : "ACL in line";
+}
+
+static const char *place_words(struct acl_state *s, struct conf_place place)
+{
+	const struct conf *conf = s->ev->lang->conf;
+
+	return conf && place.line ? str_cstr(s->ev->arena, conf_place_format(conf, place, s->ev->arena)) : "in line";
+}
+
+static const char *const verdict_words[] = { [RC_OK] = "ACCEPT", [RC_FAIL] = "DENY", [RC_FAIL_DROP] = "DROP", [RC_DISCARD] = "DISCARD",
+	[RC_DEFER] = "DEFER", [RC_ERROR] = "ERROR" };
+static const char *const rc_words[] = { [RC_OK] = "succeeded", [RC_FAIL] = "failed", [RC_FAIL_DROP] = "failed", [RC_DISCARD] = "yielded \"discard\"",
+	[RC_DEFER] = "deferred", [RC_ERROR] = "error" };
+
+static void statement_trace(struct acl_state *s, const struct acl *acl, const struct acl_statement *statement, enum acl_rc rc, const char *verb,
+	const struct err *err)
+{
+	/* A verdict looks like a condition's result for verbs that refuse. */
+	bool ends = (rc == RC_FAIL && statement->verb == VERB_DENY) || (rc == RC_FAIL_DROP && statement->verb == VERB_DROP) ||
+		(rc == RC_DEFER && statement->verb == VERB_DEFER && !err->text[0]) || (rc == RC_DISCARD && statement->verb == VERB_DISCARD);
+
+	acl_trace(s, "%s: condition test %s in %s", verb, ends ? "succeeded" : rc_words[rc], acl_words(s, acl));
+	if (err->text[0] && (rc == RC_DEFER || rc == RC_ERROR))
+		acl_trace(s, "  %s", err->text);
+	if (s->user_text.len)
+		acl_trace(s, "  message: %.*s", STR_FMT(s->user_text));
+	if (s->log_text.len && !str_eq(s->log_text, s->user_text))
+		acl_trace(s, "  log_message: %.*s", STR_FMT(s->log_text));
+}
+
 enum acl_rc acl_statements_run(struct acl_state *s, const struct acl *acl, struct err *err)
 {
+	acl_trace(s, "using %s", acl_words(s, acl));
 	for (uint32_t i = 0; i < acl->n; i++) {
+		const struct acl_statement *statement = &acl->statements[i];
+		struct lang_row verb = { 0 };
 		bool next;
 		enum acl_rc rc;
 
 		if (eval_step(s->ev, 1, err))
 			return RC_ERROR;
-		rc = statement_run(s, &acl->statements[i], &next, err);
-		if (!next)
+		acl_verb_at(statement->verb, &verb);
+		acl_trace(s, "processing \"%s\" (%s)", verb.name, place_words(s, statement->place));
+		err->text[0] = '\0';
+		rc = statement_run(s, statement, &next, err);
+		statement_trace(s, acl, statement, rc, verb.name, err);
+		if (!next) {
+			acl_trace(s, "end of %s: %s", acl_words(s, acl), verdict_words[rc]);
 			return rc;
+		}
 	}
+	acl_trace(s, "end of %s: implicit DENY", acl_words(s, acl));
 	s->user_text = s->log_text = STR_NULL;
 	return RC_FAIL;
 }

@@ -56,6 +56,7 @@ struct eval {
 	const char *const *headers_add;      /* reserved for agents: unused when NULL */
 	bool caseful_local_part;             /* for local part lists and $local_part */
 	bool first_delivery, queue_running;
+	bool trace;                          /* ACLs say in the log what they do */
 	int64_t message_age_s;
 
 	struct str slot[EVAL_SLOTS];         /* by eval_set() and eval_get() */
