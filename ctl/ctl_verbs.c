@@ -11,6 +11,7 @@ const struct ctl_verb ctl_verbs[] = {
 	{ "status", "[--json]", "what runs, under which uid, in which root, and its counters", ctl_status },
 	{ "logs", "", "open the log files again (after they were moved away)", ctl_logs },
 	{ "check-config", "", "read the configuration and report errors and surprises", ctl_check_config },
+	{ "config", "show ...", "the configuration's effective values, for all or for one daemon", ctl_config },
 	{ "route", "[-v] [--json] ADDRESS...", "where mail for an address would go", ctl_route },
 	{ "expand", "[STRING...]", "expand strings, or standard input line by line", ctl_expand },
 	{ "session", "[--trace] [--interface IP.PORT] [--helo NAME] IP", "a fake SMTP session from this address; nothing is delivered", ctl_session },

@@ -67,6 +67,25 @@ static enum status retry_error_parse(struct str s, struct conf_retry *out, struc
 	return err_set(err, ST_ERROR, "unknown error name \"%s\"%s%s%s", typed, near ? ": did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
+struct str conf_retry_error_format(const struct conf_retry *r, struct arena *a)
+{
+	char time[32];
+
+	for (unsigned i = 0; i < RETRY_NAMES; i++) {
+		int stem = (int)strlen(retry_names[i].name) - 3;
+		if (retry_names[i].error != r->error || retry_names[i].via != r->via)
+			continue;
+		if (retry_names[i].code)
+			return r->code_max == r->code_min ? str_printf(a, "%.*s%u", stem, retry_names[i].name, r->code_min) :
+				str_printf(a, "%.*s%s", stem, retry_names[i].name, r->code_max - r->code_min > 9 ? "4xx" :
+				arena_printf(a, "%ux", r->code_min / 10));
+		if (r->quota_age < 0)
+			return str_of(retry_names[i].name);
+	}
+	conf_time_format(time, r->quota_age);
+	return str_printf(a, "quota_%s", time);
+}
+
 /* One of "F,cutoff,interval", "G,cutoff,interval,factor", "H,...". */
 static enum status step_parse(struct str s, struct conf_retry_step *out, struct err *err)
 {

@@ -100,6 +100,7 @@ enum status conf_acl_line(struct arena *a, struct conf_acl *acl, struct str line
 void conf_acl_section_line(struct conf *conf, struct conf_acl_reader *r, struct str line, struct conf_place place);
 
 void conf_retry_line(struct conf *conf, struct str line, struct conf_place place);
+struct str conf_retry_error_format(const struct conf_retry *r, struct arena *a); /* the name as it is written */
 void conf_rewrite_line(struct conf *conf, struct str line, struct conf_place place);
 
 /* Fills in what depends on the machine: machine.c. */
