@@ -175,3 +175,10 @@ void arena_clear(struct arena *a)
 	a->head = NULL;
 	a->used = 0;
 }
+
+void arena_wipe(struct arena *a)
+{
+	for (struct arena_block *b = a->head; b; b = b->next)
+		explicit_bzero(b->data, b->size);
+	arena_clear(a);
+}

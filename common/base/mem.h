@@ -32,6 +32,7 @@ void *arena_memdup(struct arena *a, const void *p, size_t n); /* with a zero oct
 char *arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 char *arena_vprintf(struct arena *a, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 void arena_reset(struct arena *a);                  /* keeps one block for the next unit of work */
+void arena_wipe(struct arena *a);                   /* overwrites all that was allocated, then gives it back: for secrets */
 void arena_clear(struct arena *a);                  /* gives all back */
 
 #endif

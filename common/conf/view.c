@@ -30,7 +30,7 @@ enum {
 static const uint32_t see_class[CONF_CLASSES] = {
 	[CONF_ROUTERS] = V_LANG | V_QMGR,
 	[CONF_TRANSPORTS] = V_LANG | V_QMGR | V_SMTP_OUT | V_LOCAL,
-	[CONF_AUTHENTICATORS] = V_POLICYD,
+	[CONF_AUTHENTICATORS] = V_LANG,
 };
 
 /* ---- encoding ---- */

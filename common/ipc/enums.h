@@ -25,6 +25,18 @@ enum acl_verdict {
 	ACL_VERDICTS_END
 };
 
+/* What comes of a step of AUTH. */
+enum auth_result {
+	AUTH_CHALLENGE = 1, /* 334 */
+	AUTH_OK,            /* 235 */
+	AUTH_FAIL,          /* 535 */
+	AUTH_DEFER,         /* 435 */
+	AUTH_BAD_DATA,      /* 501: what the client sent can't be used */
+	AUTH_NO_INITIAL,    /* 553: data with AUTH where the mechanism begins with a challenge */
+	AUTH_UNKNOWN,       /* 504: no such mechanism is offered */
+	AUTH_RESULTS_END
+};
+
 /* Properties of a message or session, most of them set by ACL controls. */
 enum msg_flag {
 	MSG_FREEZE = 1 << 0,           /* control = freeze: queue it frozen */

@@ -41,6 +41,14 @@ static enum status var_sender_host_name(struct eval *ev, struct str name, struct
 	return st == ST_ERROR ? st : ST_OK;
 }
 
+static enum status var_auth_failed(struct eval *ev, struct str name, struct str *out, struct err *err)
+{
+	(void)name;
+	(void)err;
+	*out = ev->facts->auth_failed ? STR_LIT("1") : STR_LIT("0");
+	return ST_OK;
+}
+
 static enum status var_host_lookup_failed(struct eval *ev, struct str name, struct str *out, struct err *err)
 {
 	(void)name;
@@ -153,6 +161,8 @@ const struct var_row exp_vars_session[] = {
 	{ "received_protocol", VAR_FACT, DEP_SESSION, FACT(protocol), true, NULL, NULL, "protocol of the session: esmtp, esmtpsa, local ..." },
 	{ "connection_id", VAR_FACT, DEP_SESSION, FACT(connection_id), true, NULL, NULL, "identifies the connection in the log" },
 	{ "authenticated_id", VAR_FACT, DEP_SESSION, FACT(auth_id), false, NULL, NULL, "id of an authenticated client" },
+	{ "authenticated_fail_id", VAR_FACT, DEP_SESSION, FACT(auth_fail_id), false, NULL, NULL, "what the last failed attempt to authenticate claimed to be" },
+	{ "authentication_failed", VAR_FN, DEP_SESSION, 0, false, NULL, var_auth_failed, "1 when an attempt to authenticate failed, else 0" },
 	{ "authenticated_sender", VAR_FACT, DEP_SESSION, FACT(auth_sender), false, NULL, NULL, "AUTH= of MAIL" },
 	{ "sender_host_authenticated", VAR_FACT, DEP_SESSION, FACT(auth_method), true, NULL, NULL, "authenticator that let the client in" },
 	{ "caller_uid", VAR_FN, DEP_SESSION, 0, false, NULL, var_uid, "uid of a local submitter" },

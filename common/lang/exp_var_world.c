@@ -179,8 +179,6 @@ const struct var_row exp_vars_world[] = {
 
 #define LATER(name, what) { name, VAR_LATER, 0, 0, false, NULL, NULL, what }
 const struct var_row exp_vars_later[] = {
-	LATER("authenticated_fail_id", "id of a client that was not let in"),
-	LATER("authentication_failed", "1 when an attempt to authenticate failed"),
 	LATER("auth4", "fourth string of an authentication exchange"),
 	LATER("av_failed", "1 when the virus scanner could not be asked"),
 	LATER("body_linecount", "lines of the body"),
@@ -285,7 +283,6 @@ const struct var_row exp_vars_later[] = {
 	LATER("tls_in_resumption", "whether the session was resumed"),
 	LATER("tls_out_bits", "key length of an outgoing connection"),
 	LATER("tls_out_certificate_verified", "whether the server's certificate was verified"),
-	LATER("tls_out_cipher", "cipher suite of an outgoing connection"),
 	LATER("tls_out_cipher_std", "its standard name"),
 	LATER("tls_out_dane", "DANE state of an outgoing connection"),
 	LATER("tls_out_ocsp", "OCSP state of an outgoing connection"),

@@ -95,6 +95,7 @@ static const struct ctx_case ctx_cases[] = {
 	{ "$sender_helo_name|$sender_helo_verified|$sender_ident", ST_OK, "helo.example|1|", 1 },
 	{ "$authenticated_id|$authenticated_sender|$sender_host_authenticated", ST_OK, "someone|s@auth.example|plain", 1 },
 	{ "$sender_host_authenticated", ST_OK, "plain", 0 },
+	{ "$authenticated_fail_id|$authentication_failed|$tls_out_cipher", ST_OK, "somebody|1|", 1 },
 	{ "$smtp_command|$smtp_command_argument|$connection_id", ST_OK, "RCPT TO:<u@r.example>|<u@r.example>|1-2-3", 1 },
 	{ "$caller_uid,$caller_gid,$originator_uid,$originator_gid", ST_OK, "1000,100,1000,100", 0 },
 	{ "$tls_in_cipher $tls_in_ver $tls_in_peerdn $tls_in_sni $tls_in_bits $tls_in_certificate_verified", ST_OK, "TLS_AES TLS1.3 CN=x sni.example 256 1", 1 },
@@ -248,7 +249,7 @@ static const struct str recipients[] = { STR_LIT("one@r.example"), STR_LIT("two@
 static const struct ipc_facts facts = {
 	.client_ip = STR_LIT("192.0.2.1"), .client_port = 4321, .server_ip = STR_LIT("192.0.2.200"), .server_port = 25, .helo = STR_LIT("helo.example"),
 	.esmtp = true, .helo_verified = true, .protocol = STR_LIT("esmtp"), .auth_id = STR_LIT("someone"), .auth_method = STR_LIT("plain"),
-	.auth_sender = STR_LIT("s@auth.example"), .uid = 1001, .gid = 101, .connection_id = STR_LIT("1-2-3"), .command = STR_LIT("RCPT TO:<u@r.example>"),
+	.auth_sender = STR_LIT("s@auth.example"), .auth_fail_id = STR_LIT("somebody"), .auth_failed = true, .uid = 1001, .gid = 101, .connection_id = STR_LIT("1-2-3"), .command = STR_LIT("RCPT TO:<u@r.example>"),
 	.tls = (struct ipc_pair *)tls, .n_tls = 6, .proxy = (struct ipc_pair *)proxy, .n_proxy = 5, .message_id = STR_LIT("1xAAAA-000001-AB"),
 	.sender = STR_LIT("From.User@Sender.Example"), .has_sender = true, .recipient = STR_LIT("U@R.Example"), .rcpt_count = 5, .rcpt_accepted = 3,
 	.rcpt_deferred = 1, .rcpt_failed = 2, .size = 4711, .smtputf8 = true, .recipients = { (struct str *)recipients, 2 },
