@@ -30,7 +30,7 @@ SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-
 CFLAGS = -std=gnu11 $(OPT) $(WARN) $(HARDEN) $(SANFLAGS)
 CPPFLAGS = -I. -I$(B) -D_GNU_SOURCE $(PKG_FLAGS)
 LDFLAGS = -pie -Wl,-z,relro,-z,now $(SANFLAGS)
-LIBS = -levent_core -lldns -llmdb -lhiredis -lbsd -lidn2 -lpcre2-8 -lseccomp -ljansson -lssl -lcrypto -lpthread -ldl
+LIBS = -lm -levent_core -lldns -llmdb -lhiredis -lbsd -lidn2 -lpcre2-8 -lseccomp -ljansson -lssl -lcrypto -lpthread -ldl
 LDLIBS = -Wl,--as-needed $(LIBS)
 
 SUBJECTS := base event ipc conf mail spool dns tls lang sign dsn daemon

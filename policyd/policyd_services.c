@@ -88,6 +88,15 @@ static bool service_ip_is_local(void *ctx, struct str text)
 	return false;
 }
 
+static enum status service_hint(void *ctx, struct arena *a, const struct ipc_hint_ask *ask, struct ipc_hint_answer *out, struct err *err)
+{
+	struct policyd *p = ctx;
+	enum status st = worker_call(p->worker, &ipc_type_hint_ask, ask, NULL, 0, &ipc_type_hint_answer, out, POLICYD_ASK_MS, err);
+
+	(void)a;
+	return st ? st : status_of(out->status, out->text, err);
+}
+
 static void service_log(void *ctx, unsigned targets, struct str text)
 {
 	struct policyd *p = ctx;
@@ -101,5 +110,5 @@ static void service_log(void *ctx, unsigned targets, struct str text)
 void policyd_services_init(struct policyd *p, struct lang_services *out)
 {
 	*out = (struct lang_services){ p, service_lookup, service_name, service_host, service_verify, service_file, service_stat, service_ip_is_local,
-		service_log };
+		service_log, service_hint };
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "router/hints.h"
+#include "router/hints_rate.h"
 
 #include <errno.h>
 #include <lmdb.h>
@@ -176,6 +177,28 @@ static int hint_add(struct hints *h, MDB_txn *txn, MDB_val *k, const struct ipc_
 	return hint_store(txn, h->dbi, k, str_printf(a, "%lld", (long long)count), expires, a);
 }
 
+/* Reading, reckoning and writing in one transaction: events that come at the same time to several daemons all count. */
+static int hint_rate(struct hints *h, MDB_txn *txn, MDB_val *k, const struct ipc_hint_ask *ask, int64_t now, struct arena *a,
+	struct ipc_hint_answer *out)
+{
+	struct hint_head head;
+	struct str old = STR_NULL, new;
+	uint64_t keep_s;
+	MDB_val v;
+	int rc = mdb_get(txn, h->dbi, k, &v);
+
+	if (rc && rc != MDB_NOTFOUND)
+		return rc;
+	if (!rc && !hint_alive(&v, now, &head, &old))
+		old = STR_NULL;
+	if (!hints_rate(ask, old, a, &new, &keep_s, out)) {
+		out->status = ST_ERROR;
+		out->text = STR_LIT("hints: rate: COUNT LIMIT PERIOD and words are wanted");
+		return 0;
+	}
+	return new.len ? hint_store(txn, h->dbi, k, new, now + (int64_t)keep_s, a) : 0;
+}
+
 static int hint_list(struct hints *h, MDB_txn *txn, struct str space, struct str prefix, int64_t now, struct arena *a,
 	struct ipc_hint_answer *out)
 {
@@ -205,7 +228,7 @@ static int hint_list(struct hints *h, MDB_txn *txn, struct str space, struct str
 
 void hints_do(struct hints *h, const struct ipc_hint_ask *ask, int64_t now, struct arena *a, struct ipc_hint_answer *out)
 {
-	bool writes = ask->op == HINT_PUT || ask->op == HINT_ADD || ask->op == HINT_REMOVE;
+	bool writes = ask->op == HINT_PUT || ask->op == HINT_ADD || ask->op == HINT_REMOVE || ask->op == HINT_RATE;
 	MDB_txn *txn;
 	MDB_val k;
 	int rc;
@@ -225,6 +248,7 @@ void hints_do(struct hints *h, const struct ipc_hint_ask *ask, int64_t now, stru
 		case HINT_ADD: rc = hint_add(h, txn, &k, ask, now, a, out); break;
 		case HINT_REMOVE: rc = mdb_del(txn, h->dbi, &k, NULL); break;
 		case HINT_LIST: rc = hint_list(h, txn, ask->space, ask->key, now, a, out); break;
+		case HINT_RATE: rc = hint_rate(h, txn, &k, ask, now, a, out); break;
 		case HINT_OPS_END: break;
 		}
 		if (rc || !writes)

@@ -52,6 +52,8 @@ struct lang_services {
 	enum status (*stat)(void *ctx, struct arena *a, struct str path, struct str *out, struct err *err);
 	bool (*ip_is_local)(void *ctx, struct str ip);                       /* an address of one of our interfaces */
 	void (*log)(void *ctx, unsigned targets, struct str text);           /* enum log_target; logwrite and warnings of ACLs */
+	/* ratelimit, seen: one operation on the hints. ST_DEFER: they are out of reach. */
+	enum status (*hint)(void *ctx, struct arena *a, const struct ipc_hint_ask *ask, struct ipc_hint_answer *out, struct err *err);
 };
 
 struct lang *lang_new(const struct conf *conf /* NULL: no named lists, no ACLs */, const struct lang_services *services /* copied; NULL: none */);
