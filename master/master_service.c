@@ -23,6 +23,7 @@ const struct service_link service_links[] = {
 	{ "qmgr", "router", false },
 	{ "qmgr", "smtp-out", false },
 	{ "policyd", "router", true },
+	{ "router", "smtp-out", true },
 	{ "qmgr", "local", true },
 	{ NULL, NULL, false },
 };

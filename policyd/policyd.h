@@ -14,7 +14,7 @@
 
 enum {
 	POLICYD_ASK_MS = 90000,          /* for an answer of router: above the longest DNS question */
-	POLICYD_VERIFY_MS = 240000,      /* with callouts */
+	POLICYD_VERIFY_MS = 295000,      /* with callouts (CALLOUT_TIME_MAX_S) and routing; clients wait five minutes */
 	POLICYD_FILES_MAX = 64,          /* files kept */
 	POLICYD_FILE_FRESH_MS = 1000,    /* a file is believed to be unchanged for so long */
 	POLICYD_ADDRESSES_MAX = 256,     /* addresses of our interfaces */

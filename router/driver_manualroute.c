@@ -208,9 +208,11 @@ static enum verdict manualroute_run(struct route *rt, struct addr *addr, const s
 	struct work w = { .transport = NULL };
 	enum verdict verdict = own->data ? work_from_data(rt, own, &w, err) : work_from_list(rt, addr, own, &w, err);
 
-	/* verified: the pattern's match is enough */
-	if (verdict != RT_ACCEPT || route_is_verify(rt))
+	/* verified: the pattern's match is enough, unless the hosts will be asked */
+	if (verdict != RT_ACCEPT || (route_is_verify(rt) && !rt->wants_plan))
 		return verdict;
+	if (route_is_verify(rt) && !w.transport && !r->transport_fixed && !r->transport)
+		return work_hosts(rt, addr, r, &w, out, err);
 	if (!w.transport && route_transport(rt, r, &w.transport, err) != ST_OK)
 		return RT_DEFER;
 	out->transport = w.transport;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/mail/address.h"
+#include "router/callout.h"
 
 bool route_is_verify(const struct route *rt)
 {
@@ -364,12 +365,38 @@ static void unrouteable(struct route *rt, struct addr *addr, const struct site_r
 	leaf_end(rt, addr, last, ROUTE_FAIL, false, status.len ? status : STR_LIT("5.1.1"), room);
 }
 
+/* The plan that a delivery would have, where other hosts are in it. A router for verification alone needs no transport. */
+static enum status callout_plan(struct route *rt, struct addr *addr, const struct site_router *r, struct driver_out *out, struct err *err)
+{
+	struct ipc_plan *bare;
+	uint32_t plan;
+
+	if (!out->transport && !r->transport_fixed && !r->transport) {
+		if (out->n_hosts) {
+			bare = arena_alloc(rt->a, sizeof *bare);
+			callout_plan_bare(rt, out, bare);
+			rt->callout_plan = bare;
+		}
+		return ST_OK;
+	}
+	if (!out->transport && route_transport(rt, r, &out->transport, err) != ST_OK)
+		return err->status;
+	if (!out->transport->smtp && !out->transport->lmtp)
+		return ST_OK;
+	if (plan_make(rt, addr, r, out->transport, out, &plan, err) != ST_OK)
+		return err->status;
+	rt->callout_plan = &rt->plans[plan];
+	return ST_OK;
+}
+
 static enum status turn_deliver(struct route *rt, struct addr *addr, const struct site_router *r, struct driver_out *out, struct err *err)
 {
 	uint32_t plan = 0;
 	enum status st;
 
 	if (route_is_verify(rt)) {
+		if (rt->wants_plan && !router_fails_verify(rt, r) && callout_plan(rt, addr, r, out, err) != ST_OK)
+			return err->status;
 		leaf_deliver(rt, addr, r, UINT32_MAX);
 		return ST_OK;
 	}

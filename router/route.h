@@ -110,6 +110,8 @@ struct route {
 	struct str why_status;
 	/* verification */
 	bool success_on_redirect;
+	bool wants_plan;                      /* a callout follows */
+	const struct ipc_plan *callout_plan;  /* of the accepted address, if it goes to other hosts */
 	enum status verdict;
 	const struct addr *verified;
 	struct ipc_leaf *verify_leaf;
@@ -161,6 +163,7 @@ void route_memo_keep(struct route *rt, const struct site_router *r, struct str d
 void route_retry_rules(struct route *rt, struct str local, struct str domain, struct ipc_strs *out);
 
 /* ---- leaves (route_leaf.c) ---- */
+bool router_fails_verify(const struct route *rt, const struct site_router *r);
 void leaf_deliver(struct route *rt, struct addr *addr, const struct site_router *r, uint32_t plan);
 void leaf_end(struct route *rt, struct addr *addr, const struct site_router *r, enum route_outcome outcome, bool freeze, struct str status,
 	const char *text);

@@ -102,14 +102,18 @@ static void verified(struct route *rt, const struct addr *addr, enum status st)
 	rt->verify_leaf = &rt->leaves[rt->n_leaves - 1];
 }
 
+bool router_fails_verify(const struct route *rt, const struct site_router *r)
+{
+	return r->o->fail_verify || (rt->mode == MODE_VERIFY_SENDER ? r->o->fail_verify_sender : r->o->fail_verify_recipient);
+}
+
 void leaf_deliver(struct route *rt, struct addr *addr, const struct site_router *r, uint32_t plan)
 {
 	const struct conf_opts_router *o = r->o;
 	struct ipc_leaf *l;
 
 	if (route_is_verify(rt)) {
-		bool fail = o->fail_verify || (rt->mode == MODE_VERIFY_SENDER ? o->fail_verify_sender : o->fail_verify_recipient);
-		if (fail) {
+		if (router_fails_verify(rt, r)) {
 			leaf_end(rt, addr, r, ROUTE_FAIL, false, STR_LIT("5.1.1"), "Unrouteable address");
 			return;
 		}

@@ -498,7 +498,7 @@ static enum status check_size(struct making *m, struct err *err)
 	int64_t limit;
 	enum status st;
 
-	if (!m->t->size_limit)
+	if (!m->t->size_limit || route_is_verify(m->rt))
 		return ST_OK;
 	st = expand_int(m->rt->ev, m->t->size_limit, &limit, err);
 	if (st != ST_OK)

@@ -278,6 +278,29 @@ void router_close(struct router *r)
 
 /* ---- the pool ---- */
 
+enum { CALLOUT_ALLOW_MS = ROUTER_DNS_MS + 10 * 1000 /* what routing and storing take beside the callout */ };
+
+/* Callouts block workers; half of those there can be are left for routing and lookups, and as many of policyd's for other clients. */
+static unsigned callouts_most(const struct conf *conf)
+{
+	int64_t n = conf->main.router_workers_max < conf->main.policyd_workers_max ? conf->main.router_workers_max : conf->main.policyd_workers_max;
+
+	return (unsigned)(n / 2);
+}
+
+static enum status worker_callout(void *ctx, const struct ipc_callout_ask *ask, struct ipc_callout_answer *out, int timeout_ms, struct err *err)
+{
+	struct worker *w = ctx;
+	enum status st;
+
+	if (!worker_slow_begin(w, callouts_most(w->conf)))
+		return err_set(err, ST_DEFER, "too many callouts at once");
+	worker_allow(w, (uint64_t)timeout_ms + CALLOUT_ALLOW_MS);
+	st = worker_call_once(w, &ipc_type_callout_ask, ask, &ipc_type_callout_answer, out, timeout_ms, err);
+	worker_slow_end(w);
+	return st;
+}
+
 static enum status worker_start(struct worker *w, struct err *err)
 {
 	struct router *r = mem_new(sizeof *r);
@@ -290,6 +313,8 @@ static enum status worker_start(struct worker *w, struct err *err)
 	}
 	r->name = w->name;
 	r->unprivileged = w->unprivileged;
+	r->callout = worker_callout;
+	r->callout_ctx = w;
 	w->state = r;
 	return ST_OK;
 }
@@ -399,6 +424,8 @@ const struct pool_spec router_spec = {
 	.see = V_ROUTER,
 	.sys = DAEMON_SYS_READ | DAEMON_SYS_WRITE | DAEMON_SYS_CONNECT | DAEMON_SYS_SETFL,
 	.peers = peers,
+	.needs = "smtp-out",
+	.needs_late = true,
 	.size = pool_size,
 	.worker_start = worker_start,
 	.worker_stop = worker_stop,

@@ -51,6 +51,9 @@ struct router {
 	struct lookup_handles *handles;
 	struct hints *hints;            /* NULL: out of reach; tried again by the handler */
 	uint64_t hints_retry_ms, hints_expire_ms;
+	/* Asks smtp-out; NULL: there is none. ST_DEFER with a text when there is no answer. */
+	enum status (*callout)(void *ctx, const struct ipc_callout_ask *ask, struct ipc_callout_answer *out, int timeout_ms, struct err *err);
+	void *callout_ctx;
 };
 
 /* What tests may put in the place of the machine's own files; NULL: /etc/... */

@@ -4,6 +4,7 @@
 
 #include "common/base/clock.h"
 #include "common/mail/address.h"
+#include "router/callout.h"
 #include "router/hints.h"
 #include "router/route.h"
 
@@ -65,15 +66,14 @@ void router_route(struct router *r, struct arena *a, const struct ipc_route_ask 
 	question_end(rt);
 }
 
-/* The words of verify's options that concern routing; callouts and the rest are policyd's. */
-static bool option_given(struct str options, const char *word)
+/* Who is named in MAIL of a callout. */
+static struct str callout_sender(const struct router *r, struct arena *a, const struct ipc_verify_ask *ask, const struct verify_options *o)
 {
-	struct str part;
-
-	while (str_split(&options, '/', &part))
-		if (str_isi(str_trim(part), word))
-			return true;
-	return false;
+	if (ask->sender)
+		return o->mailfrom;
+	if (o->use_postmaster)
+		return str_printf(a, "postmaster@%.*s", STR_FMT(lang_qualify_domain(r->lang)));
+	return o->use_sender && ask->facts ? ask->facts->sender : STR_NULL;
 }
 
 void router_verify(struct router *r, struct arena *a, const struct ipc_verify_ask *ask, struct ipc_verify_answer *out)
@@ -82,21 +82,31 @@ void router_verify(struct router *r, struct arena *a, const struct ipc_verify_as
 	struct ipc_facts facts = ask->facts ? *ask->facts : nothing;
 	struct ipc_recipient rcpt = { .addr = ask->addr };
 	struct route *rt = arena_alloc(a, sizeof *rt);
+	struct verify_options options;
 	const struct ipc_leaf *l;
+	struct err err = ERR_INIT;
 	struct eval ev;
 
 	memset(out, 0, sizeof *out);
+	if (verify_options_parse(ask->options, ask->header ? VERIFY_HEADER : ask->sender ? VERIFY_SENDER : VERIFY_RECIPIENT, &options, &err) != ST_OK) {
+		out->status = ST_ERROR;
+		out->text = out->log_text = str_of(arena_strdup(a, err.text));
+		return;
+	}
 	if (ask->sender) { /* the sender is what is being found out */
 		facts.sender = STR_NULL;
 		facts.has_sender = false;
 	}
 	question_begin(rt, &ev, r, a, &facts, -1);
 	rt->mode = ask->sender ? MODE_VERIFY_SENDER : MODE_VERIFY_RECIPIENT;
-	rt->success_on_redirect = option_given(ask->options, "success_on_redirect");
+	rt->success_on_redirect = options.success_on_redirect;
+	rt->wants_plan = options.callout;
 	route_recipient(rt, 0, &rcpt);
 	route_run(rt);
 	l = rt->verify_leaf;
 	out->status = rt->verdict;
+	if (out->status != ST_OK)
+		out->failure = STR_LIT("route");
 	if (l) {
 		out->text = l->text;
 		out->log_text = l->text;
@@ -108,6 +118,12 @@ void router_verify(struct router *r, struct arena *a, const struct ipc_verify_as
 		out->address_data = str_sub(rt->verified->address_data, 0, 8192);
 		out->domain_data = str_sub(rt->verified->domain_data, 0, 4096);
 		out->local_part_data = str_sub(rt->verified->local_part_data, 0, 4096);
+	}
+	if (rt->verdict == ST_OK && rt->callout_plan && l) {
+		const struct callout c = { .r = r, .a = a, .ev = &ev, .options = &options, .plan = rt->callout_plan, .addr = l->addr,
+			.mail_from = callout_sender(r, a, ask, &options), .sender = ask->sender, .utf8 = facts.smtputf8 };
+
+		callout_verify(&c, out);
 	}
 	question_end(rt);
 }

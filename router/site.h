@@ -132,6 +132,7 @@ struct site {
 	struct site_retry *retry;
 	uint32_t n_retry;
 	struct lang_list *hold;              /* hold_domains; NULL: none */
+	struct expansion *random_local_part; /* for callouts */
 	struct arena arena;
 };
 

@@ -408,8 +408,8 @@ static void conn_work(struct out_conn *conn)
 			break;
 		}
 	}
-	if (!c->txn && conn->delivery)
-		conn_detach(conn); /* and let the delivery say whether to wait or leave */
+	while (!c->txn && conn->delivery)
+		conn_detach(conn); /* and let the delivery say whether to wait or leave; a callout's next question may be answered already */
 	if (conn->fd < 0)
 		return;
 	if (c->phase == SMTP_READY && conn->state == OUT_TALKING) /* nobody asked it to wait */
@@ -489,6 +489,16 @@ void out_conn_begin(struct out_conn *conn, struct out_delivery *d)
 	d->conn = conn;
 	smtp_client_begin(&conn->client, &d->txn);
 	conn_work(conn);
+}
+
+bool out_conn_again(struct out_conn *conn, struct out_delivery *d)
+{
+	if (conn->fd < 0 || conn->state != OUT_TALKING || conn->client.phase != SMTP_READY)
+		return false;
+	conn->delivery = d;
+	d->conn = conn;
+	smtp_client_begin(&conn->client, &d->txn);
+	return true; /* conn_work(), which called, goes on with it */
 }
 
 void out_conn_quit(struct out_conn *conn)

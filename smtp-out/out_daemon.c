@@ -23,7 +23,12 @@ static void on_conn_close(void *owner, struct ipc_in *in)
 	smtp_out_conn_close(link_state(owner), in);
 }
 
-static void qmgr_closed(struct daemon_link *link, const char *why)
+static void on_callout(void *owner, struct ipc_in *in)
+{
+	smtp_out_callout(link_state(owner), in);
+}
+
+static void peer_closed(struct daemon_link *link, const char *why)
 {
 	(void)why; /* the skeleton logs it */
 	smtp_out_channel_closed(link->daemon->state, link->channel);
@@ -73,8 +78,15 @@ static const struct ipc_handler qmgr_handlers[] = {
 	{ 0, NULL },
 };
 
+/* One channel for each of its workers that ever calls out. */
+static const struct ipc_handler router_handlers[] = {
+	{ IPC_callout_ask, on_callout },
+	{ 0, NULL },
+};
+
 static const struct daemon_peer peers[] = {
-	{ .name = "qmgr", .handlers = qmgr_handlers, .closed = qmgr_closed },
+	{ .name = "qmgr", .handlers = qmgr_handlers, .closed = peer_closed },
+	{ .name = "router", .handlers = router_handlers, .closed = peer_closed },
 	{ .name = NULL },
 };
 

@@ -13,7 +13,7 @@ static void delivery_try(struct out_delivery *d);
 
 /* ---- life ---- */
 
-static struct out_delivery *delivery_new(struct smtp_out *so)
+struct out_delivery *out_delivery_new(struct smtp_out *so)
 {
 	struct list *n = list_first(&so->spare);
 	struct out_delivery *d;
@@ -29,17 +29,18 @@ static struct out_delivery *delivery_new(struct smtp_out *so)
 	d->content.fd = -1;
 	list_push(&so->deliveries, &d->node);
 	so->n_deliveries++;
-	so->count.deliveries++;
 	return d;
 }
 
-static void delivery_free(struct out_delivery *d)
+void out_delivery_free(struct out_delivery *d)
 {
 	struct smtp_out *so = d->so;
 	struct arena a = d->arena;
 
 	if (d->content.fd >= 0)
 		close(d->content.fd);
+	if (d->callout)
+		out_callout_clear(d);
 	out_plan_drop(d->plan);
 	list_remove(&d->node);
 	so->n_deliveries--;
@@ -65,7 +66,7 @@ void out_delivery_abandon(struct out_delivery *d)
 		conn->client.txn = NULL;
 		out_conn_close(conn);
 	}
-	delivery_free(d);
+	out_delivery_free(d);
 }
 
 /* ---- the answer ---- */
@@ -157,7 +158,7 @@ static void delivery_report(struct out_delivery *d, struct out_conn *conn)
 		channel_answer(d->channel, d->request, &ipc_type_delivered, &out, NULL, 0);
 	else
 		channel_send(d->channel, &ipc_type_delivered, &out, NULL, 0);
-	delivery_free(d);
+	out_delivery_free(d);
 }
 
 static void delivery_refuse(struct out_delivery *d, const struct err *err)
@@ -207,7 +208,7 @@ static void host_note(struct out_delivery *d, uint32_t host)
 }
 
 /* The next host to try: past hosts_max_try only the first of each further preference (specification, section 30.5). */
-static bool host_next(struct out_delivery *d, uint32_t *out)
+bool out_delivery_host_next(struct out_delivery *d, uint32_t *out)
 {
 	const struct ipc_plan *p = &d->plan->plan;
 	const struct out_options *o = &d->plan->options;
@@ -241,7 +242,7 @@ static void delivery_try(struct out_delivery *d)
 {
 	uint32_t host;
 
-	while (host_next(d, &host)) {
+	while (out_delivery_host_next(d, &host)) {
 		struct smtp_verdict v;
 
 		d->tried++;
@@ -270,6 +271,10 @@ void out_delivery_answered(struct out_delivery *d, struct out_conn *conn)
 {
 	uint32_t host;
 
+	if (d->callout) {
+		out_callout_answered(d, conn);
+		return;
+	}
 	if (d->txn.n_delivered || d->txn.mail_answered)
 		conn->messages++;
 	if (d->reused && !d->txn.mail_answered) { /* it had died while it waited: as if it had never been there */
@@ -278,7 +283,7 @@ void out_delivery_answered(struct out_delivery *d, struct out_conn *conn)
 		return;
 	}
 	host_note(d, conn->host);
-	if (!d->failed_here && somebody_waits(d) && host_next(d, &host)) {
+	if (!d->failed_here && somebody_waits(d) && out_delivery_host_next(d, &host)) {
 		delivery_try(d);
 		return;
 	}
@@ -341,11 +346,12 @@ static enum status content_prepare(struct out_delivery *d, int fd, struct err *e
 
 void smtp_out_deliver(struct smtp_out *so, struct ipc_in *in)
 {
-	struct out_delivery *d = delivery_new(so);
+	struct out_delivery *d = out_delivery_new(so);
 	struct out_conn *conn;
 	struct err err = ERR_INIT;
 	int fd = in->fds[0];
 
+	so->count.deliveries++;
 	in->fds[0] = -1;
 	d->channel = in->channel;
 	d->request = in->request;

@@ -184,7 +184,7 @@ static void send_rcpt(struct smtp_client *c)
 		c->txn->pipelined = true;
 	smtp_command_rcpt(c, &c->txn->rcpts[c->send_rcpt], &c->out);
 	c->send_rcpt = rcpt_next(c->txn, c->send_rcpt + 1);
-	command_end(c, c->send_rcpt < c->txn->n_rcpts ? SMTP_RCPT : SMTP_DATA);
+	command_end(c, c->send_rcpt < c->txn->n_rcpts ? SMTP_RCPT : c->txn->probe ? SMTP_WAIT : SMTP_DATA);
 }
 
 static void send_data(struct smtp_client *c)
@@ -205,7 +205,7 @@ static void client_send(struct smtp_client *c)
 
 		if (!row->send || (!all_answered(c) && !c->ahead))
 			return;
-		c->ahead = (row->flags & STEP_AHEAD) && (c->offers & SMTP_O_PIPELINING);
+		c->ahead = (row->flags & STEP_AHEAD) && (c->offers & SMTP_O_PIPELINING) && !(c->txn && c->txn->probe);
 		row->send(c);
 	}
 }
@@ -313,6 +313,10 @@ static void reply_rcpt(struct smtp_client *c)
 	}
 	c->recv_rcpt = rcpt_next(t, c->recv_rcpt + 1);
 	c->recv = c->recv_rcpt < t->n_rcpts ? SMTP_RCPT : SMTP_DATA;
+	if (t->probe && c->recv == SMTP_DATA) {
+		c->rset = true;
+		txn_done(c);
+	}
 }
 
 static void reply_data(struct smtp_client *c)

@@ -55,6 +55,7 @@ struct smtp_txn {
 	struct str sender, ret, envid;
 	uint64_t size;            /* octets of the content as it will be sent, about */
 	bool eightbit, utf8;
+	bool probe;               /* a callout: it ends with the replies to RCPT, one command at a time; DATA is never said */
 	struct smtp_rcpt *rcpts;
 	uint32_t n_rcpts;
 	/* what became of it */

@@ -48,7 +48,7 @@ void smtp_command_mail(const struct smtp_client *c, struct buf *out)
 	const struct smtp_txn *t = c->txn;
 
 	buf_printf(out, "MAIL FROM:<%.*s>", STR_FMT(t->sender));
-	if ((c->offers & SMTP_O_SIZE) && c->profile->size_addition >= 0)
+	if ((c->offers & SMTP_O_SIZE) && c->profile->size_addition >= 0 && !t->probe)
 		buf_printf(out, " SIZE=%" PRIu64, t->size + (uint64_t)c->profile->size_addition);
 	if ((c->offers & SMTP_O_8BITMIME) && t->eightbit)
 		buf_adds(out, " BODY=8BITMIME");

@@ -25,6 +25,7 @@ enum {
 };
 
 struct out_delivery;
+struct out_callout;
 
 enum out_conn_state { OUT_CONNECTING, OUT_TALKING, OUT_WAITING, OUT_LEAVING, OUT_GONE };
 
@@ -56,6 +57,7 @@ struct out_delivery {
 	struct ipc_deliver msg;
 	struct out_plan *plan;
 	struct out_conn *conn;
+	struct out_callout *callout;    /* not a delivery but a question about an address (out_callout.c); NULL: a delivery */
 	struct out_content content;
 	struct smtp_txn txn;
 	struct ipc_host_state *hosts;   /* tried */
@@ -81,7 +83,7 @@ struct smtp_out {
 	void (*drained)(void *arg);     /* called once, when draining and nothing is left */
 	void *drained_arg;
 	struct {
-		uint64_t deliveries, delivered, failed, deferred, connections, reused, bytes, host_errors;
+		uint64_t deliveries, delivered, failed, deferred, connections, reused, bytes, host_errors, callouts;
 	} count;
 };
 
@@ -91,6 +93,8 @@ void smtp_out_free(struct smtp_out *so);
 /* What qmgr may send. */
 void smtp_out_deliver(struct smtp_out *so, struct ipc_in *in);
 void smtp_out_conn_close(struct smtp_out *so, struct ipc_in *in);
+/* What router may send. */
+void smtp_out_callout(struct smtp_out *so, struct ipc_in *in);
 void smtp_out_channel_closed(struct smtp_out *so, struct channel *ch); /* gives up all that it asked for */
 /* Nothing new is kept open; drained(arg) when the last delivery has ended. */
 void smtp_out_drain(struct smtp_out *so, void (*drained)(void *arg), void *arg);
@@ -113,6 +117,14 @@ const struct ipc_host *out_conn_host(const struct out_conn *conn); /* NULL: Unix
 /* The connection has no more to say about the transaction; conn may be READY, leaving or over. */
 void out_delivery_answered(struct out_delivery *d, struct out_conn *conn);
 void out_delivery_abandon(struct out_delivery *d); /* nobody wants the answer */
+/* For callouts, which try hosts as deliveries do. */
+struct out_delivery *out_delivery_new(struct smtp_out *so);
+void out_delivery_free(struct out_delivery *d);
+bool out_delivery_host_next(struct out_delivery *d, uint32_t *out);
+void out_callout_answered(struct out_delivery *d, struct out_conn *conn);
+void out_callout_clear(struct out_delivery *d);
+/* One more transaction on the connection that carried the last one, which is still in hand. False: it can't. */
+bool out_conn_again(struct out_conn *conn, struct out_delivery *d);
 void smtp_out_check_drained(struct smtp_out *so);
 
 #endif

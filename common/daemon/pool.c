@@ -25,6 +25,7 @@ enum {
 	LOST_SEND_MS = 100,           /* a client that takes no notice of a loss for so long loses its channel */
 	STOP_WAIT_MS = 1000, STOP_STEP_MS = 2,
 	BLOCKED_MS = 10,              /* a worker that is at one question for so long waits for something */
+	ALLOW_MAX_MS = 3600 * 1000,   /* worker_allow() is not believed beyond this */
 };
 
 struct pool_worker {
@@ -294,6 +295,8 @@ static enum status worker_new(struct pool *p, struct err *err)
 		return err->status;
 	s = &p->shared->slots[slot];
 	atomic_store(&s->since_ms, clock_ms());
+	atomic_store(&s->until_ms, 0);
+	atomic_store(&s->slow, 0);
 	atomic_store(&s->n, 0);
 	atomic_store(&s->done, 0);
 	atomic_store(&s->state, SLOT_STARTING);
@@ -327,6 +330,7 @@ static void worker_free(struct pool_worker *w)
 
 	p->questions += atomic_load(&s->done);
 	atomic_store(&s->done, 0);
+	atomic_store(&s->slow, 0);
 	atomic_store(&s->state, SLOT_FREE);
 	list_remove(&w->node);
 	channel_free(w->control);
@@ -514,10 +518,10 @@ static void worker_dismiss(struct pool_worker *w)
 
 static bool worker_stuck(struct pool *p, struct pool_worker *w, uint64_t now)
 {
-	uint64_t since = atomic_load(&slot_of(w)->since_ms);
+	uint64_t since = atomic_load(&slot_of(w)->since_ms), until = atomic_load(&slot_of(w)->until_ms);
 
 	if (!p->size.stuck_ms || w->why[0] || (state_of(w) != SLOT_BUSY && state_of(w) != SLOT_STARTING) || since > now ||
-	    now - since < p->size.stuck_ms)
+	    now - since < p->size.stuck_ms || (now < until && until - now <= ALLOW_MAX_MS))
 		return false;
 	snprintf(w->why, sizeof w->why, "stuck for %llu seconds", (unsigned long long)((now - since) / 1000));
 	kill(w->pid, SIGKILL);
@@ -603,6 +607,7 @@ static enum status pool_start(struct daemon *d, struct err *err)
 	p->shared = mmap(NULL, octets, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (p->shared == MAP_FAILED)
 		return err_set(err, ST_ERROR, "shared memory: %s", strerror(errno));
+	p->shared->n_slots = p->size.max;
 	p->full = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	p->hangups = epoll_create1(EPOLL_CLOEXEC);
 	if (p->full < 0 || p->hangups < 0 || !loop_signal(d->loop, SIGCHLD, on_child, p))

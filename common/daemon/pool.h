@@ -56,6 +56,7 @@ struct pool_spec {
 	struct daemon_limits limits;
 	const struct pool_peer *peers;      /* clients; ended by a NULL name */
 	const char *needs;                  /* daemon to which every worker has a channel of its own: "router"; or NULL */
+	bool needs_late;                    /* ... asked for when a worker first calls it, not at its start */
 	bool drain_when_idle;               /* a drain ends when all questions are answered (local), not when all clients are gone */
 	void (*size)(const struct conf *conf, struct pool_size *out); /* out has the defaults: 1, 10, 5 minutes */
 	/* In the new worker, before its first question: open databases, make tables. Failing at the pool's start ends the pool. */
@@ -78,6 +79,14 @@ void worker_notice(struct worker *w, const struct ipc_in *in, const struct ipc_t
  * in w->arena. */
 enum status worker_call(struct worker *w, const struct ipc_type *type, const void *msg, const int *fds, unsigned n_fds,
 	const struct ipc_type *want, void *answer_out, int timeout_ms, struct err *err);
+/* Likewise, but asks once: a question that must not be put to a second daemon when the first one died with it. */
+enum status worker_call_once(struct worker *w, const struct ipc_type *type, const void *msg, const struct ipc_type *want, void *answer_out,
+	int timeout_ms, struct err *err);
+/* The question at hand may take so long from now, even past pool_size.stuck_ms. */
+void worker_allow(struct worker *w, uint64_t ms);
+/* Around what blocks this worker for long: false when `most` workers of the pool are at such a thing already. */
+bool worker_slow_begin(struct worker *w, unsigned most);
+void worker_slow_end(struct worker *w);
 /* "router/1:3: TEXT" in the log. */
 void worker_log(struct worker *w, unsigned targets, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 

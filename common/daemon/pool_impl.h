@@ -26,6 +26,8 @@ struct pool_slot {
 	_Atomic uint32_t at;                          /* the one that is worked on */
 	_Atomic uint64_t client;                      /* pool_client.id */
 	_Atomic uint64_t since_ms;                    /* of this state; of the present question when busy */
+	_Atomic uint64_t until_ms;                    /* the present question may take until then, even if that is longer than usual; 0: it may not */
+	_Atomic uint32_t slow;                        /* 1: at something that blocks for long, of which the pool bounds the number */
 	_Atomic uint64_t done;                        /* questions answered */
 	_Atomic uint64_t requests[POOL_PACKET_MAX];   /* of the packet; 0: answered, or none expected */
 };
@@ -34,6 +36,7 @@ struct pool_shared {
 	_Atomic uint32_t busy;     /* workers that are busy: a hint, corrected by the manager */
 	_Atomic uint32_t workers;  /* how many there are */
 	_Atomic uint64_t full_since; /* the manager was told that all are busy; it sets this back to 0 */
+	uint32_t n_slots;
 	struct pool_slot slots[];
 };
 

@@ -127,6 +127,10 @@ static void upstream_drop(struct worker_impl *i)
 		close(i->worker.upstream);
 	}
 	i->worker.upstream = -1;
+}
+
+static void upstream_ask(struct worker_impl *i)
+{
 	if (i->worker.spec->needs && !i->asked) {
 		struct ipc_ctl_need need = { .peer = str_of(i->worker.spec->needs) };
 
@@ -289,20 +293,28 @@ void worker_notice(struct worker *w, const struct ipc_in *in, const struct ipc_t
 
 /* ---- asking upstream ---- */
 
+/* The channel is gone: another is asked for, unless it is time enough when it is needed. */
+static void upstream_lost(struct worker_impl *i)
+{
+	upstream_drop(i);
+	if (!i->worker.spec->needs_late)
+		upstream_ask(i);
+}
+
 /* Waits for a channel; false when the time is over. */
 static bool upstream_wait(struct worker_impl *i, uint64_t until_ms)
 {
 	while (i->worker.upstream < 0 && !i->stop) {
 		uint64_t now = clock_ms();
 
-		upstream_drop(i); /* asks, if that was not done yet */
+		upstream_ask(i); /* if that was not done yet */
 		if (now >= until_ms || control_take(i, (int)(until_ms - now)) == ST_DEFER)
 			break;
 	}
 	return i->worker.upstream >= 0;
 }
 
-enum status worker_call(struct worker *w, const struct ipc_type *type, const void *msg, const int *fds, unsigned n_fds,
+static enum status upstream_call(struct worker *w, int tries_max, const struct ipc_type *type, const void *msg, const int *fds, unsigned n_fds,
 	const struct ipc_type *want, void *answer_out, int timeout_ms, struct err *err)
 {
 	struct worker_impl *i = w->impl;
@@ -310,7 +322,7 @@ enum status worker_call(struct worker *w, const struct ipc_type *type, const voi
 	enum status st = ST_DEFER;
 
 	worker_flush(w);
-	for (int tries = 0; tries < 2; tries++) {
+	for (int tries = 0; tries < tries_max; tries++) {
 		uint64_t now;
 
 		if (!upstream_wait(i, until)) {
@@ -324,11 +336,53 @@ enum status worker_call(struct worker *w, const struct ipc_type *type, const voi
 		if (!st || (st == ST_DEFER && clock_ms() >= until))
 			return st;
 		if (st != ST_DEFER) /* ST_DEFER: the worker that was asked died; the channel is good */
-			upstream_drop(i);
+			upstream_lost(i);
 		if (n_fds || st == ST_ERROR)
 			break;
 	}
 	return st == ST_FAIL ? err_set(err, ST_DEFER, "%s did not answer", w->spec->needs) : st;
+}
+
+enum status worker_call(struct worker *w, const struct ipc_type *type, const void *msg, const int *fds, unsigned n_fds,
+	const struct ipc_type *want, void *answer_out, int timeout_ms, struct err *err)
+{
+	return upstream_call(w, 2, type, msg, fds, n_fds, want, answer_out, timeout_ms, err);
+}
+
+enum status worker_call_once(struct worker *w, const struct ipc_type *type, const void *msg, const struct ipc_type *want, void *answer_out,
+	int timeout_ms, struct err *err)
+{
+	return upstream_call(w, 1, type, msg, NULL, 0, want, answer_out, timeout_ms, err);
+}
+
+/* ---- things that take long ---- */
+
+void worker_allow(struct worker *w, uint64_t ms)
+{
+	uint64_t until = clock_ms() + ms;
+
+	if (until > atomic_load(&w->impl->slot->until_ms))
+		atomic_store(&w->impl->slot->until_ms, until);
+}
+
+bool worker_slow_begin(struct worker *w, unsigned most)
+{
+	struct pool_shared *shared = w->impl->shared;
+	uint32_t n = 0;
+
+	/* Itself first, so that of several who count at the same time none misses another. */
+	atomic_store(&w->impl->slot->slow, 1);
+	for (uint32_t i = 0; i < shared->n_slots; i++)
+		n += atomic_load(&shared->slots[i].slow) != 0;
+	if (n <= most)
+		return true;
+	worker_slow_end(w);
+	return false;
+}
+
+void worker_slow_end(struct worker *w)
+{
+	atomic_store(&w->impl->slot->slow, 0);
 }
 
 /* ---- working ---- */
@@ -377,6 +431,8 @@ static void busy_begin(struct worker_impl *i)
 
 static void busy_end(struct worker_impl *i)
 {
+	atomic_store_explicit(&i->slot->until_ms, 0, memory_order_relaxed);
+	atomic_store_explicit(&i->slot->slow, 0, memory_order_relaxed);
 	atomic_fetch_sub(&i->shared->busy, 1);
 	slot_set(i, SLOT_IDLE);
 }
@@ -418,6 +474,7 @@ static void packet_work(struct worker_impl *i)
 		if (i->at) {
 			atomic_store_explicit(&i->slot->at, i->at, memory_order_relaxed);
 			atomic_store_explicit(&i->slot->since_ms, clock_ms(), memory_order_relaxed);
+			atomic_store_explicit(&i->slot->until_ms, 0, memory_order_relaxed);
 		}
 		question_work(i, &in);
 		for (unsigned f = 0; f < IPC_FDS_MAX; f++)
@@ -518,7 +575,8 @@ static void worker_start(struct worker_impl *i)
 	arena_reset(&i->worker.arena);
 	slot_set(i, SLOT_IDLE);
 	control_send(i, &ipc_type_ctl_ready, &ready);
-	upstream_drop(i); /* asks for the first */
+	if (!i->worker.spec->needs_late)
+		upstream_ask(i);
 }
 
 void worker_run(const struct pool_birth *b)
@@ -559,7 +617,7 @@ void worker_run(const struct pool_birth *b)
 		if (ev.data.ptr == i)
 			control_take(i, 0);
 		else if (ev.data.ptr == &i->worker.upstream)
-			upstream_drop(i);
+			upstream_lost(i);
 		else
 			client_serve(i, ev.data.ptr);
 		arena_reset(&i->worker.arena);

@@ -88,6 +88,9 @@ enum retry_error {
 	RETRY_ERRORS_END
 };
 
+/* How far a callout came. */
+enum callout_stage { CALLOUT_CONNECT = 1, CALLOUT_HELO, CALLOUT_MAIL, CALLOUT_RANDOM, CALLOUT_RCPT, CALLOUT_POSTMASTER, CALLOUT_STAGES_END };
+
 /* What a record in a message's file is about. */
 enum spool_record_kind {
 	SPOOL_RESULT = 1, /* a recipient was delivered, failed or deferred */

@@ -118,6 +118,7 @@ enum acl_rc acl_headers_add(struct acl_state *s, struct str text, struct err *er
 void acl_log(struct acl_state *s, unsigned targets, struct str text);
 /* ">>> ..." in the log, where it was asked for; each line of the text by itself. */
 void acl_trace(struct acl_state *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+struct str acl_client_words(struct acl_state *s); /* "H=name (helo) [ip]", as in the log */
 enum acl_rc acl_statements_run(struct acl_state *s, const struct acl *acl, struct err *err);
 
 extern const struct acl_item_row acl_items_address[], acl_items_session[], acl_items_message[], acl_items_verify[], acl_items_control[],

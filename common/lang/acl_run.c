@@ -246,7 +246,7 @@ static enum acl_rc conditions_run(struct acl_state *s, const struct acl_statemen
 }
 
 /* "H=name (helo) [ip]", as in the log. */
-static struct str client_words(struct acl_state *s)
+struct str acl_client_words(struct acl_state *s)
 {
 	struct ipc_facts facts = *s->ev->facts;
 
@@ -266,7 +266,7 @@ static void warn_log(struct acl_state *s)
 	w = arena_alloc(s->ev->arena, sizeof *w);
 	*w = (struct acl_warned){ s->warned, s->log_text };
 	s->warned = w;
-	acl_log(s, LOG_MAIN, str_printf(s->ev->arena, "%.*s Warning: %.*s", STR_FMT(client_words(s)), STR_FMT(s->log_text)));
+	acl_log(s, LOG_MAIN, str_printf(s->ev->arena, "%.*s Warning: %.*s", STR_FMT(acl_client_words(s)), STR_FMT(s->log_text)));
 }
 
 /* warn with all conditions true: log_message is logged, message is a header field (an old use). */
@@ -300,7 +300,7 @@ static enum acl_rc statement_run(struct acl_state *s, const struct acl_statement
 	rc = conditions_run(s, statement, &said, err);
 	if (rc == RC_DEFER && statement->verb == VERB_WARN) {
 		acl_log(s, LOG_MAIN, str_printf(s->ev->arena, "%.*s Warning: ACL \"warn\" statement skipped: condition test deferred%s%s",
-			STR_FMT(client_words(s)), err->text[0] ? ": " : "", err->text));
+			STR_FMT(acl_client_words(s)), err->text[0] ? ": " : "", err->text));
 		*next_out = true;
 		return rc;
 	}
@@ -641,7 +641,7 @@ void acl_stage_run(struct eval *ev, struct ipc_acl_answer *out)
 	ev->acl_state = NULL;
 	out->verdict = verdict_of(rc);
 	if (rc == RC_ERROR)
-		acl_log(&s, LOG_MAIN | LOG_PANIC, str_printf(ev->arena, "%.*s ACL error: %s", STR_FMT(client_words(&s)), err.text));
+		acl_log(&s, LOG_MAIN | LOG_PANIC, str_printf(ev->arena, "%.*s ACL error: %s", STR_FMT(acl_client_words(&s)), err.text));
 	answer_texts(&s, rc, &err, out);
 	out->acl_c = ev->acl_c.v;
 	out->n_acl_c = ev->acl_c.n;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* The verify condition: recipient, sender, helo, reverse_host_lookup, certificate, header_names_ascii, header_syntax. */
+/* The verify condition: which kinds there are, helo, reverse_host_lookup, certificate, header_names_ascii, header_syntax. */
 #include <string.h>
 
-#include "common/lang/acl_row.h"
+#include "common/lang/acl_verify.h"
 #include "common/lang/lang_ask.h"
 #include "common/lang/lang_header.h"
 #include "common/lang/lang_ip.h"
@@ -15,7 +15,8 @@ struct verify_row {
 	uint32_t stages;
 	bool takes_address;         /* =ADDRESS */
 	bool takes_options;
-	enum acl_rc (*fn)(struct acl_state *s, struct str address, bool has_address, struct str options, struct err *err);
+	enum verify_kind kind;      /* whose options they are; 0: its own */
+	enum acl_rc (*fn)(struct acl_state *s, const struct verify_call *call, struct err *err);
 	bool later;
 };
 
@@ -30,101 +31,16 @@ static bool option_set(struct str options, const char *name)
 	return false;
 }
 
-/* ---- addresses: asked of router ---- */
-
-static enum status ask_verify(struct acl_state *s, struct str address, bool sender, struct str options, struct ipc_verify_answer *out, struct err *err)
-{
-	const struct lang_services *services = &s->ev->lang->services;
-	struct ipc_facts facts = *s->ev->facts;
-	struct ipc_verify_ask ask = { .addr = address, .sender = sender, .facts = &facts, .options = options };
-
-	*out = (struct ipc_verify_answer){ 0 };
-	facts.acl_c = s->ev->acl_c.v;
-	facts.n_acl_c = s->ev->acl_c.n;
-	facts.acl_m = s->ev->acl_m.v;
-	facts.n_acl_m = s->ev->acl_m.n;
-	facts.client_name = s->ev->client_name;
-	facts.name_looked = s->ev->name_looked;
-	facts.name_deferred = s->ev->name_deferred;
-	if (!services->verify)
-		return err_set(err, ST_ERROR, "addresses can't be verified here");
-	s->ev->deps |= DEP_SESSION | DEP_WORLD;
-	return services->verify(services->ctx, s->ev->arena, &ask, out, err);
-}
-
-static void verify_texts(struct acl_state *s, const struct ipc_verify_answer *answer, const char *fallback)
-{
-	s->user_text = answer->text.len ? answer->text : str_of(fallback);
-	s->log_text = answer->log_text.len ? answer->log_text : s->user_text;
-}
-
-static enum acl_rc verify_recipient(struct acl_state *s, struct str address, bool has_address, struct str options, struct err *err)
-{
-	struct ipc_verify_answer answer;
-	enum status st;
-
-	(void)address;
-	(void)has_address;
-	st = ask_verify(s, s->ev->facts->recipient, false, options, &answer, err);
-	if (st == ST_OK || st == ST_FAIL) {
-		eval_set(s->ev, EV_address_data, answer.address_data);
-		eval_set(s->ev, EV_recipient_verify_failure, st == ST_OK ? STR_NULL : STR_LIT("recipient"));
-	}
-	if (st == ST_FAIL)
-		verify_texts(s, &answer, "Unrouteable address");
-	if (st == ST_DEFER && option_set(options, "defer_ok"))
-		return RC_OK;
-	if (st == ST_DEFER && answer.log_text.len)
-		err_set(err, ST_DEFER, "%.*s", STR_FMT(answer.log_text));
-	if (st == ST_DEFER && answer.text.len)
-		s->user_text = answer.text;
-	return acl_rc_of(st);
-}
-
-static enum acl_rc verify_sender(struct acl_state *s, struct str address, bool has_address, struct str options, struct err *err)
-{
-	struct str sender = has_address ? address : s->ev->facts->sender;
-	struct ipc_verify_answer answer;
-	enum status st;
-
-	/* Reports have no sender that could be wrong. */
-	if (!sender.len)
-		return RC_OK;
-	st = ask_verify(s, sender, true, options, &answer, err);
-	if (st == ST_OK || st == ST_FAIL) {
-		eval_set(s->ev, EV_sender_address_data, answer.address_data);
-		eval_set(s->ev, EV_sender_verify_failure, st == ST_OK ? STR_NULL : STR_LIT("sender"));
-	}
-	if (st == ST_FAIL) {
-		struct str why = answer.text.len ? answer.text : STR_LIT("Unrouteable address");
-		bool brief = option_set(options, "no_details") || s->ev->flags & MSG_NO_MULTILINE || s->ev->facts->flags & MSG_NO_MULTILINE;
-
-		s->user_text = brief ? STR_LIT("Sender verify failed") : str_printf(s->ev->arena, "Verification failed for <%.*s>\n%.*s\nSender verify failed",
-			STR_FMT(sender), STR_FMT(why));
-		s->log_text = STR_LIT("Sender verify failed");
-	}
-	if (st == ST_DEFER && option_set(options, "defer_ok"))
-		return RC_OK;
-	if (st == ST_DEFER) {
-		s->user_text = STR_LIT("Could not complete sender verify");
-		if (answer.log_text.len)
-			err_set(err, ST_DEFER, "%.*s", STR_FMT(answer.log_text));
-	}
-	return acl_rc_of(st);
-}
-
 /* ---- the session ---- */
 
-static enum acl_rc verify_reverse(struct acl_state *s, struct str address, bool has_address, struct str options, struct err *err)
+static enum acl_rc verify_reverse(struct acl_state *s, const struct verify_call *call, struct err *err)
 {
 	enum status st;
 
-	(void)address;
-	(void)has_address;
 	if (!s->ev->facts->client_ip.len)
 		return RC_OK;
 	st = eval_client_name(s->ev, err);
-	if (st == ST_DEFER && option_set(options, "defer_ok"))
+	if (st == ST_DEFER && option_set(call->options, "defer_ok"))
 		return RC_OK;
 	if (st == ST_FAIL)
 		s->log_text = STR_LIT("host lookup failed for reverse lookup check");
@@ -132,7 +48,7 @@ static enum acl_rc verify_reverse(struct acl_state *s, struct str address, bool 
 }
 
 /* HELO's name is the client's: its address as a literal, its verified name, or a name with that address. */
-static enum acl_rc verify_helo(struct acl_state *s, struct str address, bool has_address, struct str options, struct err *err)
+static enum acl_rc verify_helo(struct acl_state *s, const struct verify_call *call, struct err *err)
 {
 	const struct ipc_facts *f = s->ev->facts;
 	struct ipc_host_answer answer;
@@ -140,9 +56,7 @@ static enum acl_rc verify_helo(struct acl_state *s, struct str address, bool has
 	struct str literal = f->helo;
 	enum status st;
 
-	(void)address;
-	(void)has_address;
-	(void)options;
+	(void)call;
 	s->ev->deps |= DEP_SESSION;
 	if (!f->client_ip.len || f->helo_verified)
 		return RC_OK;
@@ -171,11 +85,9 @@ static enum acl_rc verify_helo(struct acl_state *s, struct str address, bool has
 	return st == ST_OK ? RC_FAIL : acl_rc_of(st);
 }
 
-static enum acl_rc verify_certificate(struct acl_state *s, struct str address, bool has_address, struct str options, struct err *err)
+static enum acl_rc verify_certificate(struct acl_state *s, const struct verify_call *call, struct err *err)
 {
-	(void)address;
-	(void)has_address;
-	(void)options;
+	(void)call;
 	(void)err;
 	s->ev->deps |= DEP_SESSION;
 	for (uint32_t i = 0; i < s->ev->facts->n_tls; i++)
@@ -187,16 +99,14 @@ static enum acl_rc verify_certificate(struct acl_state *s, struct str address, b
 
 /* ---- the header ---- */
 
-static enum acl_rc verify_names_ascii(struct acl_state *s, struct str address, bool has_address, struct str options, struct err *err)
+static enum acl_rc verify_names_ascii(struct acl_state *s, const struct verify_call *call, struct err *err)
 {
 	struct header_scan scan;
 	struct header_field f;
 	struct str whole;
 	enum status st = header_whole(s->ev, &whole, err);
 
-	(void)address;
-	(void)has_address;
-	(void)options;
+	(void)call;
 	if (st)
 		return acl_rc_of(st);
 	header_scan_init(&scan, whole);
@@ -208,7 +118,7 @@ static enum acl_rc verify_names_ascii(struct acl_state *s, struct str address, b
 	return RC_OK;
 }
 
-static enum acl_rc verify_header_syntax(struct acl_state *s, struct str address, bool has_address, struct str options, struct err *err)
+static enum acl_rc verify_header_syntax(struct acl_state *s, const struct verify_call *call, struct err *err)
 {
 	static const char *const names[] = { "From", "Reply-To", "Sender", "To", "Cc", "Bcc", "Resent-From", "Resent-Reply-To", "Resent-Sender", "Resent-To",
 		"Resent-Cc", "Resent-Bcc" };
@@ -216,9 +126,7 @@ static enum acl_rc verify_header_syntax(struct acl_state *s, struct str address,
 	struct str whole;
 	enum status st = header_whole(s->ev, &whole, err);
 
-	(void)address;
-	(void)has_address;
-	(void)options;
+	(void)call;
 	for (size_t i = 0; !st && i < sizeof names / sizeof *names; i++)
 		for (unsigned nth = 0; header_find(whole, names[i], nth, &f); nth++) {
 			struct err why = ERR_INIT;
@@ -235,17 +143,17 @@ static enum acl_rc verify_header_syntax(struct acl_state *s, struct str address,
 /* ---- the condition ---- */
 
 static const struct verify_row verify_rows[] = {
-	{ "recipient", STAGE(ACL_RCPT) | STAGE(ACL_VRFY) | STAGE(ACL_PRDR), false, true, verify_recipient, false },
-	{ "sender", STAGES_MESSAGE, true, true, verify_sender, false },
-	{ "helo", STAGES_SMTP & ~STAGE(ACL_CONNECT), false, false, verify_helo, false },
-	{ "reverse_host_lookup", STAGES_ALL, false, true, verify_reverse, false },
-	{ "certificate", STAGES_SMTP, false, false, verify_certificate, false },
-	{ "header_names_ascii", STAGES_CONTENT, false, false, verify_names_ascii, false },
-	{ "header_syntax", STAGES_CONTENT, false, false, verify_header_syntax, false },
-	{ "header_sender", STAGES_CONTENT, false, true, NULL, true },
-	{ "not_blind", STAGES_CONTENT, false, true, NULL, true },
-	{ "arc", STAGES_CONTENT, false, true, NULL, true },
-	{ "csa", STAGES_SMTP, false, false, NULL, true },
+	{ "recipient", STAGE(ACL_RCPT) | STAGE(ACL_VRFY) | STAGE(ACL_PRDR), false, true, VERIFY_RECIPIENT, acl_verify_recipient, false },
+	{ "sender", STAGES_MESSAGE, true, true, VERIFY_SENDER, acl_verify_sender, false },
+	{ "header_sender", STAGES_CONTENT, false, true, VERIFY_HEADER, acl_verify_header_sender, false },
+	{ "helo", STAGES_SMTP & ~STAGE(ACL_CONNECT), false, false, 0, verify_helo, false },
+	{ "reverse_host_lookup", STAGES_ALL, false, true, 0, verify_reverse, false },
+	{ "certificate", STAGES_SMTP, false, false, 0, verify_certificate, false },
+	{ "header_names_ascii", STAGES_CONTENT, false, false, 0, verify_names_ascii, false },
+	{ "header_syntax", STAGES_CONTENT, false, false, 0, verify_header_syntax, false },
+	{ "not_blind", STAGES_CONTENT, false, true, 0, NULL, true },
+	{ "arc", STAGES_CONTENT, false, true, 0, NULL, true },
+	{ "csa", STAGES_SMTP, false, false, 0, NULL, true },
 	{ NULL }
 };
 
@@ -299,13 +207,21 @@ static enum status verify_find(const struct verify_words *w, const struct verify
 			return err_set(err, ST_ERROR, "\"%s\" takes no options", r->name);
 		return ST_OK;
 	}
-	return err_set(err, ST_ERROR, "expected \"sender[=address]\", \"recipient\", \"helo\", \"header_syntax\", \"header_names_ascii\", "
+	return err_set(err, ST_ERROR, "expected \"sender[=address]\", \"recipient\", \"header_sender\", \"helo\", \"header_syntax\", \"header_names_ascii\", "
 		"\"reverse_host_lookup\" or \"certificate\", not \"%.*s\"", STR_FMT(str_sub(w->name, 0, 40)));
+}
+
+static enum status options_parse(const struct verify_row *row, struct str options, struct verify_options *out, struct err *err)
+{
+	enum status st = verify_options_parse(options, row->kind, out, err);
+
+	return st ? err_prefix(err, "verify = %s", row->name) : ST_OK;
 }
 
 static enum status compile_verify(struct acl_compiler *c, struct acl_item *item, const struct conf_acl_item *from, struct err *err)
 {
 	const struct verify_row *row;
+	struct verify_options options;
 	struct verify_words w;
 	enum status st;
 
@@ -315,6 +231,9 @@ static enum status compile_verify(struct acl_compiler *c, struct acl_item *item,
 	st = verify_find(&w, &row, err);
 	if (!st)
 		item->stages &= row->stages;
+	/* Options that come of an expansion are looked at when it is made. */
+	if (!st && row->kind && str_find(w.options, '$') < 0)
+		st = options_parse(row, w.options, &options, err);
 	return st;
 }
 
@@ -322,6 +241,7 @@ static enum acl_rc cond_verify(struct acl_state *s, const struct acl_item *item,
 {
 	const struct verify_row *row;
 	struct verify_words w;
+	struct verify_call call = { 0 };
 
 	(void)item;
 	verify_split(s->ev->arena, text, &w);
@@ -331,7 +251,12 @@ static enum acl_rc cond_verify(struct acl_state *s, const struct acl_item *item,
 		err_set(err, ST_ERROR, "\"verify = %s\" can't be used in the %s ACL", row->name, acl_stage_name(s->stage));
 		return RC_ERROR;
 	}
-	return row->fn(s, w.address, w.has_address, w.options, err);
+	call.address = w.address;
+	call.has_address = w.has_address;
+	call.options = w.options;
+	if (row->kind && options_parse(row, w.options, &call.parsed, err))
+		return RC_ERROR;
+	return row->fn(s, &call, err);
 }
 
 const struct acl_item_row acl_items_verify[] = {

@@ -97,7 +97,32 @@ static const struct acl_case cases[] = {
 	{ "require verify = sender=wait@x.example", ACL_MAIL, ACL_DEFER, 0, "Could not complete sender verify", "router is thinking", NULL },
 	{ "require verify = sender=wait@x.example/defer_ok\naccept", ACL_MAIL, ACL_ACCEPT, 0, "", "", NULL },
 	{ "warn !verify = sender=bad@x.example\nlog_message = why: $acl_verify_message\naccept", ACL_MAIL, ACL_ACCEPT, 0, "", "",
-		"log 1 H=helo.example [192.0.2.1] Warning: why: Sender verify failed verified S bad@x.example ;" },
+		"log 1 H=helo.example [192.0.2.1] sender verify fail for <bad@x.example>\n1 H=helo.example [192.0.2.1] Warning: why: Sender verify failed "
+		"verified S bad@x.example ;" },
+	/* callouts: what failed, and how the client hears it */
+	{ "require verify = sender=nobounce@x.example/callout", ACL_MAIL, ACL_DENY, 0, "Callback setup failed while verifying <nobounce@x.example>\nCalled: x\n"
+		"The initial connection, or a HELO or MAIL FROM:<> command was\nrejected. Refusing MAIL FROM:<> does not help fight spam, disregards\n"
+		"RFC requirements, and stops you from receiving standard bounce\nmessages. This host does not accept mail from domains whose servers\n"
+		"refuse bounces.\nSender verify failed", "Sender verify failed",
+		"log 1 H=helo.example [192.0.2.1] sender verify fail for <nobounce@x.example>: Called: x verified S nobounce@x.example callout;" },
+	{ "require verify = sender=nopm@x.example/callout=postmaster", ACL_MAIL, ACL_DENY, 0, "Postmaster verification failed while checking <nopm@x.example>\n"
+		"Called: y\nSeveral RFCs state that you are required to have a postmaster\nmailbox for each mail domain. This host does not accept mail\n"
+		"from domains whose servers reject the postmaster address.\nSender verify failed", NULL, NULL },
+	{ "require verify = sender=gone@x.example/callout", ACL_MAIL, ACL_DENY, 0, "Verification failed for <gone@x.example>\nCalled: z\nSender verify failed", NULL,
+		NULL },
+	{ "require verify = sender=gone@x.example/callout/no_details", ACL_MAIL, ACL_DENY, 0, "Sender verify failed", "Sender verify failed",
+		"verified S gone@x.example callout/no_details;" },
+	{ "warn !verify = sender=gone@x.example/callout/no_details\nset acl_m0 = $sender_verify_failure $callout_address\naccept", ACL_MAIL, ACL_ACCEPT, 0, "", "",
+		"m0=recipient [192.0.2.9]:25 verified S gone@x.example callout/no_details;" },
+	{ "warn !verify = sender=bad@x.example/no_details\nset acl_m0 = $sender_verify_failure\naccept", ACL_MAIL, ACL_ACCEPT, 0, "", "",
+		"m0=route verified S bad@x.example no_details;" },
+	{ "warn verify = sender=any@x.example/callout=random\nset acl_m0 = $sender_verify_failure\naccept", ACL_MAIL, ACL_ACCEPT, 0, "", "",
+		"m0=random verified S any@x.example callout=random;" },
+	{ "require verify = sender=busy@x.example/callout", ACL_MAIL, ACL_DEFER, 0, "Could not complete sender verify callout", NULL, NULL },
+	{ "require verify = sender=busy@x.example/callout=10s,defer_ok\naccept", ACL_MAIL, ACL_ACCEPT, 0, "", "", NULL },
+	{ "require verify = sender=wait@x.example/callout=10s,defer_ok\naccept", ACL_MAIL, ACL_DEFER, 0, NULL, NULL, NULL },
+	{ "require verify = header_sender\naccept", ACL_DATA, ACL_DENY, 0, "", "there is no valid sender in any header line", NULL },
+	{ "require verify = sender/callout=mailfrom=a@b", ACL_MAIL, ACL_DEFER, 0, NULL, NULL, NULL },
 	{ "accept verify = reverse_host_lookup", ACL_HELO, ACL_ACCEPT, 0, "", "", NULL },
 	{ "accept verify = helo", ACL_HELO, ACL_ACCEPT, 0, "", "", NULL },
 	{ "accept verify = certificate", ACL_HELO, ACL_DENY, 0, NULL, NULL, NULL },

@@ -121,6 +121,10 @@ static inline enum status fake_host(void *ctx, struct arena *a, struct str name,
 
 static inline enum status fake_verify(void *ctx, struct arena *a, const struct ipc_verify_ask *ask, struct ipc_verify_answer *out, struct err *err)
 {
+	static const struct { const char *begins; enum status status; const char *failure, *text; } callouts[] = {
+		{ "nobounce", ST_FAIL, "mail", "Called: x" }, { "nopm", ST_FAIL, "postmaster", "Called: y" }, { "gone", ST_FAIL, "recipient", "Called: z" },
+		{ "busy", ST_DEFER, NULL, "Could not complete verify callout" }, { "any", ST_OK, "random", NULL }, { "there", ST_OK, NULL, NULL },
+	};
 	struct fake *fake = ctx;
 	size_t n = strlen(fake->verified);
 
@@ -131,6 +135,12 @@ static inline enum status fake_verify(void *ctx, struct arena *a, const struct i
 		out->text = STR_LIT("no such user");
 		return err_set(err, ST_FAIL, "no such user");
 	}
+	for (size_t i = 0; i < sizeof callouts / sizeof *callouts; i++)
+		if (str_begins(ask->addr, callouts[i].begins)) {
+			*out = (struct ipc_verify_answer){ .callout = true, .status = callouts[i].status, .failure = str_of(callouts[i].failure),
+				.text = str_of(callouts[i].text), .log_text = str_of(callouts[i].text), .callout_address = STR_LIT("[192.0.2.9]:25") };
+			return callouts[i].status ? err_set(err, callouts[i].status, "%s", callouts[i].text) : ST_OK;
+		}
 	if (str_begins(ask->addr, "wait"))
 		return err_set(err, ST_DEFER, "router is thinking");
 	out->address_data = STR_LIT("adata");
