@@ -32,6 +32,19 @@ CPPFLAGS = -I. -I$(B) -D_GNU_SOURCE $(PKG_FLAGS)
 LDFLAGS = -pie -Wl,-z,relro,-z,now $(SANFLAGS)
 LIBS = -lm -levent_core -lldns -llmdb -lhiredis -lbsd -lidn2 -lpcre2-8 -lseccomp -ljansson -lssl -lcrypto -lpthread -ldl
 LDLIBS = -Wl,--as-needed $(LIBS)
+# Lookups by libraries that may be absent: built in where pkg-config knows them. gen/have.h says which, 0 or 1; it is written anew
+# only when the answer changes, so that a library installed later is noticed.
+OPTIONAL := SQLITE:sqlite3 PGSQL:libpq MYSQL:libmariadb CDB:libcdb PSL:libpsl
+OPT_NAME = $(firstword $(subst :, ,$(1)))
+OPT_PKG = $(lastword $(subst :, ,$(1)))
+OPT_THERE := $(foreach o,$(OPTIONAL),$(if $(shell pkg-config --exists $(call OPT_PKG,$(o)) && echo y),$(o)))
+PKG_FLAGS += $(foreach o,$(OPT_THERE),$(shell pkg-config --cflags $(call OPT_PKG,$(o))))
+LIBS += $(foreach o,$(OPT_THERE),$(shell pkg-config --libs $(call OPT_PKG,$(o))))
+HAVE_H := $(B)/gen/have.h
+HASH := \#
+$(shell mkdir -p $(B)/gen; { echo '/* made by the Makefile */'; \
+	$(foreach o,$(OPTIONAL),echo '$(HASH)define HAVE_$(call OPT_NAME,$(o)) $(if $(filter $(o),$(OPT_THERE)),1,0)';) \
+	} >$(HAVE_H).$$$$; cmp -s $(HAVE_H).$$$$ $(HAVE_H) && rm -f $(HAVE_H).$$$$ || mv $(HAVE_H).$$$$ $(HAVE_H))
 
 SUBJECTS := base event ipc conf mail spool dns tls lang sign dsn daemon
 DAEMONS := master smtpd policyd router qmgr smtp-out local

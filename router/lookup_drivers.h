@@ -10,9 +10,11 @@
 #include "common/lang/lookup.h"
 
 struct redis_pool;
+struct users;
 
 struct lookup_env {
-	struct dns *dns;              /* dnsdb; lent */
+	struct dns *dns;              /* dnsdb, and names of servers; lent */
+	struct users *users;          /* passwd; lent */
 	struct str redis_servers;     /* the option, expanded */
 	uint32_t redis_timeout_ms;    /* 0: 5 s */
 	struct redis_pool *redis;     /* connections kept; lookup_redis.c */
@@ -23,7 +25,12 @@ extern const struct lookup_driver *const lookup_drivers[];   /* ended by NULL */
 const struct lookup_driver *lookup_driver_find(const char *name);
 
 extern const struct lookup_driver lookup_driver_lsearch, lookup_driver_iplsearch, lookup_driver_dsearch, lookup_driver_lmdb,
-	lookup_driver_redis, lookup_driver_dnsdb;
+	lookup_driver_redis, lookup_driver_dnsdb, lookup_driver_cdb, lookup_driver_json, lookup_driver_passwd;
+/* find() of types whose library was not there at build time. */
+enum status lookup_absent(void *env, void *handle, struct str file, struct str key, struct str options, struct arena *a,
+	struct lookup_result *out, struct err *err);
+/* A JSON text as a handle of lookup_driver_json, for its fuzz target. */
+enum status lookup_json_parse(struct str text, void **handle_out, struct err *err);
 
 /* What tells that a file was replaced or changed. */
 struct lookup_stamp {
@@ -33,12 +40,8 @@ struct lookup_stamp {
 bool lookup_stamp_get(int fd, struct lookup_stamp *out);
 bool lookup_stamp_differs(const char *path, const struct lookup_stamp *stamp);
 
-/* ---- text files of keys and data (lsearch's form), for the drivers of that family and their fuzz target ---- */
-struct text_table;
-typedef bool text_entry_fn(void *arg, struct str key, struct str value); /* false: stop */
-/* Goes through the entries of a file's text: keys unquoted, values joined over continuation lines; all lent from the arena or text. */
-void text_table_each(struct str text, struct arena *a, text_entry_fn *fn, void *arg);
-enum { TEXT_TABLE_MAX = 256 * 1024 * 1024 }; /* octets of a file */
-enum status text_table_read(struct str path, struct arena *a, struct str *text_out, struct lookup_stamp *stamp_out, struct err *err);
+enum { LOOKUP_FILE_MAX = 256 * 1024 * 1024 }; /* octets of a file */
+/* A whole regular file, with the stamp that it had. */
+enum status lookup_file_read(struct str path, struct arena *a, struct str *text_out, struct lookup_stamp *stamp_out, struct err *err);
 
 #endif

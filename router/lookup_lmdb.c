@@ -110,21 +110,11 @@ static bool lmdb_whole(struct lmdb *h)
 		(uint64_t)st.st_size >= ((uint64_t)info.me_last_pgno + 1) * ms.ms_psize;
 }
 
-static struct str option_db(struct str options)
-{
-	struct str one;
-
-	while (str_split(&options, ',', &one))
-		if (str_begins(str_trim(one), "db="))
-			return str_from(str_trim(one), 3);
-	return STR_NULL;
-}
-
 static enum status lmdb_find(void *env, void *handle, struct str file, struct str key, struct str options, struct arena *a,
 	struct lookup_result *out, struct err *err)
 {
 	struct lmdb *h = handle;
-	struct str db = option_db(options);
+	struct str db = lookup_option_value(options, "db");
 	MDB_val k = { key.len, (void *)(uintptr_t)key.p }, v;
 	MDB_txn *txn;
 	MDB_dbi dbi;
@@ -150,8 +140,7 @@ static enum status lmdb_find(void *env, void *handle, struct str file, struct st
 	if (!rc) {
 		size_t n = strnlen(v.mv_data, v.mv_size); /* some writers store the closing zero */
 
-		*out = (struct lookup_result){ .value = str_make(arena_memdup(a, v.mv_data, n), n), .key = str_dup(a, key) };
-		out->key.tainted = false;
+		out->value = str_make(arena_memdup(a, v.mv_data, n), n);
 	}
 	mdb_txn_abort(txn);
 	if (!rc)

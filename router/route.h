@@ -178,6 +178,8 @@ struct user {
 struct users *users_new(const char *passwd, const char *group);
 void users_free(struct users *users);
 /* By name; texts are lent until the next call. ST_FAIL: no such; ST_DEFER: the file can't be read. */
+/* Behind the name and its colon; lent until the next call. */
+enum status users_line(struct users *users, struct str name, struct str *rest_out, struct err *err);
 enum status users_find(struct users *users, struct str name, struct user *out, struct err *err);
 enum status users_group(struct users *users, struct str name, uint64_t *gid_out, struct err *err); /* name or number */
 

@@ -243,6 +243,7 @@ enum status router_open(struct router *r, const struct conf *conf, struct log *l
 	local_ips_add(&r->local, o->extra_local_interfaces.text);
 	r->users = users_new(files && files->passwd ? files->passwd : "/etc/passwd", files && files->group ? files->group : "/etc/group");
 	r->handles = lookup_handles_new((unsigned)o->lookup_open_max);
+	r->lookup_env.users = r->users;
 	r->lookup_env.redis_servers = o->redis_servers.text;
 	r->lookup_env.redis_timeout_ms = (uint32_t)o->redis_timeout * 1000;
 	r->lang = lang_new(conf, &services);

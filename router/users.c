@@ -126,6 +126,20 @@ void users_free(struct users *u)
 	mem_free(u);
 }
 
+enum status users_line(struct users *u, struct str name, struct str *rest_out, struct err *err)
+{
+	const struct line *l;
+	enum status st = table_load(&u->passwd, err);
+
+	if (st)
+		return st;
+	l = name.len ? hash_get(&u->passwd.by_name, name) : NULL;
+	if (!l)
+		return ST_FAIL;
+	*rest_out = l->rest;
+	return ST_OK;
+}
+
 enum status users_find(struct users *u, struct str name, struct user *out, struct err *err)
 {
 	struct str field[5]; /* password, uid, gid, gecos, home */

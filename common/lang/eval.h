@@ -45,6 +45,7 @@ struct eval_vars {
 struct header_cache;
 struct regex_chain;
 struct list_memo;
+struct lookup_memo;
 
 struct eval {
 	struct lang *lang;
@@ -79,6 +80,8 @@ struct eval {
 	struct header_cache *headers;
 	struct regex_chain *regexes;
 	struct list_memo *memos;
+	struct lookup_memo *lookups;
+	uint32_t n_lookups;
 	void *acl_state;                     /* of the ACL being run */
 	const char *leave;                   /* variable that expand_leaving() leaves */
 	uint32_t leave_depth;

@@ -26,6 +26,9 @@ enum lookup_flag {
 	LOOKUP_LATER = 8,     /* known to Exim, not in this build */
 	LOOKUP_SQL = 16,      /* a query built with tainted text must be quoted by this type's quote operator */
 	LOOKUP_OPTFILE = 32,  /* a query type that takes a file (sqlite): file given as option or first word */
+	LOOKUP_SERVERS = 64,  /* takes servers=LIST */
+	LOOKUP_PATTERNS = 128, /* keys of the file are patterns: searched by the language itself, over the file's text (lookup_wild.c) */
+	LOOKUP_ABSENT = 256,  /* its library was not there at build time */
 };
 
 struct lookup_type {
@@ -46,7 +49,8 @@ struct lookup_spec {
 	struct str affix;         /* "*." unless given */
 	bool star, star_at;       /* default key *, and *@domain before it */
 	struct str options;       /* behind the first comma, empty: none */
-	bool ret_key;             /* ret=key: the value is the key as found */
+	bool ret_key;             /* ret=key: the value is the key as asked, now untainted */
+	bool ret_full;            /* ret=full: more than the value: the line, the path */
 	struct str filter;        /* filter=...: for lookups of directories */
 	bool no_cache_read, no_cache_write; /* cache=no_rd, no_wr, no */
 };
@@ -59,9 +63,8 @@ enum status lookup_check(const struct lookup_spec *spec, struct str file, struct
 
 struct lookup_result {
 	struct str value;         /* in the arena */
-	struct str key;           /* the key as it is in the table, where that can be told (ret=key); else empty */
 	bool dnssec;
-	uint32_t ttl_s;           /* how long it may be kept; 0: not at all, LOOKUP_TTL_FILE: as long as the file does not change */
+	uint32_t ttl_s;           /* how long it, or that there is none, may be kept; 0: not at all, LOOKUP_TTL_FILE: as long as the file does not change */
 };
 #define LOOKUP_TTL_FILE UINT32_MAX
 
@@ -81,7 +84,15 @@ struct lookup_driver {
 /* The search itself: the key, then partial keys, then *@domain and *, by what the spec says. out->key: the key that matched, as asked. */
 enum status lookup_search(const struct lookup_driver *driver, void *env, void *handle, const struct lookup_spec *spec, struct str file,
 	struct str key, struct arena *a, struct ipc_lookup_answer *out, struct err *err);
-/* $1 (what the wildcard stands for) and $2 (the rest) of a partial or default match; false when the match was exact. */
+/* One of the options as written ("ret=full"); the text behind "name=" (STR_NULL: not there). For drivers. */
+bool lookup_option(struct str options, const char *option);
+struct str lookup_option_value(struct str options, const char *name);
+/* The same for a single-key type whose keys are patterns, over the file's text. */
+struct eval;
+enum status lookup_wild(struct eval *ev, const struct lookup_spec *spec, struct str text, struct str key, struct ipc_lookup_answer *out,
+	struct err *err);
+/* $1 (what the wildcard stands for) and $2 (the rest) of a search with partial keys or defaults; false when none was asked for, or the match
+ * was exact and only a default asked for. */
 bool lookup_parts(const struct lookup_spec *spec, struct str key, struct str matched, struct str *wild_out, struct str *fixed_out);
 
 /* Questions that policyd asks of router about files, in lookup_ask.type; answered by lookup_internal() there. */

@@ -12,7 +12,7 @@ struct search {
 	const struct lookup_driver *driver;
 	void *env, *handle;
 	const struct lookup_spec *spec;
-	struct str file;
+	struct str file, asked;
 	struct arena *a;
 	struct ipc_lookup_answer *out;
 	struct err *err;
@@ -23,9 +23,10 @@ static enum status search_key(struct search *s, struct str key)
 	struct lookup_result r = { 0 };
 	enum status st = s->driver->find(s->env, s->handle, s->file, key, s->spec->options, s->a, &r, s->err);
 
+	s->out->keep = r.ttl_s != 0;
 	if (st)
 		return st;
-	s->out->value = s->spec->ret_key ? r.key.len ? r.key : key : r.value;
+	s->out->value = s->spec->ret_key ? s->asked : r.value;
 	s->out->matched = key;
 	s->out->dnssec = r.dnssec;
 	if (s->out->value.len > LOOKUP_VALUE_MAX)
@@ -92,7 +93,7 @@ static enum status search_partial(struct search *s, struct str key)
 enum status lookup_search(const struct lookup_driver *driver, void *env, void *handle, const struct lookup_spec *spec, struct str file,
 	struct str key, struct arena *a, struct ipc_lookup_answer *out, struct err *err)
 {
-	struct search s = { driver, env, handle, spec, file, a, out, err };
+	struct search s = { driver, env, handle, spec, file, key, a, out, err };
 	ptrdiff_t at = spec->star_at ? str_rfind(key, '@') : -1;
 	enum status st;
 
@@ -113,8 +114,10 @@ bool lookup_parts(const struct lookup_spec *spec, struct str key, struct str mat
 	struct str affix = spec->affix, fixed;
 
 	*wild_out = *fixed_out = STR_NULL;
-	if (!matched.len || str_eq(matched, key))
-		return false;
+	if (!matched.len || str_eq(matched, key)) {
+		*fixed_out = key;
+		return spec->partial >= 0;
+	}
 	if (spec->partial >= 0 && matched.len > affix.len && str_eq(str_sub(matched, 0, affix.len), affix)) {
 		fixed = str_from(matched, affix.len);
 		if (fixed.len <= key.len && str_eqi(str_from(key, key.len - fixed.len), fixed)) {
@@ -127,7 +130,6 @@ bool lookup_parts(const struct lookup_spec *spec, struct str key, struct str mat
 	}
 	if (spec->star_at && matched.len > 1 && matched.p[0] == '*' && matched.p[1] == '@') {
 		*wild_out = str_sub(key, 0, key.len - (matched.len - 1));
-		*fixed_out = str_from(key, key.len - (matched.len - 1));
 		return true;
 	}
 	*wild_out = key;

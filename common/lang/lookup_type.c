@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "common/base/hash.h"
+#include "gen/have.h"
 
 /* A backslash before blanks and backslashes: the words of a redis command. */
 static enum status quote_redis(struct arena *a, struct str in, struct str *out, struct err *err)
@@ -38,20 +38,77 @@ static enum status quote_sqlite(struct arena *a, struct str in, struct str *out,
 	return ST_OK;
 }
 
+/* A backslash before quotes and backslashes, and a letter behind one for what ends a line or looks like nothing. */
+static struct str quote_backslash(struct arena *a, struct str in, const char *quote)
+{
+	static const char from[] = "\n\t\r\b\"\\", to[] = "ntrb\"\\";
+	char *p = arena_alloc(a, 2 * (size_t)in.len + 1);
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < in.len; i++) {
+		const char *at = in.p[i] ? strchr(from, in.p[i]) : NULL;
+
+		if (in.p[i] == '\'') {
+			p[n++] = quote[0];
+			p[n++] = quote[1];
+			continue;
+		}
+		if (at)
+			p[n++] = '\\';
+		p[n++] = at ? to[at - from] : in.p[i];
+	}
+	return (struct str){ p, n, in.tainted };
+}
+
+static enum status quote_mysql(struct arena *a, struct str in, struct str *out, struct err *err)
+{
+	(void)err;
+	*out = quote_backslash(a, in, "\\'");
+	return ST_OK;
+}
+
+/* The quote doubled, which ends no string whether the server takes backslashes for escapes or not; the rest is exact in E'...'. */
+static enum status quote_pgsql(struct arena *a, struct str in, struct str *out, struct err *err)
+{
+	(void)err;
+	*out = quote_backslash(a, in, "''");
+	return ST_OK;
+}
+
+enum { ABSENT_CDB = HAVE_CDB ? 0 : LOOKUP_ABSENT, ABSENT_SQLITE = HAVE_SQLITE ? 0 : LOOKUP_ABSENT, ABSENT_PGSQL = HAVE_PGSQL ? 0 : LOOKUP_ABSENT,
+	ABSENT_MYSQL = HAVE_MYSQL ? 0 : LOOKUP_ABSENT, ABSENT_PSL = HAVE_PSL ? 0 : LOOKUP_ABSENT };
+
 const struct lookup_type lookup_types[] = {
-	{ "lsearch", LOOKUP_KEY, LOOKUP_FILE, NULL, "a text file, key and value a line" },
-	{ "iplsearch", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_COLONS, NULL, "a text file whose keys are addresses and networks" },
-	{ "dsearch", LOOKUP_KEY, LOOKUP_DIR, NULL, "an entry of a directory" },
-	{ "lmdb", LOOKUP_KEY, LOOKUP_FILE, NULL, "an LMDB database" },
-	{ "dnsdb", LOOKUP_QUERY, 0, NULL, "the DNS" },
-	{ "redis", LOOKUP_QUERY, LOOKUP_SQL, quote_redis, "a Redis server" },
-	{ "wildlsearch", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_LATER, NULL, "a text file whose keys are patterns, expanded" },
-	{ "nwildlsearch", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_LATER, NULL, "a text file whose keys are patterns" },
-	{ "cdb", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_LATER, NULL, "a constant database" },
-	{ "json", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_LATER, NULL, "a file with a JSON object" },
-	{ "passwd", LOOKUP_KEY, LOOKUP_LATER, NULL, "the password file" },
+	{ "lsearch", LOOKUP_KEY, LOOKUP_FILE, NULL,
+		"a text file of lines with a key, a colon or blanks, and its value; lines that begin with a blank go on with the value. Letters of "
+		"either case are the same. ret=full gives the key too" },
+	{ "wildlsearch", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_PATTERNS, NULL,
+		"like lsearch, but each key is expanded and then a pattern: ^ begins a regular expression, * stands for any beginning, and TYPE;FILE "
+		"looks the key up there. The first line that matches counts" },
+	{ "nwildlsearch", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_PATTERNS, NULL, "like wildlsearch, but the keys are not expanded" },
+	{ "iplsearch", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_COLONS, NULL,
+		"like lsearch, but the keys are addresses and networks, those of IPv6 in double quotes; the first that holds the address counts" },
+	{ "cdb", LOOKUP_KEY, LOOKUP_FILE | ABSENT_CDB, NULL, "a constant database, as cdb and tinycdb make it" },
+	{ "dsearch", LOOKUP_KEY, LOOKUP_DIR, NULL,
+		"an entry of a directory: the value is its name, or its path with ret=full. filter=file, filter=dir and filter=subdir say which "
+		"entries count" },
+	{ "json", LOOKUP_KEY, LOOKUP_FILE, NULL,
+		"a file that holds one JSON value; the key is a list of names of members and numbers of elements (from 0) that lead into it. "
+		"Strings come without their quotes, objects and arrays as JSON" },
+	{ "lmdb", LOOKUP_KEY, LOOKUP_FILE, NULL,
+		"an LMDB file, or the directory of one. db=NAME names a database within it. put and del write, where lmdb_writable names the file: "
+		"${lookup {<; KEY ; VALUE} lmdb,put {FILE}} and ${lookup {KEY} lmdb,del {FILE}} give OK" },
+	{ "dnsdb", LOOKUP_QUERY, 0, NULL, "records of the DNS: TYPE=NAME, with modifiers and a separator before it" },
+	{ "mysql", LOOKUP_QUERY, LOOKUP_SQL | LOOKUP_SERVERS | ABSENT_MYSQL, quote_mysql,
+		"a MySQL or MariaDB server of mysql_servers, or of servers=LIST" },
+	{ "passwd", LOOKUP_QUERY, 0, NULL, "the line of a login in /etc/passwd, with * for name and password" },
+	{ "pgsql", LOOKUP_QUERY, LOOKUP_SQL | LOOKUP_SERVERS | ABSENT_PGSQL, quote_pgsql, "a PostgreSQL server of pgsql_servers, or of servers=LIST" },
+	{ "redis", LOOKUP_QUERY, LOOKUP_SQL | LOOKUP_SERVERS, quote_redis, "one command to a Redis server of redis_servers, or of servers=LIST" },
+	{ "sqlite", LOOKUP_QUERY, LOOKUP_SQL | LOOKUP_OPTFILE | ABSENT_SQLITE, quote_sqlite,
+		"an SQLite file: that of file=PATH, or sqlite_dbfile; it is only read unless sqlite_writable says otherwise" },
+	{ "psl", LOOKUP_QUERY, ABSENT_PSL, NULL, "the public suffix of a domain: co.uk of a.b.co.uk" },
+	{ "regdom", LOOKUP_QUERY, ABSENT_PSL, NULL, "the registered domain by the list of public suffixes: b.co.uk of a.b.co.uk" },
 	{ "spf", LOOKUP_KEY, LOOKUP_LATER, NULL, "an SPF check" },
-	{ "sqlite", LOOKUP_QUERY, LOOKUP_SQL | LOOKUP_OPTFILE | LOOKUP_LATER, quote_sqlite, "an SQLite database" },
 	{ "dbm", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_LATER, NULL, "a DBM database" },
 	{ "dbmnz", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_LATER, NULL, "a DBM database without zero octets" },
 	{ "dbmjz", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_LATER, NULL, "a DBM database of Cyrus SASL's keys" },
@@ -59,16 +116,12 @@ const struct lookup_type lookup_types[] = {
 	{ "ldap", LOOKUP_QUERY, LOOKUP_SQL | LOOKUP_LATER, NULL, "an LDAP server" },
 	{ "ldapdn", LOOKUP_QUERY, LOOKUP_SQL | LOOKUP_LATER, NULL, "a name from an LDAP server" },
 	{ "ldapm", LOOKUP_QUERY, LOOKUP_SQL | LOOKUP_LATER, NULL, "several entries of an LDAP server" },
-	{ "mysql", LOOKUP_QUERY, LOOKUP_SQL | LOOKUP_LATER, NULL, "a MySQL database" },
 	{ "nis", LOOKUP_KEY, LOOKUP_LATER, NULL, "a NIS map" },
 	{ "nis0", LOOKUP_KEY, LOOKUP_LATER, NULL, "a NIS map whose keys end in zero" },
 	{ "nisplus", LOOKUP_QUERY, LOOKUP_LATER, NULL, "a NIS+ table" },
 	{ "nmh", LOOKUP_KEY, LOOKUP_LATER, NULL, "a notmuch database" },
 	{ "oracle", LOOKUP_QUERY, LOOKUP_SQL | LOOKUP_LATER, NULL, "an Oracle database" },
-	{ "pgsql", LOOKUP_QUERY, LOOKUP_SQL | LOOKUP_LATER, NULL, "a PostgreSQL database" },
-	{ "psl", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_LATER, NULL, "the list of public suffixes" },
 	{ "readsock", LOOKUP_QUERY, LOOKUP_LATER, NULL, "what a socket answers" },
-	{ "regdom", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_LATER, NULL, "the registered domain by the list of public suffixes" },
 	{ "testdb", LOOKUP_QUERY, LOOKUP_LATER, NULL, "nothing, for tests" },
 	{ "whoson", LOOKUP_QUERY, LOOKUP_LATER, NULL, "a whoson server" },
 	{ NULL }
@@ -135,6 +188,29 @@ static enum status partial_parse(struct str *s, struct lookup_spec *out, struct 
 	return ST_OK;
 }
 
+struct str lookup_option_value(struct str options, const char *name)
+{
+	size_t n = strlen(name);
+	struct str one;
+
+	while (str_split(&options, ',', &one)) {
+		one = str_trim(one);
+		if (one.len > n && one.p[n] == '=' && str_begins(one, name))
+			return str_from(one, n + 1);
+	}
+	return STR_NULL;
+}
+
+bool lookup_option(struct str options, const char *option)
+{
+	struct str one;
+
+	while (str_split(&options, ',', &one))
+		if (str_is(str_trim(one), option))
+			return true;
+	return false;
+}
+
 static void options_parse(struct lookup_spec *out)
 {
 	struct str rest = out->options, option;
@@ -143,6 +219,8 @@ static void options_parse(struct lookup_spec *out)
 		option = str_trim(option);
 		if (str_is(option, "ret=key"))
 			out->ret_key = true;
+		else if (str_is(option, "ret=full"))
+			out->ret_full = true;
 		else if (str_begins(option, "filter="))
 			out->filter = str_from(option, 7);
 		else if (str_is(option, "cache=no_rd"))
@@ -187,6 +265,8 @@ enum status lookup_spec_parse(struct str text, struct lookup_spec *out, struct e
 	}
 	if (out->type->flags & LOOKUP_LATER)
 		return err_set(err, ST_ERROR, "lookup type \"%s\" is known to Exim, not implemented", out->type->name);
+	if (out->type->flags & LOOKUP_ABSENT)
+		return err_set(err, ST_ERROR, "lookup type \"%s\" was not built in: its library was not there when Bulkhead was compiled", out->type->name);
 	if (out->type->style == LOOKUP_QUERY && (out->partial >= 0 || out->star))
 		return err_set(err, ST_ERROR, "\"%s\" is a query-style lookup: it has no partial matching and no defaults", out->type->name);
 	return ST_OK;

@@ -139,7 +139,7 @@ static const struct ctx_case ctx_cases[] = {
 	{ "${lookup{nobody}lsearch{/t/users}{$value}{none}}", ST_OK, "none", 0 },
 	{ "${lookup{nobody}lsearch{/t/users}{$value}fail}", ST_FAIL, "", -1 },
 	{ "${lookup{nobody}lsearch*{/t/users}{$value}}", ST_OK, "anybody", 0 },
-	{ "${lookup{q@x.example}lsearch*@{/t/users}{$value,$1,$2}}", ST_OK, "all of x,q,@x.example", 0 },
+	{ "${lookup{q@x.example}lsearch*@{/t/users}{$value,$1,$2}}", ST_OK, "all of x,q,", 0 },
 	{ "${lookup{v.w.b.example}partial-lsearch{/t/domains}{$value:$1:$2}}", ST_OK, "data b:v.w:b.example", 0 },
 	{ "${lookup{alice}lsearch,ret=key{/t/users}}", ST_OK, "alice", 0 },
 	{ "${lookup redis{get key}{<$value>}}", ST_OK, "<redis value>", 0 },
@@ -156,7 +156,7 @@ static const struct ctx_case ctx_cases[] = {
 	{ "${lookup{x}redis{/f}}", ST_ERROR, "takes a query", -1 },
 	{ "${lookup lsearch{/f}}", ST_ERROR, "a key in braces", -1 },
 	{ "${lookup{x}lsearsh{/f}}", ST_ERROR, "did you mean \"lsearch\"", -1 },
-	{ "${lookup{x}mysql{/f}}", ST_ERROR, "known to Exim, not implemented", -1 },
+	{ "${lookup{x}nis{/f}}", ST_ERROR, "known to Exim, not implemented", -1 },
 	{ "${lookup{alice}lsearch{/t/users}{${lookup{bob}lsearch{/t/users}{[$value]}}$value}}", ST_OK, "[]Alice A.", 0 },
 	/* files, environment */
 	{ "${readfile{/f/text}}", ST_OK, "line 1\nline 2\n", 0 },

@@ -64,7 +64,7 @@ static inline enum status fake_find(void *env, void *handle, struct str file, st
 	for (size_t i = 0; i < sizeof fake_table / sizeof *fake_table; i++)
 		if (str_is(file, fake_table[i][0]) && str_is(key, fake_table[i][1])) {
 			out->value = str_dup(a, str_of(fake_table[i][2]));
-			out->key = str_of(fake_table[i][1]);
+			out->ttl_s = 1;
 			return ST_OK;
 		}
 	return ST_FAIL;
