@@ -78,7 +78,7 @@ class Oracle:
 def bulkhead_expand(lines, conf_path=None, args=(), timeout=120):
     """What `bulkhead expand` says to each line."""
     stdin = "".join("%s\n%s\n" % (line, MARK) for line in lines)
-    done = subprocess.run([BIN, "expand", *(["-C", conf_path] if conf_path else []), *args], input=stdin.encode("utf-8", "surrogateescape"),
+    done = subprocess.run([BIN, *(["-C", conf_path] if conf_path else []), "expand", *args], input=stdin.encode("utf-8", "surrogateescape"),
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout)
     out = done.stdout.decode("utf-8", "surrogateescape")
     assert MARK in out or not lines, done.stderr.decode("utf-8", "replace")[-2000:]
