@@ -7,6 +7,7 @@
 #ifndef LOCAL_H
 #define LOCAL_H
 
+#include "common/conf/option.h"
 #include "common/ipc/enums.h"
 #include "common/mail/edit.h"
 #include "local/local_options.h"
@@ -32,6 +33,9 @@ struct local_job {
 	int64_t now_us;             /* since 1970 */
 	struct arena *arena;
 	struct str store;           /* out: what was written */
+	/* In place of write(2), for a store that is no file. */
+	ssize_t (*write)(void *arg, const char *p, size_t n);
+	void *write_arg;
 };
 enum { LOCAL_SCRATCH = 64 * 1024 };
 
@@ -39,8 +43,13 @@ enum { LOCAL_SCRATCH = 64 * 1024 };
 bool local_fault_errno(struct local_fault *f, int error_no, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 bool local_fault_set(struct local_fault *f, enum retry_error error, const char *status, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
+/* The message as its options want it: sender, pieces, size. */
+bool local_message_begin(struct local_job *job, const struct ipc_plan *plan, struct local_fault *f);
 /* Writes the message with prefix and suffix. *written_out: octets. */
 bool local_message_write(const struct local_job *job, int out_fd, uint64_t *written_out, struct local_fault *f);
+/* The plan's options into a driver's struct and the generic one. */
+enum status local_plan_options(const struct ipc_plan *plan, const struct conf_table *table, void *own, struct conf_opts_transport *generic,
+	struct arena *a, struct err *err);
 /* Makes the directory and those above it, as create_directory, create_file and directory_mode say. */
 bool local_directory_make(const struct local_job *job, const char *path, struct local_fault *f);
 /* create_file: whether something may be made there. */

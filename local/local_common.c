@@ -117,6 +117,7 @@ bool local_directory_sync(const char *path)
 /* ---- writing ---- */
 
 struct sink {
+	const struct local_job *job;
 	int fd;
 	struct buf out;
 	uint64_t written;
@@ -128,7 +129,7 @@ static bool sink_flush(struct sink *s)
 	size_t at = 0;
 
 	while (at < s->out.len && !s->error) {
-		ssize_t n = write(s->fd, s->out.p + at, s->out.len - at);
+		ssize_t n = s->job->write ? s->job->write(s->job->write_arg, s->out.p + at, s->out.len - at) : write(s->fd, s->out.p + at, s->out.len - at);
 
 		if (n > 0)
 			at += (size_t)n;
@@ -193,7 +194,7 @@ static void bsmtp_add(const struct local_job *job, struct buf *out)
 bool local_message_write(const struct local_job *job, int out_fd, uint64_t *written_out, struct local_fault *f)
 {
 	const struct local_options *o = job->options;
-	struct sink s = { .fd = out_fd, .out = BUF_INIT };
+	struct sink s = { .job = job, .fd = out_fd, .out = BUF_INIT };
 	struct local_text t;
 	bool ok = true;
 

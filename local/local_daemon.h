@@ -8,5 +8,6 @@
 #include "common/daemon/pool.h"
 
 extern const struct pool_spec local_daemon_spec;
+extern const struct pool_spec pipe_daemon_spec;
 
 #endif

@@ -4,13 +4,14 @@
 #include "common/mail/delivery.h"
 #include "local/local.h"
 
-static bool pieces_make(struct local_job *job, const struct ipc_plan *plan, struct local_fault *f)
+bool local_message_begin(struct local_job *job, const struct ipc_plan *plan, struct local_fault *f)
 {
 	const struct local_options *o = job->options;
 	const struct ipc_deliver *m = job->msg;
 	struct str fields[DELIVERY_FIELDS_MAX];
+	struct str sender = plan->has_return_path ? plan->return_path : m->sender;
 	struct delivery_fields want = {
-		.return_path = o->return_path_add, .envelope_to = o->envelope_to_add, .delivery_date = o->delivery_date_add, .sender = job->sender,
+		.return_path = o->return_path_add, .envelope_to = o->envelope_to_add, .delivery_date = o->delivery_date_add, .sender = sender,
 		.recipients = m->recipients, .n_recipients = m->n_recipients, .now_s = job->now_us / 1000000,
 	};
 	struct edit_input in = {
@@ -20,6 +21,9 @@ static bool pieces_make(struct local_job *job, const struct ipc_plan *plan, stru
 	struct edit_result r = { NULL, 0, 0 };
 	struct err err;
 
+	job->sender = sender;
+	if (job->fd < 0)
+		return local_fault_set(f, RETRY_OTHER, "4.3.0", "no descriptor came with the message");
 	if (m->header_size > m->content)
 		return local_fault_set(f, RETRY_OTHER, "4.3.0", "the header is larger than the message");
 	in.n_prepend = delivery_fields_make(&want, job->arena, fields);
@@ -42,15 +46,12 @@ bool local_deliver(struct local_job *job, const struct ipc_plan *plan, struct lo
 	struct local_options *o = arena_alloc(job->arena, sizeof *o);
 	struct err err;
 
-	if (job->fd < 0)
-		return local_fault_set(f, RETRY_OTHER, "4.3.0", "no descriptor came with the message");
 	if (local_options_read(plan, job->arena, o, &err))
 		return local_fault_set(f, RETRY_OTHER, "4.3.5", "%s", err.text);
 	o->file = o->file.len ? str_dup(job->arena, o->file) : STR_NULL;
 	o->directory = o->directory.len ? str_dup(job->arena, o->directory) : STR_NULL;
 	job->options = o;
-	job->sender = plan->has_return_path ? plan->return_path : job->msg->sender;
-	if (!pieces_make(job, plan, f))
+	if (!local_message_begin(job, plan, f))
 		return false;
 	if (o->file.len)
 		return local_mbox_deliver(job, f);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/conf/option.h"
+#include "local/local.h"
 #include "local/local_text.h"
 
 bool local_path_is_safe(struct str path)
@@ -163,9 +164,27 @@ static void text_take(const struct conf_opts_transport_appendfile *o, struct loc
 	}
 }
 
+enum status local_plan_options(const struct ipc_plan *plan, const struct conf_table *table, void *own, struct conf_opts_transport *generic,
+	struct arena *a, struct err *err)
+{
+	const struct conf_table *above = conf_class_table(CONF_TRANSPORTS);
+
+	conf_opts_init(above, generic);
+	conf_opts_init(table, own);
+	for (uint32_t i = 0; i < plan->n_options; i++) {
+		const struct ipc_pair *o = &plan->options[i];
+		enum status st = conf_opts_set(table, own, a, o->name, o->value, err);
+
+		if (st == ST_FAIL)
+			st = conf_opts_set(above, generic, a, o->name, o->value, err);
+		if (st)
+			return err_prefix(err, "transport %.*s", STR_FMT(plan->transport));
+	}
+	return ST_OK;
+}
+
 enum status local_options_read(const struct ipc_plan *plan, struct arena *a, struct local_options *out, struct err *err)
 {
-	const struct conf_table *own_table = &conf_table_transport_appendfile, *table = conf_class_table(CONF_TRANSPORTS);
 	struct conf_opts_transport_appendfile own;
 	struct conf_opts_transport generic;
 	bool fcntl_set = false;
@@ -174,18 +193,11 @@ enum status local_options_read(const struct ipc_plan *plan, struct arena *a, str
 	if (!str_is(plan->driver, "appendfile"))
 		return err_set(err, ST_ERROR, "driver %.*s is not delivered here", STR_FMT(plan->driver));
 	memset(out, 0, sizeof *out);
-	conf_opts_init(table, &generic);
-	conf_opts_init(own_table, &own);
-	for (uint32_t i = 0; i < plan->n_options; i++) {
-		const struct ipc_pair *o = &plan->options[i];
-
-		fcntl_set |= str_is(o->name, "use_fcntl_lock");
-		st = conf_opts_set(own_table, &own, a, o->name, o->value, err);
-		if (st == ST_FAIL)
-			st = conf_opts_set(table, &generic, a, o->name, o->value, err);
-		if (st)
-			return err_prefix(err, "transport %.*s", STR_FMT(plan->transport));
-	}
+	st = local_plan_options(plan, &conf_table_transport_appendfile, &own, &generic, a, err);
+	if (st)
+		return st;
+	for (uint32_t i = 0; i < plan->n_options; i++)
+		fcntl_set |= str_is(plan->options[i].name, "use_fcntl_lock");
 	out->home = plan->home;
 	out->headers_only = generic.headers_only;
 	out->body_only = generic.body_only;

@@ -44,6 +44,7 @@ enum root_kind {
 	ROOT_SPOOL,  /* the spool itself */
 	ROOT_TABLES, /* own mount namespace: lookup_directories, read-only; hints_directory */
 	ROOT_STORE,  /* own mount namespace: store_directories */
+	ROOT_HOST,   /* the machine's own: commands need their programs */
 	ROOT_SOCKETS, /* own mount namespace: directories of the lmtp transports' sockets; empty when there are none */
 };
 
@@ -57,6 +58,7 @@ struct service {
 	bool on_demand;                /* started by ctl_need, for a uid */
 	bool listens;
 	unsigned stop_stage;           /* in which order they stop, from 0 */
+	const char *program;           /* executable, where it is not the name */
 };
 enum { STOP_STAGES = 4 };
 extern const struct service services[];              /* ended by a NULL name */
@@ -119,6 +121,7 @@ struct child {
 	pid_t pid;                     /* 0: none */
 	uid_t uid;
 	gid_t gid;
+	char groups_of[64];            /* on demand: a user whose groups it has, too; empty: none */
 	char root[MASTER_PATH_MAX];    /* as status shows it; empty: none */
 	struct channel *control;
 	uint64_t started_ms, ready_ms, delay_ms;
@@ -140,6 +143,7 @@ struct need {
 	uint64_t cookie;
 	uid_t uid;
 	gid_t gid;
+	char groups_of[64];            /* as in struct child */
 };
 
 /* A question of the command that takes time: status, reload, stop, restart. */

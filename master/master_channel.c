@@ -43,6 +43,7 @@ static void end_send(struct child *to, const struct child *peer, uint64_t cookie
 	if (peer->service->on_demand) {
 		msg.uid = (uint64_t)peer->uid + 1;
 		msg.gid = (uint64_t)peer->gid + 1;
+		msg.user = str_of(peer->groups_of);
 	}
 	channel_send(to->control, &ipc_type_ctl_channel, &msg, &fd, 1);
 }
@@ -191,12 +192,17 @@ static bool uid_allowed(const struct master *m, uint64_t uid, uint64_t gid, stru
 	return ok;
 }
 
+static bool ids_equal(const struct child *c, const struct need *need)
+{
+	return c->uid == need->uid && c->gid == need->gid && !strcmp(c->groups_of, need->groups_of);
+}
+
 static struct child *local_find(struct master *m, const struct need *need)
 {
 	list_each(&m->children, n) {
 		struct child *c = list_entry(n, struct child, node);
 
-		if (c->service == need->service && c->uid == need->uid && c->gid == need->gid && c->state != CHILD_DRAINING && !c->leaving)
+		if (c->service == need->service && ids_equal(c, need) && c->state != CHILD_DRAINING && !c->leaving)
 			return c;
 	}
 	return NULL;
@@ -216,6 +222,7 @@ static struct child *local_start(struct master *m, const struct need *need, stru
 	c = child_new(m, need->service, ++m->next_local, m->generation);
 	c->uid = need->uid;
 	c->gid = need->gid;
+	memcpy(c->groups_of, need->groups_of, sizeof c->groups_of);
 	return c;
 }
 
@@ -239,7 +246,7 @@ static bool need_fits(const struct need *need, const struct child *c)
 {
 	if (need->service != c->service || !c->control)
 		return false;
-	return c->service->on_demand ? need->uid == c->uid && need->gid == c->gid : provider_find(c->m, c->service, need->asker) == c;
+	return c->service->on_demand ? ids_equal(c, need) : provider_find(c->m, c->service, need->asker) == c;
 }
 
 void needs_serve(struct child *c)
@@ -257,7 +264,7 @@ bool needs_wait_for(const struct child *c)
 	list_each(&c->m->needs, n) {
 		const struct need *need = list_entry(n, struct need, node);
 
-		if (need->service == c->service && need->uid == c->uid && need->gid == c->gid)
+		if (need->service == c->service && ids_equal(c, need))
 			return true;
 	}
 	return false;
@@ -306,6 +313,8 @@ void need_take(struct child *asker, const struct ipc_ctl_need *msg)
 	if (s->on_demand) {
 		need->uid = (uid_t)(msg->uid - 1);
 		need->gid = (gid_t)(msg->gid - 1);
+		if (msg->initgroups && user_is(msg->user, need->uid) && !ascii_is_digit(msg->user.p[0]))
+			snprintf(need->groups_of, sizeof need->groups_of, "%.*s", STR_FMT(str_sub(msg->user, 0, sizeof need->groups_of - 1)));
 	}
 	list_push(&m->needs, &need->node);
 	c = s->on_demand ? local_find(m, need) : provider_find(m, s, asker);

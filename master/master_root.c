@@ -62,7 +62,7 @@ bool root_is_empty(const struct master *m, const struct child *c)
 
 bool root_has_namespace(const struct master *m, const struct child *c)
 {
-	return m->privileged && c->service->root != ROOT_SPOOL && !root_is_empty(m, c) &&
+	return m->privileged && c->service->root != ROOT_SPOOL && c->service->root != ROOT_HOST && !root_is_empty(m, c) &&
 	       !str_is(child_conf(c)->main.namespaces.text, "off") && !m->namespaces_fail;
 }
 

@@ -14,6 +14,7 @@ const struct service services[] = {
 	{ "qmgr", V_QMGR, ROOT_SPOOL, 3, CONF_NO_FIELD, .stays = true, .stop_stage = 2 },
 	{ "smtpd", V_SMTPD, ROOT_EMPTY, 0, CONF_INDEX(main, smtpd_processes), .listens = true, .stop_stage = 0 },
 	{ "local", V_LOCAL, ROOT_STORE, -1, CONF_NO_FIELD, .on_demand = true, .stop_stage = 1 },
+	{ "pipe", V_LOCAL, ROOT_HOST, -1, CONF_NO_FIELD, .on_demand = true, .stop_stage = 1, .program = "local" },
 	{ NULL },
 };
 
@@ -25,6 +26,7 @@ const struct service_link service_links[] = {
 	{ "policyd", "router", true },
 	{ "router", "smtp-out", true },
 	{ "qmgr", "local", true },
+	{ "qmgr", "pipe", true },
 	{ NULL, NULL, false },
 };
 

@@ -2,6 +2,7 @@
 /* master_spawn.c - a daemon's process: fork, namespace, exec with its jail's arguments; then the first messages. */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +34,9 @@ static void root_choose(struct child *c)
 		break;
 	case ROOT_SPOOL:
 		snprintf(c->root, sizeof c->root, "%s", m->spool);
+		break;
+	case ROOT_HOST:
+		snprintf(c->root, sizeof c->root, "/");
 		break;
 	case ROOT_TABLES:
 	case ROOT_STORE:
@@ -147,6 +151,23 @@ static enum status start_send(struct child *c, struct err *err)
 	return ST_OK;
 }
 
+/* Supplementary groups, as initgroups wants them; those of the group database now. */
+static void child_groups(const struct child *c, struct jail *jail)
+{
+	int n = JAIL_GROUPS_MAX;
+
+	if (!c->groups_of[0] || jail->unprivileged)
+		return;
+	if (getgrouplist(c->groups_of, c->gid, jail->groups, &n) < 0) {
+		master_log(c->m, LOG_MAIN, "%s: %s is in more than %d groups; the rest are left out", c->name, c->groups_of, JAIL_GROUPS_MAX);
+		n = JAIL_GROUPS_MAX;
+	}
+	jail->n_groups = 0;
+	for (int i = 0; i < n; i++)
+		if (jail->groups[i]) /* never root's */
+			jail->groups[jail->n_groups++] = jail->groups[i];
+}
+
 enum status child_spawn(struct child *c, struct err *err)
 {
 	static const struct ipc_ctl_go go;
@@ -154,7 +175,7 @@ enum status child_spawn(struct child *c, struct err *err)
 	struct channel_spec spec = { .peer = c->name, .handlers = child_handlers, .owner = c, .closed = child_control_closed };
 	struct jail jail = { .name = c->name, .uid = c->uid, .gid = c->gid, .unprivileged = !m->privileged };
 	struct arena a = ARENA_INIT;
-	const char *path = arena_printf(&a, "%s/%s", m->libexec, c->service->name);
+	const char *path = arena_printf(&a, "%s/%s", m->libexec, c->service->program ? c->service->program : c->service->name);
 	bool namespaced = root_has_namespace(m, c);
 	sigset_t all, before;
 	char **argv, **env;
@@ -162,6 +183,7 @@ enum status child_spawn(struct child *c, struct err *err)
 	pid_t pid;
 
 	root_choose(c);
+	child_groups(c, &jail);
 	jail.root = c->root[0] ? c->root : NULL;
 	argv = jail_format(&jail, path, &a);
 	env = environment_make(m, &a);

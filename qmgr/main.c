@@ -30,6 +30,7 @@ static void router_opened(struct daemon_link *link) { route_router_add(queue_of(
 static void router_closed(struct daemon_link *link, const char *why) { (void)why; route_router_gone(queue_of(link), link->channel); }
 static void smtp_out_opened(struct daemon_link *link) { agent_opened(queue_of(link), AGENT_SMTP, link); }
 static void local_opened(struct daemon_link *link) { agent_opened(queue_of(link), AGENT_LOCAL, link); }
+static void pipe_opened(struct daemon_link *link) { agent_opened(queue_of(link), AGENT_PIPE, link); }
 static void queuefile_opened(struct daemon_link *link) { agent_opened(queue_of(link), AGENT_QUEUEFILE, link); }
 static void agent_gone(struct daemon_link *link, const char *why) { (void)why; agent_closed(link); }
 static void ctl_opened(struct daemon_link *link) { queue_cmd_opened(queue_of(link), link); }
@@ -45,6 +46,7 @@ static const struct daemon_peer peers[] = {
 	{ .name = "router", .pack = 8, .retire = true, .opened = router_opened, .closed = router_closed },
 	{ .name = "smtp-out", .handlers = agent_handlers, .opened = smtp_out_opened, .closed = agent_gone },
 	{ .name = "local", .pack = 1, .opened = local_opened, .closed = agent_gone },
+	{ .name = "pipe", .pack = 1, .opened = pipe_opened, .closed = agent_gone },
 	{ .name = "queuefile", .pack = 1, .opened = queuefile_opened, .closed = agent_gone },
 	{ .name = "ctl", .handlers = queue_cmd_handlers, .opened = ctl_opened, .closed = ctl_closed },
 	{ .name = NULL },
@@ -52,7 +54,7 @@ static const struct daemon_peer peers[] = {
 
 /* ---- life ---- */
 
-static void need(void *arg, const char *peer, uint64_t cookie, uint64_t uid, uint64_t gid, struct str user)
+static void need(void *arg, const char *peer, uint64_t cookie, uint64_t uid, uint64_t gid, struct str user, bool initgroups)
 {
 	struct qmgr_daemon *qd = arg;
 	char name[65];
@@ -60,7 +62,7 @@ static void need(void *arg, const char *peer, uint64_t cookie, uint64_t uid, uin
 	memset(name, 0, sizeof name);
 	memcpy(name, user.p ? user.p : "", user.len < sizeof name - 1 ? user.len : sizeof name - 1);
 	if (uid)
-		daemon_need(qd->d, peer, cookie, (uid_t)(uid - 1), gid ? (gid_t)(gid - 1) : (gid_t)-1, name);
+		daemon_need(qd->d, peer, cookie, (uid_t)(uid - 1), gid ? (gid_t)(gid - 1) : (gid_t)-1, name, initgroups);
 	else
 		daemon_need_any(qd->d, peer, cookie);
 }

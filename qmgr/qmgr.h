@@ -145,6 +145,7 @@ struct due {
 	uint8_t action;             /* enum dsn_action */
 	struct str to;              /* whom it is for */
 	struct str addr, parent, status, host, ip, diagnostic, error, greeting, helo, note;
+	struct str output;          /* what a command wrote */
 	unsigned port;
 	int64_t retry_until;
 };
@@ -215,6 +216,8 @@ struct leaf_end {
 	bool discarded;             /* :blackhole: */
 	struct str status, text;    /* enhanced status, whole error text */
 	struct str diagnostic;      /* the server's words with their code */
+	struct str told;            /* what a report says in place of text; empty: text */
+	struct str output;          /* what a command wrote, for the report */
 	struct str host, ip, transport, router, greeting, helo;
 	unsigned port;
 	bool remote, dsn_passed, lasthop;
@@ -244,7 +247,14 @@ struct channel *route_router(struct qmgr *q);         /* the newest; NULL: none 
 
 /* ---- destinations, lanes, jobs (qmgr_destination.c) ---- */
 
-enum agent_class { AGENT_SMTP, AGENT_LOCAL, AGENT_QUEUEFILE, AGENT_CLASSES };
+enum agent_class { AGENT_SMTP, AGENT_LOCAL, AGENT_PIPE, AGENT_QUEUEFILE, AGENT_CLASSES };
+
+/* Deliveries by one transport, which max_parallel limits. */
+struct load {
+	struct str name;            /* of the transport; owned */
+	struct list waiting;        /* destinations that may start a delivery when one has ended */
+	uint32_t busy, most;        /* most: 0: no limit */
+};
 
 /* What concurrency counts by: transport and destination. */
 struct dest {
@@ -254,6 +264,7 @@ struct dest {
 	struct list ready;          /* in its class's list when it may start a delivery */
 	struct list waiting;        /* messages deferred or parked for it */
 	enum agent_class class;
+	struct load *load;
 	uint32_t refs;              /* lanes and messages */
 	uint32_t queued, busy;      /* deliveries waiting, in flight */
 	uint32_t window;            /* deliveries at a time */
@@ -272,6 +283,7 @@ struct lane {
 	uint32_t queued, busy, conns;
 	uint64_t uid, gid;          /* local: + 1 */
 	struct str user;
+	bool initgroups;            /* with all groups of that user */
 };
 
 /* The deliveries of one message in one lane. */
@@ -283,6 +295,7 @@ struct job {
 	struct active *a;
 };
 
+void load_landed(struct qmgr *q, struct load *load);           /* one delivery of its transport is over */
 struct dest *dest_get(struct qmgr *q, struct str transport, struct str name, enum agent_class class);
 void dest_unref(struct qmgr *q, struct dest *d);
 void dest_wait(struct dest *d, struct message *m, bool parked);
@@ -315,6 +328,7 @@ struct agent {
 	struct daemon_link *link;   /* NULL: asked for, not yet there */
 	enum agent_class class;
 	uint64_t uid, gid, cookie;
+	char groups_of[64];         /* user whose groups it has beside; empty: none */
 	uint32_t busy;
 	bool old;                   /* a newer generation is there: nothing new for it */
 	struct list conns;
@@ -357,7 +371,7 @@ struct plan_part {              /* what is kept of a plan, in the active part's 
 	uint32_t n_hosts;           /* those that may be tried now */
 	uint32_t skipped_next;      /* when the first of the others may be; TRY_NEVER: none was skipped */
 	bool skipped_alive;         /* one of them is not past its last cutoff */
-	bool has_return_path, lmtp;
+	bool has_return_path, lmtp, no_log, affixes;
 	enum agent_class class;
 };
 
@@ -495,7 +509,8 @@ struct qmgr_env {
 	struct log *log;
 	int64_t (*wall_us)(void *arg);             /* NULL: the clock */
 	/* Asks master for a channel; the answer is agent_opened() or agent_refused() with the cookie. uid, gid: + 1, 0: none. */
-	void (*need)(void *arg, const char *peer, uint64_t cookie, uint64_t uid, uint64_t gid, struct str user);
+	void (*need)(void *arg, const char *peer, uint64_t cookie, uint64_t uid, uint64_t gid, struct str user,
+		bool initgroups);
 	void *arg;
 };
 
@@ -538,7 +553,7 @@ struct qmgr {
 	struct loop_timer again;    /* work is left that no event will announce */
 
 	struct qmgr_class class[AGENT_CLASSES];
-	struct hash dests, lanes;
+	struct hash dests, lanes, loads;
 	uint64_t delivery_number;
 	struct list idle_conns;
 	uint32_t n_idle_conns;

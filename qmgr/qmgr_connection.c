@@ -6,7 +6,7 @@
 
 enum { LOCAL_BUSY_MAX = 32 /* deliveries given to one local pool at a time */ };
 
-static const char *const class_peers[AGENT_CLASSES] = { [AGENT_SMTP] = "smtp-out", [AGENT_LOCAL] = "local", [AGENT_QUEUEFILE] = "queuefile" };
+static const char *const class_peers[AGENT_CLASSES] = { [AGENT_SMTP] = "smtp-out", [AGENT_LOCAL] = "local", [AGENT_PIPE] = "pipe", [AGENT_QUEUEFILE] = "queuefile" };
 
 /* ---- connections ---- */
 
@@ -154,6 +154,20 @@ static enum status agent_smtp(struct qmgr *q, struct agent **out)
 	return best ? ST_OK : ST_DEFER;
 }
 
+static bool agent_fits(const struct agent *agent, const struct lane *lane)
+{
+	return agent->uid == lane->uid && agent->gid == lane->gid && str_is(lane->initgroups ? lane->user : STR_LIT(""), agent->groups_of);
+}
+
+static void groups_set(struct agent *agent, struct str user)
+{
+	size_t n = user.len < sizeof agent->groups_of - 1 ? user.len : sizeof agent->groups_of - 1;
+
+	memset(agent->groups_of, 0, sizeof agent->groups_of);
+	if (n)
+		memcpy(agent->groups_of, user.p, n);
+}
+
 enum status agent_for(struct qmgr *q, struct lane *lane, struct agent **out)
 {
 	enum agent_class class = lane->dest->class;
@@ -163,7 +177,7 @@ enum status agent_for(struct qmgr *q, struct lane *lane, struct agent **out)
 		return agent_smtp(q, out);
 	list_each(&q->class[class].agents, n) {
 		agent = list_entry(n, struct agent, node);
-		if (agent->uid != lane->uid || agent->gid != lane->gid || agent->old)
+		if (!agent_fits(agent, lane) || agent->old)
 			continue;
 		if (!agent->link || !channel_is_open(agent->link->channel) || agent->busy >= LOCAL_BUSY_MAX) {
 			list_push(&agent->stalled, &lane->dest->ready); /* asked for, dying, or full */
@@ -174,8 +188,9 @@ enum status agent_for(struct qmgr *q, struct lane *lane, struct agent **out)
 	}
 	agent = agent_new(q, class, lane->uid, lane->gid);
 	agent->cookie = ++q->cookie;
+	groups_set(agent, lane->initgroups ? lane->user : STR_NULL);
 	if (q->env.need)
-		q->env.need(q->env.arg, class_peers[class], agent->cookie, lane->uid, lane->gid, lane->user);
+		q->env.need(q->env.arg, class_peers[class], agent->cookie, lane->uid, lane->gid, lane->user, lane->initgroups);
 	list_push(&agent->stalled, &lane->dest->ready);
 	return ST_DEFER;
 }
@@ -203,8 +218,10 @@ void agent_opened(struct qmgr *q, enum agent_class class, struct daemon_link *li
 		if (!other->link && link->cookie && other->cookie == link->cookie)
 			agent = other;
 	}
-	if (!agent)
+	if (!agent) {
 		agent = agent_new(q, class, link->uid, link->gid);
+		groups_set(agent, str_of(link->user));
+	}
 	agent->link = link;
 	link->state = agent;
 	while (!list_empty(&agent->stalled))
@@ -236,7 +253,7 @@ static void dest_refuse(struct qmgr *q, struct dest *d, const struct agent *agen
 		struct lane *lane = list_entry(n, struct lane, node);
 
 		next = n->next;
-		if (lane->uid == agent->uid && lane->gid == agent->gid)
+		if (agent_fits(agent, lane))
 			lane_flush(q, lane, &end);
 	}
 }

@@ -13,7 +13,7 @@ static const struct driver_row {
 	const char *driver;
 	enum agent_class class;
 } drivers[] = {
-	{ "smtp", AGENT_SMTP }, { "lmtp", AGENT_SMTP }, { "queuefile", AGENT_QUEUEFILE }, { NULL, AGENT_LOCAL },
+	{ "smtp", AGENT_SMTP }, { "lmtp", AGENT_SMTP }, { "queuefile", AGENT_QUEUEFILE }, { "pipe", AGENT_PIPE }, { NULL, AGENT_LOCAL },
 };
 
 static enum agent_class driver_class(struct str driver)
@@ -64,6 +64,8 @@ static struct plan_part *plan_part_new(struct qmgr *q, struct active *a, const s
 
 	p->class = driver_class(plan->driver);
 	p->lmtp = str_is(plan->driver, "lmtp");
+	p->no_log = plan->no_log;
+	p->affixes = plan->affixes;
 	plan_hosts(q, a, plan, p, &out);
 	if (ipc_encode(&ipc_type_plan, &out, &encoded, &err)) {
 		buf_clear(&encoded);
@@ -78,6 +80,7 @@ static struct plan_part *plan_part_new(struct qmgr *q, struct active *a, const s
 	p->has_return_path = plan->has_return_path;
 	p->most = plan->max_rcpt && plan->max_rcpt < DELIVER_RCPT_MAX ? (uint32_t)plan->max_rcpt : DELIVER_RCPT_MAX;
 	p->lane = lane_get(q, dest_get(q, plan->transport, plan->destination, p->class), plan);
+	p->lane->dest->load->most = (uint32_t)(plan->max_parallel < UINT32_MAX ? plan->max_parallel : UINT32_MAX);
 	p->lane->busy++; /* kept until deliver_leaves() is through */
 	return p;
 }
@@ -196,6 +199,18 @@ void deliver_leaves(struct qmgr *q, struct active *a, struct leaf **leaves, uint
 
 static void deliver_on_reply(void *arg, struct ipc_in *in, const struct err *err);
 
+/* RCPT has the address that the mailbox is known by: without the affixes that a router took off. */
+static struct str address_bare(struct arena *a, struct str addr, const struct ipc_leaf *l)
+{
+	ptrdiff_t at = str_rfind(addr, '@');
+	size_t from = l->local_part_prefix.len, to = at > 0 ? (size_t)at : 0;
+
+	if (at <= 0 || to <= from + l->local_part_suffix.len || !str_eqi(str_sub(addr, 0, from), l->local_part_prefix) ||
+		!str_eqi(str_sub(addr, to - l->local_part_suffix.len, l->local_part_suffix.len), l->local_part_suffix))
+		return addr;
+	return str_printf(a, "%.*s%.*s", (int)(to - l->local_part_suffix.len - from), addr.p + from, STR_FMT(str_from(addr, to)));
+}
+
 static void deliver_recipients(const struct delivery *d, struct ipc_recipient *out)
 {
 	uint32_t i = 0;
@@ -207,6 +222,13 @@ static void deliver_recipients(const struct delivery *d, struct ipc_recipient *o
 		out[i] = (struct ipc_recipient){ .addr = leaf->l->addr.len ? leaf->l->addr : r->addr, .index = i, .parent = leaf->l->parents.len ? r->addr : r->parent,
 			.notify = pass ? (leaf->l->notify ? leaf->l->notify : r->notify) : r->notify & DSN_NEVER, .orcpt = pass ? r->orcpt : STR_NULL,
 			.facts = leaf->l->facts, .n_facts = leaf->l->n_facts };
+		if (!d->plan->affixes && (leaf->l->local_part_prefix.len || leaf->l->local_part_suffix.len)) {
+			struct str full = out[i].addr;
+
+			out[i].addr = address_bare(&d->a->arena, full, leaf->l);
+			if (!out[i].parent.len && !str_eq(out[i].addr, full))
+				out[i].parent = full;
+		}
 	}
 }
 
@@ -256,6 +278,7 @@ bool deliver_send(struct qmgr *q, struct delivery *d, struct agent *agent, struc
 	q->class[agent->class].busy++;
 	d->plan->lane->busy++;
 	d->plan->lane->dest->busy++;
+	d->plan->lane->dest->load->busy++;
 	q->counts.reused += conn != NULL;
 	channel_ask(agent->link->channel, &ipc_type_deliver, &msg, &fd, 1, &ipc_type_delivered, 0, deliver_on_reply, d);
 	return true;
@@ -270,6 +293,7 @@ static void deliver_landed(struct qmgr *q, struct delivery *d)
 	q->class[d->agent->class].busy--;
 	lane->busy--;
 	lane->dest->busy--;
+	load_landed(q, lane->dest->load);
 }
 
 void deliver_settle_all(struct qmgr *q, struct delivery *d, const struct leaf_end *end)
@@ -473,7 +497,8 @@ static void leaf_result(struct qmgr *q, struct delivery *d, struct leaf *leaf, c
 		.port = (unsigned)(h ? h->port : msg->port),
 		.transport = d->plan->transport, .router = d->plan->router, .greeting = pair_value(msg->log, msg->n_log, "greeting"),
 		.helo = pair_value(msg->log, msg->n_log, "helo"), .remote = d->plan->class == AGENT_SMTP && !d->plan->lmtp,
-		.dsn_passed = msg->dsn_passed, .lasthop = leaf->l->lasthop, .dest = o->host_error ? d->plan->lane->dest : NULL };
+		.dsn_passed = msg->dsn_passed, .lasthop = leaf->l->lasthop, .dest = o->host_error ? d->plan->lane->dest : NULL,
+		.told = o->internal ? STR_LIT("local delivery failed") : STR_NULL, .output = first ? msg->output : STR_NULL };
 	struct log_delivery log = { .a = a, .leaf = leaf, .plan = d->plan, .d = msg, .outcome = o, .sender = d->sender,
 		.host = end.host, .ip = end.ip, .port = end.port, .took_us = qmgr_now_us(q) - d->started_us, .first = first };
 
@@ -482,6 +507,11 @@ static void leaf_result(struct qmgr *q, struct delivery *d, struct leaf *leaf, c
 		leaf_settle(q, a, leaf, &end);
 	} else if (end.result == DELIVERY_FAILED) {
 		leaf_fail(q, a, leaf, &end, &log, end.text);
+	} else if (o->freeze) {
+		end.next_try = TRY_NEVER;
+		a->freeze = "as its transport wants";
+		log_deferred(q, &log, end.text);
+		leaf_settle(q, a, leaf, &end);
 	} else {
 		bool over = leaf_later(q, d, leaf, o, msg, hosts, &end);
 
@@ -547,6 +577,17 @@ static void conn_continue(struct qmgr *q, struct agent *agent, struct lane *lane
 		conn_keep(q, conn);
 }
 
+/* What a command wrote, where its transport wants that logged. */
+static void log_output(struct qmgr *q, const struct delivery *d, const struct ipc_delivered *msg)
+{
+	struct str line = pair_value(msg->log, msg->n_log, "output");
+	const struct leaf *leaf = d->leaves;
+
+	if (line.len && !d->plan->no_log)
+		log_message(q, d->a->m, "<%.*s>: %.*s transport output: %.*s", STR_FMT(leaf->l->addr.len ? leaf->l->addr : leaf->rcpt->r->addr),
+			STR_FMT(d->plan->transport), STR_FMT(line));
+}
+
 static void delivery_done(struct qmgr *q, struct delivery *d, const struct ipc_delivered *msg)
 {
 	struct active *a = d->a;
@@ -561,6 +602,7 @@ static void delivery_done(struct qmgr *q, struct delivery *d, const struct ipc_d
 	lane->busy++; /* keeps it until all is done */
 	deliver_landed(q, d);
 	a->m->lost = 0;
+	log_output(q, d, msg);
 	q->counts.bytes += msg->bytes;
 	hosts_learn(q, d, msg, &hosts);
 	worked = leaves_settle(q, d, msg, &hosts);

@@ -25,6 +25,30 @@ static struct str key_join(char out[static KEY_MAX], struct str a, struct str b)
 
 /* ---- destinations ---- */
 
+static struct load *load_get(struct qmgr *q, struct str transport)
+{
+	struct load *load = hash_get(&q->loads, transport);
+
+	if (load)
+		return load;
+	load = mem_new(sizeof *load);
+	load->name = key_own(transport);
+	list_init(&load->waiting);
+	hash_put(&q->loads, load->name, load);
+	return load;
+}
+
+void load_landed(struct qmgr *q, struct load *load)
+{
+	struct list *n = list_first(&load->waiting);
+
+	load->busy--;
+	if (!n)
+		return;
+	list_remove(n);
+	schedule_dest(q, list_entry(n, struct dest, ready));
+}
+
 struct dest *dest_get(struct qmgr *q, struct str transport, struct str name, enum agent_class class)
 {
 	char text[KEY_MAX];
@@ -37,6 +61,7 @@ struct dest *dest_get(struct qmgr *q, struct str transport, struct str name, enu
 	d->key = key_own(key);
 	d->name = str_from(d->key, (size_t)str_find(d->key, '\n') + 1);
 	d->class = class;
+	d->load = load_get(q, transport);
 	d->window = q->set->concurrency_first;
 	list_init(&d->lanes);
 	list_init(&d->waiting);
@@ -168,6 +193,7 @@ struct lane *lane_get(struct qmgr *q, struct dest *d, const struct ipc_plan *pla
 	lane->uid = plan->uid;
 	lane->gid = plan->gid;
 	lane->user = key_own(plan->user);
+	lane->initgroups = plan->initgroups;
 	list_init(&lane->jobs);
 	list_init(&lane->idle);
 	d->refs++;
@@ -336,6 +362,7 @@ void destinations_free(struct qmgr *q)
 {
 	uint32_t pos = 0;
 	struct lane *lane;
+	struct load *load;
 	struct dest *d;
 
 	while ((lane = hash_next(&q->lanes, &pos, NULL))) {
@@ -349,4 +376,10 @@ void destinations_free(struct qmgr *q)
 	}
 	hash_clear(&q->lanes);
 	hash_clear(&q->dests);
+	pos = 0;
+	while ((load = hash_next(&q->loads, &pos, NULL))) {
+		mem_free((char *)(uintptr_t)load->name.p);
+		mem_free(load);
+	}
+	hash_clear(&q->loads);
 }

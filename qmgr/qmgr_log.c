@@ -194,7 +194,7 @@ static void line_address(struct qmgr *q, const struct log_delivery *l, bool deli
 	size_t before = b->len;
 	ptrdiff_t at;
 
-	if (delivered && l->plan && l->plan->class == AGENT_LOCAL && (at = str_rfind(addr, '@')) > 0)
+	if (delivered && l->plan && (l->plan->class == AGENT_LOCAL || l->plan->class == AGENT_PIPE) && addr.len && addr.p[0] != '|' && addr.p[0] != '/' && (at = str_rfind(addr, '@')) > 0)
 		buf_add_str(b, str_sub(addr, 0, (size_t)at));
 	else
 		buf_add_str(b, addr);
@@ -277,6 +277,8 @@ static void line_times(struct qmgr *q, const struct log_delivery *l, bool queue)
 
 void log_delivered(struct qmgr *q, const struct log_delivery *l)
 {
+	if (l->plan && l->plan->no_log)
+		return;
 	line_begin(q, l->a->m);
 	buf_adds(&q->line, l->first ? "=> " : "-> ");
 	line_address(q, l, true);
@@ -302,6 +304,8 @@ void log_discarded(struct qmgr *q, const struct log_delivery *l)
 
 void log_failed(struct qmgr *q, const struct log_delivery *l, struct str why)
 {
+	if (l->plan && l->plan->no_log)
+		return;
 	line_begin(q, l->a->m);
 	buf_adds(&q->line, "** ");
 	line_address(q, l, false);
@@ -339,6 +343,8 @@ void log_deferred(struct qmgr *q, const struct log_delivery *l, struct str why)
 			number = numbers[i].number;
 			text = numbers[i].text;
 		}
+	if (l->plan && l->plan->no_log)
+		return;
 	line_begin(q, l->a->m);
 	buf_adds(&q->line, "== ");
 	line_address(q, l, false);

@@ -46,6 +46,7 @@ void due_add(struct active *a, const struct due *due)
 	d->next = NULL;
 	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
 		*texts[i] = text_keep(a, *texts[i], 4096);
+	d->output = str_dup(&a->arena, due->output);
 	*a->due_last = d;
 	a->due_last = &d->next;
 }
@@ -85,7 +86,8 @@ static void due_fill(struct due *due, struct rcpt *r, const struct leaf *leaf, c
 	due->ip = end->ip;
 	due->port = end->port;
 	due->diagnostic = end->diagnostic;
-	due->error = end->text;
+	due->error = end->told.len ? end->told : end->text;
+	due->output = end->output;
 	due->greeting = end->greeting;
 	due->helo = end->helo;
 }

@@ -196,7 +196,7 @@ static struct dsn_recipient dsn_recipient_of(const struct active *a, const struc
 	(void)a;
 	return (struct dsn_recipient){ .addr = d->addr, .parent = d->parent, .orcpt = d->rcpt->r->orcpt, .action = d->action, .status = d->status,
 		.host = d->host, .ip = d->ip, .port = d->port, .diagnostic = d->diagnostic, .error = d->error, .greeting = d->greeting,
-		.helo = d->helo, .note = d->note, .retry_until = d->retry_until };
+		.helo = d->helo, .note = d->note, .output = d->output, .retry_until = d->retry_until };
 }
 
 static const enum dsn_kind report_kinds[] = { 0, DSN_FAILED_REPORT, DSN_SUCCESS_REPORT, DSN_DELAYED_REPORT };

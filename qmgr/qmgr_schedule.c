@@ -47,6 +47,10 @@ static void class_pump(struct qmgr *q, enum agent_class class)
 		struct dest *d = list_entry(n, struct dest, ready);
 
 		list_remove(n);
+		if (d->load->most && d->load->busy >= d->load->most) {
+			list_push(&d->load->waiting, &d->ready);
+			continue;
+		}
 		d->refs++;
 		if (dest_start(q, d))
 			schedule_dest(q, d);
@@ -67,7 +71,7 @@ struct delivery *schedule_next(struct qmgr *q, struct lane *lane)
 	struct dest *d = lane->dest;
 	struct qmgr_class *c = &q->class[d->class];
 
-	if (q->draining || !lane->queued || d->busy >= d->window)
+	if (q->draining || !lane->queued || d->busy >= d->window || (d->load->most && d->load->busy >= d->load->most))
 		return NULL;
 	/* Others wait for the place that has become free: they come first. */
 	if (c->busy + 1 >= class_limit(q, d->class) && !list_empty(&c->ready) && list_first(&c->ready) != &d->ready)

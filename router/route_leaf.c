@@ -57,7 +57,7 @@ static struct str text_clean(struct route *rt, const char *text)
 static void leaf_common(struct route *rt, struct addr *addr, const struct site_router *r, struct ipc_leaf *l)
 {
 	l->recipient = addr->recipient;
-	l->addr = str_sub(addr->text, 0, 1024);
+	l->addr = addr->kind == KIND_PIPE ? str_printf(rt->a, "|%.*s", STR_FMT(str_sub(addr->text, 0, 1000))) : str_sub(addr->text, 0, 1024);
 	l->parents = parents_text(rt, addr);
 	l->errors_to = addr->errors_to;
 	l->has_errors_to = addr->has_errors_to;

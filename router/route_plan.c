@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "router/route_command.h"
 #include "router/route.h"
 
 enum { KEY_HEX = 32, NAME_MAX_OUT = 500 };
@@ -318,6 +319,19 @@ static enum status group_find(struct making *m, const struct expansion *x, uint6
 	return st == ST_FAIL ? err_set(err, ST_ERROR, "group: there is no group \"%.*s\"", STR_FMT(value)) : st;
 }
 
+/* pipe_as_creator: whoever submitted the message here. */
+static void creator_take(struct making *m, struct login *out, uint64_t *gid, bool *got)
+{
+	const struct ipc_facts *f = m->rt->facts;
+
+	if (!f->local || !f->uid || !f->gid)
+		return;
+	*out = (struct login){ .has_uid = true, .uid = f->uid - 1, .name = f->ident };
+	if (!*got)
+		*gid = f->gid - 1;
+	*got = true;
+}
+
 /* The order of preference of the specification's section 23.2. */
 static enum status make_login(struct making *m, struct err *err)
 {
@@ -339,6 +353,8 @@ static enum status make_login(struct making *m, struct err *err)
 		st = group_find(m, m->r->group, &gid, &got, err);
 	if (st != ST_OK)
 		return st;
+	if (m->t->pipe && m->t->pipe->pipe_as_creator && !of_transport.has_uid)
+		creator_take(m, &of_router, &gid, &got);
 	if (of_transport.has_uid)
 		chosen = &of_transport;
 	if (!chosen->has_uid)
@@ -353,6 +369,7 @@ static enum status make_login(struct making *m, struct err *err)
 	m->plan.uid = chosen->uid + 1;
 	m->plan.gid = gid + 1;
 	m->plan.user = str_sub(str_dup(m->rt->a, chosen->name), 0, 64);
+	m->plan.initgroups = chosen == &of_transport ? m->t->o->initgroups : m->r->o->initgroups;
 	return ST_OK;
 }
 
@@ -370,6 +387,44 @@ static enum status make_home(struct making *m, struct err *err)
 	m->plan.home = value;
 	eval_set(m->rt->ev, EV_home, value);
 	return st;
+}
+
+/* Absolute, and no text of a stranger's; none: the home directory. */
+static enum status make_directory(struct making *m, struct err *err)
+{
+	struct str value = m->plan.home;
+	bool got;
+	enum status st;
+
+	if (!is_local(m->t))
+		return ST_OK;
+	st = maybe_expand(m, m->r->transport_directory, "transport_current_directory", &value, &got, err);
+	if (st == ST_OK)
+		st = maybe_expand(m, m->t->directory, "current_directory", &value, &got, err);
+	if (st != ST_OK || !value.len)
+		return st;
+	if (value.tainted || value.p[0] != '/' || value.len > 4000 || memchr(value.p, 0, value.len))
+		return err_set(err, ST_ERROR, "current_directory: \"%.*s\" is %s", STR_FMT(str_sub(value, 0, 200)), value.tainted ? "tainted" : "no absolute path");
+	m->plan.directory = value;
+	return ST_OK;
+}
+
+/* What the queue manager goes by. */
+static enum status make_manners(struct making *m, struct err *err)
+{
+	const struct conf_opts_transport *o = m->t->o;
+	int64_t most = 0;
+	enum status st;
+
+	m->plan.no_log = o->disable_logging;
+	m->plan.affixes = o->rcpt_include_affixes;
+	if (!m->t->max_parallel)
+		return ST_OK;
+	st = expand_int(m->rt->ev, m->t->max_parallel, &most, err);
+	if (st != ST_OK)
+		return st == ST_FAIL ? (err_clear(err), ST_OK) : err_prefix(err, "max_parallel");
+	m->plan.max_parallel = most > 0 ? (uint64_t)most : 0;
+	return ST_OK;
 }
 
 /* ---- what is done to the message ---- */
@@ -548,6 +603,8 @@ static enum status make_identity(struct making *m, struct err *err)
 
 	if (st != ST_OK)
 		return st;
+	if (m->t->pipe && m->t->pipe->batch_max > 1)
+		first = m->plan.argv.v[0]; /* recipients that may share a run */
 	if (got)
 		identity_add(m, STR_LIT("batch_id"), batch);
 	if (m->t->multi_domain) {
@@ -563,6 +620,8 @@ static enum status make_identity(struct making *m, struct err *err)
 	if (m->store.p)
 		identity_add(m, STR_LIT("store"), m->store);
 	buf_printf(&m->identity, "\n%llu %llu", (unsigned long long)m->plan.uid, (unsigned long long)m->plan.gid);
+	if (m->plan.initgroups)
+		identity_add(m, STR_LIT("groups"), m->plan.user);
 	SHA256((const unsigned char *)m->identity.p, m->identity.len, digest);
 	for (int i = 0; i < KEY_HEX; i++)
 		text[i] = hex[i & 1 ? digest[i / 2] & 15 : digest[i / 2] >> 4];
@@ -580,6 +639,8 @@ static void make_limits(struct making *m)
 		m->plan.max_rcpt = (uint64_t)t->smtp->max_rcpt;
 	else if (t->lmtp)
 		m->plan.max_rcpt = (uint64_t)t->lmtp->batch_max;
+	else if (t->pipe)
+		m->plan.max_rcpt = (uint64_t)t->pipe->batch_max;
 	else
 		m->plan.max_rcpt = t->appendfile ? (uint64_t)t->appendfile->batch_max : 1;
 }
@@ -608,11 +669,17 @@ static enum status plan_fill(struct making *m, const struct driver_out *out, str
 	make_limits(m);
 	st = make_home(m, err);
 	if (st == ST_OK)
+		st = make_directory(m, err);
+	if (st == ST_OK)
+		st = make_manners(m, err);
+	if (st == ST_OK)
 		st = check_size(m, err);
 	if (st == ST_OK)
 		st = make_options(m, err);
 	if (st == ST_OK)
 		st = make_redirected_path(m, err);
+	if (st == ST_OK && m->t->pipe)
+		st = route_command(m->rt, m->addr, m->t, out->host_text, &m->plan, err);
 	if (st == ST_OK)
 		st = make_login(m, err);
 	if (st == ST_OK)

@@ -295,7 +295,7 @@ static enum status texts_make(struct site *site, struct site_router *r, struct e
 	} texts[] = {
 		{ &o->address_data, &r->address_data }, { &o->cannot_route_message, &r->cannot_route }, { &o->debug_print, &r->debug_print },
 		{ &o->errors_to, &r->errors_to }, { &o->user, &r->user }, { &o->group, &r->group }, { &o->router_home_directory, &r->home },
-		{ &o->transport_home_directory, &r->transport_home }, { &o->more, &r->more }, { &o->unseen, &r->unseen },
+		{ &o->transport_home_directory, &r->transport_home }, { &o->transport_current_directory, &r->transport_directory }, { &o->more, &r->more }, { &o->unseen, &r->unseen },
 		{ &o->transport, &r->transport },
 	};
 
@@ -331,7 +331,7 @@ static enum status router_make(struct site *site, struct site_router *r, struct 
 		return err->status;
 	r->reads_message = site_reads_message(&conf_table_router, o) || site_reads_message(r->conf->driver->table, r->conf->own);
 	r->plain = !r->headers_add.n && !r->headers_remove.n && !r->errors_to && constant_or_unset(r->user) && constant_or_unset(r->group) &&
-		constant_or_unset(r->transport_home) && constant_or_unset(r->home) && !o->check_local_user && r->transport_fixed;
+		constant_or_unset(r->transport_home) && constant_or_unset(r->transport_directory) && constant_or_unset(r->home) && !o->check_local_user && r->transport_fixed;
 	return r->driver->compile ? r->driver->compile(site, r, err) : ST_OK;
 }
 

@@ -17,6 +17,7 @@ struct site_transport;
 struct route;
 struct addr;
 struct driver_out;
+struct site_command;
 
 enum { SITE_HEADERS_MAX = 64 /* fields added, as struct ipc_plan has it */, SITE_REMOVES_MAX = 256 };
 
@@ -76,7 +77,7 @@ struct site_router {
 	uint32_t index;
 	struct lang_list *domains, *local_parts, *senders, *ignore_hosts, *dnssec_require;
 	struct site_texts condition, headers_add, headers_remove, require_files;
-	struct expansion *address_data, *cannot_route, *debug_print, *errors_to, *user, *group, *home, *transport_home, *more, *unseen,
+	struct expansion *address_data, *cannot_route, *debug_print, *errors_to, *user, *group, *home, *transport_home, *transport_directory, *more, *unseen,
 		*transport;
 	struct site_set *sets;
 	uint32_t n_sets;
@@ -105,12 +106,14 @@ struct site_transport {
 	const struct conf_opts_transport_smtp *smtp;             /* NULL: another driver */
 	const struct conf_opts_transport_lmtp *lmtp;
 	const struct conf_opts_transport_appendfile *appendfile;
+	const struct conf_opts_transport_pipe *pipe;
+	struct site_command *command;        /* pipe */
 	struct site_option *options;         /* those to be sent with a plan */
 	uint32_t n_options;
 	bool constant;                       /* no option depends on anything */
 	bool reads_message;
 	struct site_texts headers_add, headers_remove;
-	struct expansion *user, *group, *home, *return_path, *size_limit, *hosts, *port, *multi_domain, *batch_id;
+	struct expansion *user, *group, *home, *directory, *max_parallel, *return_path, *size_limit, *hosts, *port, *multi_domain, *batch_id;
 	struct host_items hosts_fixed, fallback;
 	bool has_hosts_fixed;
 	uint16_t port_fixed;                 /* the port where none is given and `port` is constant */

@@ -2,6 +2,7 @@
 /* site_transport.c - the transports: which of their options travel with a plan, and what they depend on. */
 #include <string.h>
 
+#include "router/route_command.h"
 #include "router/router.h"
 #include "router/site_impl.h"
 
@@ -10,7 +11,9 @@ static const char *const used_here[] = {
 	"driver", "user", "group", "headers_add", "headers_remove", "home_directory", "current_directory", "return_path",
 	"message_size_limit", "debug_print", "event_action", "shadow_condition", "shadow_transport", "headers_rewrite", "initgroups",
 	"hosts", "hosts_override", "hosts_randomize", "fallback_hosts", "port", "dnssec_request_domains", "dnssec_require_domains",
-	"dns_qualify_single", "dns_search_parents", "gethostbyname", "multi_domain", "batch_id", "quota_warn_message", NULL,
+	"dns_qualify_single", "dns_search_parents", "gethostbyname", "multi_domain", "batch_id", "quota_warn_message",
+	"allow_commands", "command", "environment", "force_command", "pipe_as_creator", "use_shell", "disable_logging", "max_parallel",
+	"rcpt_include_affixes", "retry_use_local_part", NULL,
 };
 
 static const struct { const char *name; uint16_t port; } services[] = {
@@ -118,9 +121,10 @@ static enum status texts_make(struct site *site, struct site_transport *t, struc
 		const struct conf_text *t;
 		struct expansion **out;
 	} texts[] = {
-		{ &o->user, &t->user }, { &o->group, &t->group }, { &o->home_directory, &t->home }, { &o->return_path, &t->return_path },
+		{ &o->user, &t->user }, { &o->group, &t->group }, { &o->home_directory, &t->home },
+		{ &o->current_directory, &t->directory }, { &o->max_parallel, &t->max_parallel }, { &o->return_path, &t->return_path },
 		{ &o->message_size_limit, &t->size_limit },
-		{ t->lmtp ? &t->lmtp->batch_id : t->appendfile ? &t->appendfile->batch_id : NULL, &t->batch_id },
+		{ t->lmtp ? &t->lmtp->batch_id : t->appendfile ? &t->appendfile->batch_id : t->pipe ? &t->pipe->batch_id : NULL, &t->batch_id },
 	};
 
 	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
@@ -151,6 +155,7 @@ enum status site_transport_make(struct site *site, const struct conf_instance *c
 	t->smtp = CONF_OWN(conf, transport_smtp);
 	t->lmtp = CONF_OWN(conf, transport_lmtp);
 	t->appendfile = CONF_OWN(conf, transport_appendfile);
+	t->pipe = CONF_OWN(conf, transport_pipe);
 	t->options = arena_alloc(&site->arena, (conf_table_transport.n + table->n + 1) * sizeof *t->options);
 	if (table_make(site, &conf_table_transport, conf->generic, conf->generic_meta, t, err) != ST_OK ||
 		table_make(site, table, conf->own, conf->own_meta, t, err) != ST_OK || warning_make(site, t, err) != ST_OK ||
@@ -159,8 +164,10 @@ enum status site_transport_make(struct site *site, const struct conf_instance *c
 		site_items_all(site, &t->o->headers_remove, ':', SITE_REMOVES_MAX, &t->headers_remove, err) != ST_OK)
 		return err->status;
 	t->reads_message = site_reads_message(&conf_table_transport, conf->generic) || site_reads_message(table, conf->own);
+	if (t->pipe && site_command_make(site, t, err) != ST_OK)
+		return err->status;
 	constants_fold(t);
-	t->constant = t->constant && !t->headers_add.n && !t->headers_remove.n && !t->return_path && !t->size_limit && !t->user && !t->group &&
+	t->constant = t->constant && !t->headers_add.n && !t->headers_remove.n && !t->return_path && !t->size_limit && !t->user && !t->group && !t->max_parallel &&
 		!t->home && !t->hosts && t->smtp && t->port_fixed && (!t->multi_domain || expansion_is_constant(t->multi_domain));
 	if (t->constant && str_is(t->smtp->multi_domain.text, "false"))
 		t->constant = false;

@@ -93,10 +93,10 @@ void daemon_finish(struct daemon *d)
 	loop_stop(d->loop);
 }
 
-void daemon_need(struct daemon *d, const char *peer, uint64_t cookie, uid_t uid, gid_t gid, const char *user)
+void daemon_need(struct daemon *d, const char *peer, uint64_t cookie, uid_t uid, gid_t gid, const char *user, bool initgroups)
 {
 	struct ipc_ctl_need msg = {
-		.peer = str_of(peer), .cookie = cookie, .uid = (uint64_t)uid + 1, .gid = (uint64_t)gid + 1, .user = str_of(user)
+		.peer = str_of(peer), .cookie = cookie, .uid = (uint64_t)uid + 1, .gid = (uint64_t)gid + 1, .user = str_of(user), .initgroups = initgroups
 	};
 
 	channel_send(d->impl->control, &ipc_type_ctl_need, &msg, NULL, 0);
@@ -314,6 +314,7 @@ static void on_channel(void *owner, struct ipc_in *in)
 	l->generation = m->generation;
 	l->cookie = m->cookie;
 	l->uid = m->uid;
+	snprintf(l->user, sizeof l->user, "%.*s", STR_FMT(str_sub(m->user, 0, sizeof l->user - 1)));
 	l->gid = m->gid;
 	if (m->number)
 		snprintf(l->name, sizeof l->name, "%s/%u", peer->name, l->number);
@@ -547,7 +548,7 @@ static void daemon_clear(struct daemon *d)
 int daemon_main(const struct daemon_spec *spec, int argc, char **argv)
 {
 	static const char by_hand[] = "started by master, not by hand; see bulkhead(1)";
-	struct jail_limits limits = { spec->limits.memory_mb, spec->limits.files, spec->limits.processes };
+	struct jail_limits limits = { spec->limits.memory_mb, spec->limits.files, spec->limits.processes, spec->limits.cores };
 	struct daemon_impl impl = { .view_fd = -1 };
 	struct daemon d = { .spec = spec, .impl = &impl };
 	struct channel_spec control = { .peer = "master", .handlers = control_handlers, .owner = &d, .closed = control_closed };

@@ -47,6 +47,7 @@ struct daemon_link {
 	unsigned number;                /* which of several processes */
 	uint64_t generation, cookie;
 	uint64_t uid, gid;              /* each + 1, 0: none */
+	char user[64];                  /* whose groups it has, beside gid */
 	char name[64];                  /* "policyd/1", for messages */
 	bool retired;                   /* a newer one came; closed when its last question is answered */
 	void *state;                    /* the daemon's own */
@@ -73,6 +74,7 @@ enum daemon_sys {
 	DAEMON_SYS_READ = 1 << 2,    /* open files for reading, stat, list directories */
 	DAEMON_SYS_WRITE = 1 << 3,   /* create, rename, link, remove, truncate, sync, lock */
 	DAEMON_SYS_FORK = 1 << 4,    /* fork, wait, kill: pool managers (and, inherited, their workers); set by pool_main() */
+	DAEMON_SYS_EXEC = 1 << 6,    /* run other programs: all calls but those that change the machine, or look into other processes */
 	DAEMON_SYS_SETFL = 1 << 5,   /* fcntl(F_SETFL): for libraries that make their sockets non-blocking */
 };
 
@@ -80,6 +82,7 @@ struct daemon_limits {
 	unsigned memory_mb;   /* address space; 0: none. Not applied under sanitizers */
 	unsigned files;       /* descriptors; 0: as many as master has */
 	bool processes;       /* may have children (always for pools) */
+	bool cores;           /* programs that it runs may be allowed core files; it writes none itself */
 };
 
 struct daemon_listener {
@@ -140,8 +143,8 @@ void daemon_finish(struct daemon *d);                                /* drained:
 /* The newest link to this kind of peer that is open, any number; NULL: none now (another comes by itself). */
 struct daemon_link *daemon_link_find(struct daemon *d, const char *peer);
 void daemon_link_close(struct daemon_link *link);                    /* closed() is not called; open questions get NULL */
-/* Asks master for a channel: opened() comes with link->cookie, or refused(). uid and gid without + 1, for "local" only. */
-void daemon_need(struct daemon *d, const char *peer, uint64_t cookie, uid_t uid, gid_t gid, const char *user);
+/* Asks master for a channel: opened() comes with link->cookie, or refused(). uid and gid without + 1, for "local" and "pipe" only. */
+void daemon_need(struct daemon *d, const char *peer, uint64_t cookie, uid_t uid, gid_t gid, const char *user, bool initgroups);
 void daemon_need_any(struct daemon *d, const char *peer, uint64_t cookie); /* a peer that has no uid of the asker's choice */
 
 void daemon_count(struct daemon_status *out, const char *name, uint64_t value);

@@ -231,6 +231,42 @@ static int rules_add(scmp_filter_ctx f, uint32_t sys)
 	return rc;
 }
 
+/* For processes that run other people's programs, which inherit it: what these need can't be listed. Refused is what changes the
+ * machine, makes a world of its own in which one would be root, or looks into other processes. */
+static const char *const sys_never[] = {
+	"unshare", "setns", "mount", "umount", "umount2", "mount_setattr", "move_mount", "open_tree", "fsopen", "fsconfig", "fsmount", "fspick",
+	"pivot_root", "chroot", "ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "pidfd_getfd", "process_madvise", "bpf",
+	"perf_event_open", "userfaultfd", "io_uring_setup", "io_uring_enter", "io_uring_register", "keyctl", "add_key", "request_key",
+	"init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load", "reboot", "swapon", "swapoff", "acct", "quotactl",
+	"quotactl_fd", "settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "stime", "sethostname", "setdomainname", "iopl", "ioperm",
+	"modify_ldt", "personality", "syslog", "vhangup", "nfsservctl", "lookup_dcookie", "open_by_handle_at", "fanotify_init", "move_pages",
+	"migrate_pages", NULL
+};
+
+static enum status filter_exec_enter(enum filter_mode mode, struct err *err)
+{
+	uint32_t refuse = mode == FILTER_LOG ? SCMP_ACT_LOG : SCMP_ACT_ERRNO(EPERM);
+	scmp_filter_ctx f = seccomp_init(SCMP_ACT_ALLOW);
+	int rc = 0;
+
+	if (!f)
+		return err_set(err, ST_ERROR, "filter: no memory");
+	seccomp_attr_set(f, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+	rc = names_add(f, refuse, sys_never);
+	for (unsigned bit = 0; !rc && bit < 32; bit++) {
+		struct scmp_arg_cmp space = { CLONE_FLAGS_ARG, SCMP_CMP_MASKED_EQ, 1U << bit, 1U << bit };
+
+		if ((uint32_t)CLONE_NAMESPACES & (1U << bit))
+			rc = rule_add(f, refuse, "clone", 1, &space);
+	}
+	if (!rc)
+		rc = rule_add(f, SCMP_ACT_ERRNO(ENOSYS), "clone3", 0, NULL);
+	if (!rc)
+		rc = seccomp_load(f);
+	seccomp_release(f);
+	return rc < 0 ? err_set(err, ST_ERROR, "filter: %s", strerror(-rc)) : ST_OK;
+}
+
 enum status filter_enter(uint32_t sys, const char *const *more, enum filter_mode mode, struct err *err)
 {
 	scmp_filter_ctx f;
@@ -239,6 +275,8 @@ enum status filter_enter(uint32_t sys, const char *const *more, enum filter_mode
 
 	if (mode == FILTER_OFF)
 		return ST_OK;
+	if (sys & DAEMON_SYS_EXEC)
+		return filter_exec_enter(mode, err);
 	f = seccomp_init(mode == FILTER_LOG ? SCMP_ACT_LOG : SCMP_ACT_KILL_PROCESS);
 	if (!f)
 		return err_set(err, ST_ERROR, "filter: no memory");

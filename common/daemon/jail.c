@@ -145,10 +145,14 @@ static enum status limit_set(int what, rlim_t value, const char *name, struct er
 
 static enum status limits_enter(const struct jail_limits *l, struct err *err)
 {
-	struct rlimit files;
+	struct rlimit files, cores;
 
-	if (limit_set(RLIMIT_CORE, 0, "core files", err))
+	if (l->cores && getrlimit(RLIMIT_CORE, &cores) == 0) {
+		cores.rlim_cur = 0;
+		setrlimit(RLIMIT_CORE, &cores); /* the hard limit stays, for the programs */
+	} else if (limit_set(RLIMIT_CORE, 0, "core files", err)) {
 		return err->status;
+	}
 	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
 		return err_set(err, ST_ERROR, "limit on files: %s", strerror(errno));
 	if (limit_set(RLIMIT_NOFILE, l->files ? l->files : files.rlim_max, "files", err))

@@ -31,7 +31,7 @@ struct jail {
 
 struct jail_limits {
 	unsigned memory_mb, files;
-	bool processes;
+	bool processes, cores;
 };
 
 enum status jail_parse(int argc, char **argv, struct jail *out, struct err *err);

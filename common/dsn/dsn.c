@@ -287,6 +287,26 @@ static void person_recipient_add(const struct dsn_report *r, struct buf *out, co
 		text_add(out, "    ", c->diagnostic, r->utf8);
 }
 
+/* What a command wrote: each line by itself, so that none of them can end the part. */
+static void output_add(const struct dsn_report *r, struct buf *out, const struct dsn_recipient *c)
+{
+	struct str text = c->output, line;
+
+	if (!text.len)
+		return;
+	buf_adds(out, "\r\nThe following text was generated during the delivery attempt:\r\n\r\n------ ");
+	text_add(out, "", c->addr, r->utf8);
+	buf_adds(out, "\r\n");
+	while (str_split(&text, '\n', &line)) {
+		if (line.len && line.p[line.len - 1] == '\r')
+			line.len--;
+		if (line.len)
+			text_add(out, "  ", line, r->utf8);
+		else
+			buf_adds(out, "\r\n");
+	}
+}
+
 static void person_part_add(const struct dsn_report *r, struct buf *out)
 {
 	char date[DATE_TEXT];
@@ -300,6 +320,8 @@ static void person_part_add(const struct dsn_report *r, struct buf *out)
 	}
 	for (size_t i = 0; i < r->n_rcpt; i++)
 		person_recipient_add(r, out, &r->rcpt[i]);
+	for (size_t i = 0; i < r->n_rcpt; i++)
+		output_add(r, out, &r->rcpt[i]);
 	date_format(date, r->arrived, false);
 	buf_printf(out, "\r\nThe message has the id %.*s here and came in on\r\n%s.\r\n", STR_FMT(r->id), date);
 }

@@ -42,6 +42,7 @@ struct dsn_recipient {
 	struct str error;             /* our whole error text; for people and X-Exim-Diagnostic */
 	struct str greeting, helo;    /* the server's banner and its answer to EHLO, where known */
 	struct str note;              /* success: "relayed to non-DSN-aware mailer" ... */
+	struct str output;            /* failure: what a command wrote about it; lines end in LF; may be empty */
 	int64_t retry_until;          /* delay: seconds since 1970; 0: not said */
 };
 

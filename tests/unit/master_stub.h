@@ -113,7 +113,7 @@ static void stub_on_begin(void *owner, struct ipc_in *in)
 	uint64_t cookie = in->request % 256;
 
 	stub_questions[cookie] = (struct stub_question){ .client = in->channel, .request = in->request };
-	daemon_need(l->daemon, "local", cookie, (uid_t)m->size, (gid_t)m->size, "somebody");
+	daemon_need(l->daemon, "local", cookie, (uid_t)m->size, (gid_t)m->size, "somebody", false);
 }
 static void stub_local_opened(struct daemon_link *l)
 {

@@ -81,11 +81,11 @@ static int fake_rm(const char *path, const struct stat *st, int flag, struct FTW
 	return remove(path);
 }
 
-static void fake_need(void *arg, const char *peer, uint64_t cookie, uint64_t uid, uint64_t gid, struct str user)
+static void fake_need(void *arg, const char *peer, uint64_t cookie, uint64_t uid, uint64_t gid, struct str user, bool initgroups)
 {
 	struct fake *f = arg;
 
-	(void)peer, (void)uid, (void)gid, (void)user;
+	(void)peer, (void)uid, (void)gid, (void)user, (void)initgroups;
 	f->needs++;
 	f->need_cookie = cookie;
 }

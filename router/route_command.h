@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: ISC */
+/* route_command.h - the command of a pipe transport: its words, each expanded by itself, who may run it, and its environment.
+ * Used by:    site_transport.c (at load), route_plan.c.
+ * Owns:       words are in the arena they were split into.
+ * Errors:     ST_FAIL: this command may not run; ST_ERROR: the configuration, or taint (specification, section 29.3). */
+#ifndef ROUTER_ROUTE_COMMAND_H
+#define ROUTER_ROUTE_COMMAND_H
+
+#include "common/ipc/codec.h"
+#include "router/route.h"
+
+enum { COMMAND_WORDS_MAX = 500, COMMAND_ENV_MAX = 128 };
+
+struct command_words {
+	struct str *v;
+	uint32_t n;
+};
+
+/* Blanks separate; "..." with backslash escapes; '...' as it stands. Taint is kept. */
+enum status command_split(struct str text, struct arena *a, struct command_words *out, struct err *err);
+
+/* The `command` option, compiled word by word. */
+struct site_command {
+	struct command_words words;
+	struct expansion **x;          /* NULL for a word that is filled in later */
+	struct expansion *whole;       /* use_shell */
+	struct expansion *allow, *environment;
+};
+enum status site_command_make(struct site *site, struct site_transport *t, struct err *err);
+
+/* argv and environment of the plan. */
+enum status route_command(struct route *rt, const struct addr *addr, const struct site_transport *t, struct str host, struct ipc_plan *plan,
+	struct err *err);
+
+#endif

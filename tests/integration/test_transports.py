@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: ISC
+"""Local transports at work: programs, replies, files and hand-over directories, each checked by what came out of it."""
+import email
+import glob
+import os
+import re
+import signal
+
+import pytest
+
+from bulkhead import Client, read, wait_for
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="local deliveries under a uid of their own need root")
+
+ROUTER = """
+local:
+  driver = accept
+  domains = +local_domains
+  local_parts = lsearch;{dir}/users
+  transport = t
+sink:
+  driver = manualroute
+  route_list = * 127.0.0.1::{sink}
+  transport = smtp
+  self = send
+"""
+HEAD = """
+smtp:
+  driver = smtp
+  allow_localhost
+"""
+PIPE = HEAD + """
+t:
+  driver = pipe
+  user = {mail_uid}
+  group = {mail_uid}
+"""
+DEFERRED = r"== joe@\S+ R=local T=t defer \(-1\): "
+FAILED = r"\*\* joe@\S+ R=local T=t: "
+
+
+def box(i, name="out"):
+    return read(os.path.join(i.dir, "mail", name))
+
+
+def pipe(bulkhead, command, more="", **kw):
+    return bulkhead(routers=ROUTER, transports=PIPE + "  command = %s\n%s" % (command, more), **kw)
+
+
+# ---- pipe ----
+
+def test_pipe_program_gets_message_arguments_and_environment(bulkhead):
+    i = pipe(bulkhead, '/bin/sh -c "cat > {dir}/mail/out; env > {dir}/mail/env; id > {dir}/mail/id; pwd >> {dir}/mail/id; '
+             'ls -l /proc/self/fd > {dir}/mail/fd; printf \'%s|\' \\"\\\\$@\\" > {dir}/mail/args" zero "a  b" \'$domain_data c\' $pipe_addresses',
+             "  environment = COLOUR=blue : EMPTY=\n  home_directory = {dir}/mail\n  return_path_add\n  umask = 027\n")
+    i.send("a@client.example", "joe@local.example", b"Subject: one\r\n\r\nFrom here\r\n.dot\r\nend\r\n")
+    i.wait_log("Completed")
+    out = box(i)
+    assert out.startswith("From a@client.example ") and "\nReturn-path: <a@client.example>\n" in out
+    assert out.endswith("Subject: one\n\nFrom here\n.dot\nend\n\n"), out
+    assert box(i, "args") == "a  b|local.example c|joe@local.example|"
+    env = dict(line.split("=", 1) for line in box(i, "env").splitlines())
+    assert {k: env.get(k) for k in ("LOCAL_PART", "LOGNAME", "USER", "DOMAIN", "RECIPIENT", "SENDER", "HOME", "PATH", "SHELL", "COLOUR", "EMPTY",
+                                    "LOCAL_PART_PREFIX", "QUALIFY_DOMAIN")} == {
+        "LOCAL_PART": "joe", "LOGNAME": "joe", "USER": "joe", "DOMAIN": "local.example", "RECIPIENT": "joe@local.example",
+        "SENDER": "a@client.example", "HOME": i.dir + "/mail", "PATH": "/bin:/usr/bin", "SHELL": "/bin/sh", "COLOUR": "blue", "EMPTY": "",
+        "LOCAL_PART_PREFIX": "", "QUALIFY_DOMAIN": "mx.test.example"}
+    assert re.fullmatch(r"\w{6}-\w{6}-\w{2}|\w{6}-\w{11}-\w{4}", env["MESSAGE_ID"])
+    assert box(i, "id").splitlines() == ["uid=%d gid=%d groups=%d" % ((i.mail_uid,) * 3), i.dir + "/mail"]
+    # nothing but its three, and what ls itself opens
+    assert len(re.findall(r" -> ", box(i, "fd"))) == 4, box(i, "fd")
+    assert os.stat(i.dir + "/mail/out").st_mode & 0o777 == 0o640
+    assert re.search(r"=> joe <joe@local.example> R=local T=t", i.log())
+
+
+@pytest.mark.parametrize("command, more, log, mail", [
+    ("/bin/cat", "", r"=> joe ", None),
+    ("cat", "", r"=> joe ", None),
+    ("/bin/false", "", FAILED + r"Child process of t transport returned 1 from command: /bin/false", "local delivery failed"),
+    ("/bin/false", "  ignore_status\n", r"=> joe ", None),
+    ("/bin/false", "  temp_errors = 1 : 2\n", DEFERRED + "Child process of t transport returned 1 from command", None),
+    ('/bin/sh -c "exit 75"', "", DEFERRED + r"Child process of t transport returned 75 \(could mean temporary error\)", None),
+    ('/bin/sh -c "exit 73"', "", DEFERRED, None),
+    ('/bin/sh -c "exit 75"', "  temp_errors = 3\n", FAILED, "local delivery failed"),
+    ('/bin/sh -c "exit 9"', "  temp_errors = *\n", DEFERRED, None),
+    ('/bin/sh -c "exit 67"', "", FAILED + r"Child process of t transport returned 67 \(could mean no such user\)", "Status: 5.1.1"),
+    ('/bin/sh -c "kill -9 \\\\$\\\\$"', "", FAILED + r"Child process of t transport \(running command .*\) was terminated by signal 9", "local delivery failed"),
+    ('/bin/sh -c "kill -9 \\\\$\\\\$"', "  freeze_signal\n", r"(?s)" + DEFERRED + r".*Frozen", None),
+    ("/no/such/program", "", FAILED + r"Child process of t transport returned 127 \(could mean unable to exec or command does not exist\)", "failed"),
+    ("/no/such/program", "  freeze_exec_fail\n", r"(?s)" + DEFERRED + r".*Frozen", None),
+    ("no-such-program", "", FAILED + r'"no-such-program" command not found for t transport', "failed"),
+    ('/bin/sh -c "echo one; echo two"', "  return_output\n", FAILED, "  one\r\n  two\r\n"),
+    ('/bin/sh -c "echo one; echo two"', "", r"=> joe ", None),
+    ('/bin/sh -c "echo one; exit 1"', "  return_fail_output\n  log_fail_output\n", r"(?s)transport output: one.*" + FAILED, "  one\r\n"),
+    ('/bin/sh -c "echo one; exit 75"', "  log_defer_output\n", r"<joe@local.example>: t transport output: one", None),
+    ('/bin/sh -c "echo one"', "  log_output\n", r"<joe@local.example>: t transport output: one", None),
+    ("/usr/bin/yes", "  max_output = 10K\n", FAILED + "Too much output from pipe - killed: /usr/bin/yes", "local delivery failed"),
+    ("/bin/sleep 1000", "  timeout = 1s\n", FAILED + "pipe delivery process timed out: /bin/sleep 1000", "local delivery failed"),
+    ("/bin/sleep 1000", "  timeout = 1s\n  timeout_defer\n", DEFERRED + "pipe delivery process timed out", None),
+    ("/bin/cat", "  allow_commands = /bin/true : cat\n", FAILED.replace(" T=t", "") + r'"/bin/cat" command not permitted by t transport', "not permitted"),
+    ("cat", "  allow_commands = /bin/true : cat\n", r"=> joe ", None),
+    ("/bin/cat", "  restrict_to_path\n", FAILED.replace(" T=t", "") + r'"/" found in "/bin/cat" \(command for t transport\)', "security"),
+    ("/bin/cat", "  restrict_to_path\n  allow_commands = /bin/cat\n", r"=> joe ", None),
+    ("cat", "  restrict_to_path\n", r"=> joe ", None),
+    ("cat", "  path = /nowhere\n", FAILED + '"cat" command not found', "failed"),
+    ("/bin/echo $local_part", "", r'"joe" in the command is tainted', None),
+    ('case $local_part_data in joe) exit 0;; *) exit 1;; esac', "  use_shell\n", r"=> joe ", None),
+    ('/bin/cat "${if eq{a}{b}{x}fail}"', "", r"command: ", None),
+    ("/bin/cat", "  current_directory = /nowhere/at/all\n", DEFERRED + "failed to chdir to /nowhere/at/all", None),
+])
+def test_pipe_ends(bulkhead, sink, command, more, log, mail):
+    """What the end of a command means for the delivery, the log and the report."""
+    i = pipe(bulkhead, command, more, sink=sink)
+    i.send("a@client.example", "joe@local.example")
+    i.wait_log(log)
+    if mail is None:
+        i.wait_log(r"Completed" if log.startswith("=> ") or " output: one" in log and "75" not in command else log)
+        assert not sink.messages
+    else:
+        sender, rcpts, content = sink.wait(1)[0]
+        assert sender == "" and rcpts == ["a@client.example"] and mail.encode() in content, content
+        assert b"Child process" not in content
+        assert i.daemons("pipe") or "not permitted" in log or '"/"' in log
+
+
+def test_pipe_command_that_reads_nothing(bulkhead):
+    """A large message for a program that looks at none of it: its end counts, not the octets it left."""
+    i = pipe(bulkhead, "/bin/true")
+    i.send("a@client.example", "joe@local.example", b"Subject: big\r\n\r\n" + b"x" * 70 + b"\r\n" * 40000)
+    i.wait_log(r"=> joe ")
+
+
+def test_pipe_big_message_whole(bulkhead):
+    i = pipe(bulkhead, '/bin/sh -c "sleep 1; cat > {dir}/mail/out"', "  message_prefix =\n  message_suffix =\n")
+    body = b"".join(b"%d line\r\n" % n for n in range(60000))
+    i.send("a@client.example", "joe@local.example", b"Subject: big\r\n\r\n" + body)
+    i.wait_log(r"=> joe ")
+    assert box(i).split("\n\n", 1)[1].encode() == body.replace(b"\r\n", b"\n")
+
+
+def test_pipe_timeout_kills_the_whole_group(bulkhead):
+    i = pipe(bulkhead, '/bin/sh -c "sleep 4242 & sleep 4242"', "  timeout = 1s\n")
+    i.send("", "joe@local.example")
+    i.wait_log("pipe delivery process timed out")
+    wait_for(lambda: not any("4242" in read(p) for p in glob.glob("/proc/[0-9]*/cmdline") if read(p).startswith("sleep")))
+
+
+def test_pipe_background_child_does_not_hold_the_delivery(bulkhead):
+    i = pipe(bulkhead, '/bin/sh -c "sleep 30 & exit 0"')
+    i.send("a@client.example", "joe@local.example")
+    i.wait_log(r"=> joe ", limit=15)
+
+
+def test_pipe_worker_killed_in_the_middle_loses_nothing(bulkhead):
+    """The worker dies while its command runs: the command goes with it, and the message is tried again."""
+    i = pipe(bulkhead, '/bin/sh -c "cat > {dir}/mail/new; test -f {dir}/mail/go || exec sleep 1000; mv {dir}/mail/new {dir}/mail/out"')
+    i.send("a@client.example", "joe@local.example", b"Subject: kept\r\n\r\nbody\r\n")
+    wait_for(lambda: "Subject: kept" in box(i, "new"))
+    with open(i.dir + "/mail/go", "w"):
+        pass
+    sleeper = wait_for(lambda: [p.split("/")[2] for p in glob.glob("/proc/[0-9]*/cmdline") if read(p) == "sleep\x001000\x00"
+                                and int(re.search(r"^Uid:\s+(\d+)", read(p.replace("cmdline", "status")), re.M).group(1)) == i.mail_uid])
+    parent = int(re.search(r"^PPid:\s*(\d+)", read("/proc/%s/status" % sleeper[0]), re.M).group(1))
+    os.kill(parent, signal.SIGKILL)
+    i.wait_log(r"=> joe ")
+    assert "Subject: kept" in box(i)
+    assert re.search(r"^State:\s+Z", read("/proc/%s/status" % sleeper[0], "State: Z"), re.M)
+
+
+def test_pipe_never_runs_as_root(bulkhead):
+    i = bulkhead(routers=ROUTER, transports=HEAD + "t:\n  driver = pipe\n  command = /usr/bin/touch {dir}/mail/out\n  user = root\n  group = root\n")
+    i.send("a@client.example", "joe@local.example")
+    i.wait_log("no delivery under uid 0")
+    assert not os.path.exists(i.dir + "/mail/out") and len(i.queue()) == 1
+
+
+def test_pipe_several_recipients_in_one_run(bulkhead):
+    i = pipe(bulkhead, '/bin/sh -c "echo run \\"\\\\$*\\" >> {dir}/mail/out" x $pipe_addresses', "  batch_max = 10\n  max_parallel = 1\n")
+    i.send("a@client.example", ["joe@local.example", "ann@local.example", "bob@local.example"])
+    i.wait_log("Completed")
+    assert sorted(box(i).split()) == ["ann@local.example", "bob@local.example", "joe@local.example", "run"]
+
+
+def test_pipe_as_shell_filter_of_bsmtp(bulkhead):
+    i = pipe(bulkhead, '/bin/sh -c "cat > {dir}/mail/out"', "  use_bsmtp\n  use_crlf\n")
+    i.send("a@client.example", "joe@local.example", b"Subject: x\r\n\r\n.dot\r\n")
+    i.wait_log("Completed")
+    raw = open(i.dir + "/mail/out", "rb").read()
+    assert raw.startswith(b"MAIL FROM:<a@client.example>\r\nRCPT TO:<joe@local.example>\r\nDATA\r\n") and raw.endswith(b"\r\n\r\n..dot\r\n.\r\n"), raw
+
+
+# ---- redirections to programs and files ----
+
+REDIRECT = """
+alias:
+  driver = redirect
+  domains = +local_domains
+  data = ${lookup{$local_part}lsearch{{dir}/aliases}}
+  pipe_transport = address_pipe
+  file_transport = address_file
+  directory_transport = address_directory
+"""
+REDIRECTED = HEAD + """
+address_pipe:
+  driver = pipe
+  user = {mail_uid}
+  group = {mail_uid}
+  return_fail_output
+%s
+address_file:
+  driver = appendfile
+  user = {mail_uid}
+  group = {mail_uid}
+address_directory:
+  driver = appendfile
+  maildir_format
+  user = {mail_uid}
+  group = {mail_uid}
+"""
+
+
+def redirected(bulkhead, aliases, more="", **kw):
+    i = bulkhead(routers=REDIRECT + ROUTER.replace("transport = t", "transport = address_directory"), transports=REDIRECTED % more, **kw)
+    with open(i.dir + "/aliases", "w") as f:
+        f.write(re.sub(r"\{dir\}", i.dir, aliases))
+    return i
+
+
+def test_redirection_to_program_file_and_directory(bulkhead):
+    i = redirected(bulkhead, """joe: "|/bin/sh -c 'cat > {dir}/mail/out; echo $LOCAL_PART $RECIPIENT >> {dir}/mail/who'", {dir}/mail/box, {dir}/mail/dir/\n""")
+    i.send("a@client.example", "joe@local.example", b"Subject: three\r\n\r\nbody\r\n")
+    i.wait_log("Completed")
+    assert "Subject: three" in box(i) and "Subject: three" in box(i, "box")
+    assert box(i, "who") == "joe joe@local.example\n"
+    assert len(glob.glob(i.dir + "/mail/dir/new/*")) == 1
+    assert re.search(r"=> \|/bin/sh -c .* <joe@local.example> R=alias T=address_pipe", i.log()), i.log()
+    assert re.search(r"=> \S+/mail/box <joe@local.example> R=alias T=address_file", i.log())
+
+
+def test_redirection_to_program_through_force_command(bulkhead):
+    i = redirected(bulkhead, "joe: \"|prog 'one two' three\"\n", """  force_command
+  command = /bin/sh -c "printf '%s,' \\"\\\\$@\\" > {dir}/mail/out" x $address_pipe end
+""")
+    i.send("a@client.example", "joe@local.example")
+    i.wait_log("Completed")
+    assert box(i) == "prog,one two,three,end,"
