@@ -75,6 +75,8 @@ int ctl_config(struct ctl *ctl, int argc, char **argv);
 int ctl_route(struct ctl *ctl, int argc, char **argv);
 int ctl_expand(struct ctl *ctl, int argc, char **argv);
 int ctl_session(struct ctl *ctl, int argc, char **argv);
+int ctl_rewrite(struct ctl *ctl, int argc, char **argv);
+int ctl_retry_rule(struct ctl *ctl, int argc, char **argv);
 int ctl_queue(struct ctl *ctl, int argc, char **argv);
 int ctl_mailq(struct ctl *ctl, int argc, char **argv);
 int ctl_trace(struct ctl *ctl, int argc, char **argv);

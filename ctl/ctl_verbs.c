@@ -15,6 +15,8 @@ const struct ctl_verb ctl_verbs[] = {
 	{ "route", "[-v] [--json] ADDRESS...", "where mail for an address would go", ctl_route },
 	{ "expand", "[STRING...]", "expand strings, or standard input line by line", ctl_expand },
 	{ "session", "[--trace] [--interface IP.PORT] [--helo NAME] IP", "a fake SMTP session from this address; nothing is delivered", ctl_session },
+	{ "rewrite", "ADDRESS...", "what the rewriting rules make of an address, wherever it may stand", ctl_rewrite },
+	{ "retry-rule", "[-f SENDER] ADDRESS|HOST [DOMAIN] [ERROR]", "the retry rule that holds", ctl_retry_rule },
 	{ "queue", "VERB ...", "list, show, change the queue; `bulkhead queue help` has the verbs", ctl_queue },
 	{ "trace", "ID", "one message's whole life, from the log", ctl_trace },
 	{ NULL, NULL, NULL, NULL }

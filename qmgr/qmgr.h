@@ -428,6 +428,7 @@ void retry_load(struct qmgr *q);                                   /* asks the h
 void retry_clear(struct qmgr *q);
 enum { RETRY_KEY_MAX = 700 };
 struct str retry_host_key(char out[static RETRY_KEY_MAX], struct str name, struct str ip, uint64_t port);
+struct str retry_addr(const struct ipc_leaf *l, struct str addr); /* the address, or its domain where retry times count for that */
 struct str retry_addr_key(char out[static RETRY_KEY_MAX], char kind, struct str addr, struct str sender);
 
 /* ---- time (qmgr_timer.c) ---- */

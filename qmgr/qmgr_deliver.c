@@ -362,6 +362,25 @@ static const struct retry_rule *rule_for(const struct settings *s, struct ipc_st
 	return !x ? y : !y ? x : x < y ? x : y;
 }
 
+/* An address's rules without those that fit it alone: what holds for the hosts of its domain. */
+static struct ipc_strs rules_of_domain(struct active *a, const struct ipc_leaf *l)
+{
+	struct ipc_strs out = { 0 };
+
+	if (!l->local_rules.n)
+		return l->retry_rules;
+	out.v = arena_alloc(&a->arena, (l->retry_rules.n + 1) * sizeof *out.v);
+	for (uint32_t i = 0; i < l->retry_rules.n; i++) {
+		bool alone = false;
+
+		for (uint32_t k = 0; k < l->local_rules.n; k++)
+			alone |= str_eq(l->retry_rules.v[i], l->local_rules.v[k]);
+		if (!alone)
+			out.v[out.n++] = l->retry_rules.v[i];
+	}
+	return out;
+}
+
 static uint32_t enum_bound(uint64_t v, uint32_t end, uint32_t fallback) { return v < end ? (uint32_t)v : fallback; }
 
 struct hosts_end {
@@ -373,7 +392,7 @@ struct hosts_end {
 /* What the hosts' states say, for the table and for the recipients that they failed. */
 static void hosts_learn(struct qmgr *q, const struct delivery *d, const struct ipc_delivered *msg, struct hosts_end *out)
 {
-	struct ipc_strs addr_rules = d->leaves->l->retry_rules;
+	struct ipc_strs addr_rules = rules_of_domain(d->a, d->leaves->l);
 
 	*out = (struct hosts_end){ .next = d->plan->skipped_next, .alive = d->plan->skipped_alive };
 	for (uint32_t i = 0; i < msg->n_hosts; i++) {
@@ -443,14 +462,18 @@ static bool leaf_later(struct qmgr *q, struct delivery *d, struct leaf *leaf, co
 			return true;
 		return hosts->rule && now - m->received >= retry_cutoff(hosts->rule);
 	}
-	rule = rule_for(q->set, last ? last->retry_rules : (struct ipc_strs){ 0 }, leaf->l->retry_rules, &fault);
+	/* A reply to RCPT is the address's own; others to the whole message are the host's and its domain's. */
+	if (d->plan->class == AGENT_SMTP && fault.error != RETRY_RCPT_4XX)
+		rule = rule_for(q->set, last ? last->retry_rules : (struct ipc_strs){ 0 }, rules_of_domain(d->a, leaf->l), &fault);
+	else
+		rule = retry_rule_find(q->set, leaf->l->retry_rules, &fault);
 	overdue_learn(m, rule);
 	if (!rule || !rule->n)
 		return true;
 	if (d->plan->class != AGENT_SMTP || fault.error == RETRY_RCPT_4XX) {
 		/* The address's own: a message that came before its first failure still counts from that failure. */
-		e = retry_failed(q, d->plan->class == AGENT_SMTP ? retry_addr_key(text, 'A', addr, d->sender) : retry_addr_key(text, 'L', addr, STR_NULL),
-			rule, fault.error, fault.error == RETRY_QUOTA ? m->received : 0);
+		e = retry_failed(q, d->plan->class == AGENT_SMTP ? retry_addr_key(text, 'A', addr, d->sender) :
+			retry_addr_key(text, 'L', retry_addr(leaf->l, addr), STR_NULL), rule, fault.error, fault.error == RETRY_QUOTA ? m->received : 0);
 		if (!e)
 			return true;
 		end->next_try = e->next_try;

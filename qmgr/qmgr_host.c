@@ -19,6 +19,13 @@ struct str retry_host_key(char out[static RETRY_KEY_MAX], struct str name, struc
 	return str_make(out, n < RETRY_KEY_MAX ? (size_t)n : RETRY_KEY_MAX - 1);
 }
 
+struct str retry_addr(const struct ipc_leaf *l, struct str addr)
+{
+	ptrdiff_t at = l->retry_domain ? str_rfind(addr, '@') : -1;
+
+	return at < 0 ? addr : str_from(addr, (size_t)at + 1);
+}
+
 struct str retry_addr_key(char out[static RETRY_KEY_MAX], char kind, struct str addr, struct str sender)
 {
 	int n = snprintf(out, RETRY_KEY_MAX, "%c:%.*s:%.*s", kind, STR_FMT(str_sub(addr, 0, 320)), STR_FMT(str_sub(sender, 0, 320)));

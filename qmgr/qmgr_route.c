@@ -132,7 +132,7 @@ static void leaf_deferred(struct qmgr *q, struct active *a, struct leaf *leaf)
 
 	if (!end.text.len)
 		end.text = STR_LIT("address could not be routed now");
-	e = retry_failed(q, retry_addr_key(key, 'R', leaf->l->addr.len ? leaf->l->addr : leaf->rcpt->r->addr, STR_NULL), rule, fault.error, 0);
+	e = retry_failed(q, retry_addr_key(key, 'R', retry_addr(leaf->l, leaf->l->addr.len ? leaf->l->addr : leaf->rcpt->r->addr), STR_NULL), rule, fault.error, 0);
 	log_deferred(q, &log, end.text);
 	if (leaf->l->freeze) {
 		a->freeze = "by the router";

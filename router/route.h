@@ -160,7 +160,11 @@ void route_find_options(struct route *rt, const struct site_router *r, unsigned 
 struct hosts_memo *route_memo_find(struct route *rt, const struct site_router *r, struct str domain);
 void route_memo_keep(struct route *rt, const struct site_router *r, struct str domain, enum verdict verdict, const struct driver_out *out,
 	const struct err *err);
-void route_retry_rules(struct route *rt, struct str local, struct str domain, struct ipc_strs *out);
+/* Numbers of the retry rules for an address, or a domain or host (local empty). local_only: those that fit for the sake of the local
+ * part; may be NULL. */
+void route_retry_rules(struct route *rt, struct str local, struct str domain, struct ipc_strs *out, struct ipc_strs *local_only);
+bool retry_pattern_fits(struct eval *ev, const struct site_retry *rule, struct str local, struct str domain);
+bool retry_sender_fits(struct eval *ev, const struct site_retry *rule, struct str sender);
 
 /* ---- leaves (route_leaf.c) ---- */
 bool router_fails_verify(const struct route *rt, const struct site_router *r);

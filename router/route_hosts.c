@@ -51,45 +51,45 @@ void route_find_options(struct route *rt, const struct site_router *r, unsigned 
 
 /* ---- retry rules ---- */
 
-/* A rule's pattern is a domain pattern, or with a local part an address pattern (specification, section 32.1). */
-static bool rule_fits(struct route *rt, const struct site_retry *rule, struct str local, struct str domain)
+bool retry_pattern_fits(struct eval *ev, const struct site_retry *rule, struct str local, struct str domain)
 {
-	struct str text = domain;
+	struct list_subject subject;
 	struct err err = ERR_INIT;
-	enum status st;
 
 	if (!rule->pattern)
 		return true;
-	if (rule->address) {
-		if (!local.len)
-			return false;
-		text = str_printf(rt->a, "%.*s@%.*s", STR_FMT(local), STR_FMT(domain));
-		text.tainted = true;
-		st = lang_address_match(rt->ev, rule->pattern, text, NULL, &err);
-	} else {
-		st = lang_domain_match(rt->ev, rule->pattern, text, NULL, &err);
-	}
+	subject = (struct list_subject){ .text = str_printf(ev->arena, "%.*s@%.*s", STR_FMT(local.len ? local : STR_LIT("*")), STR_FMT(domain)) };
+	subject.text.tainted = true;
 	/* in doubt it fits: a failure is then retried, not made final */
-	return st != ST_FAIL;
+	return lang_list_match(ev, rule->pattern, &subject, NULL, &err) != ST_FAIL;
 }
 
-void route_retry_rules(struct route *rt, struct str local, struct str domain, struct ipc_strs *out)
+bool retry_sender_fits(struct eval *ev, const struct site_retry *rule, struct str sender)
+{
+	struct err err = ERR_INIT;
+
+	return !rule->senders || lang_address_match(ev, rule->senders, sender, NULL, &err) != ST_FAIL;
+}
+
+void route_retry_rules(struct route *rt, struct str local, struct str domain, struct ipc_strs *out, struct ipc_strs *local_only)
 {
 	const struct site *site = rt->site;
-	struct str v[ROUTE_RULES_MAX];
-	struct err err = ERR_INIT;
-	uint32_t n = 0;
+	struct str v[ROUTE_RULES_MAX], alone[ROUTE_RULES_MAX];
+	uint32_t n = 0, n_alone = 0;
 
 	for (uint32_t i = 0; i < site->n_retry && n < ROUTE_RULES_MAX; i++) {
 		const struct site_retry *rule = &site->retry[i];
-		if (!rule_fits(rt, rule, local, domain))
+
+		if (!retry_pattern_fits(rt->ev, rule, local, domain) || !retry_sender_fits(rt->ev, rule, rt->facts->sender))
 			continue;
-		if (rule->senders && lang_address_match(rt->ev, rule->senders, rt->facts->sender, NULL, &err) == ST_FAIL)
-			continue;
+		if (local_only && local.len && rule->pattern && !retry_pattern_fits(rt->ev, rule, STR_NULL, domain))
+			alone[n_alone++] = rule->number;
 		v[n++] = rule->number;
 	}
 	out->n = n;
 	out->v = n ? arena_memdup(rt->a, v, n * sizeof *v) : NULL;
+	if (local_only)
+		*local_only = (struct ipc_strs){ n_alone ? arena_memdup(rt->a, alone, n_alone * sizeof *alone) : NULL, n_alone };
 }
 
 /* ---- results kept for the question ---- */
@@ -127,7 +127,7 @@ void route_hosts_take(struct route *rt, const struct find_result *found, uint32_
 	for (uint32_t i = 0; i < n; i++) {
 		const struct find_host *h = &found->v[i];
 		if (!last.p || !str_eq(last, h->name))
-			route_retry_rules(rt, STR_NULL, h->name, &rules);
+			route_retry_rules(rt, STR_NULL, h->name, &rules, NULL);
 		last = h->name;
 		v[out->n_hosts++] = (struct ipc_host){ .name = h->name, .ip = h->ip, .port = port ? port : h->port, .group = group + h->group,
 			.secure = h->secure, .mx = found->had_mx, .retry_rules = rules };

@@ -54,6 +54,34 @@ static struct str text_clean(struct route *rt, const char *text)
 	return s;
 }
 
+/* Are retry times kept for the address (else for its domain)? t: the transport of a local delivery; NULL: routing. */
+static bool retry_by_address(const struct site_router *r, const struct site_transport *t)
+{
+	if (t)
+		return t->smtp || t->lmtp || !t->conf->generic_meta[CONF_INDEX(transport, retry_use_local_part)].set || t->o->retry_use_local_part;
+	if (!r)
+		return false;
+	return r->conf->generic_meta[CONF_INDEX(router, retry_use_local_part)].set ? r->o->retry_use_local_part : r->o->check_local_user;
+}
+
+static const struct site_transport *transport_named(const struct route *rt, struct str name)
+{
+	for (uint32_t i = 0; i < rt->site->n_transports; i++)
+		if (str_eq(rt->site->transports[i].conf->name, name))
+			return &rt->site->transports[i];
+	return NULL;
+}
+
+static void leaf_retry(struct route *rt, const struct addr *addr, bool by_address, struct ipc_leaf *l)
+{
+	if (addr->kind != KIND_ADDRESS)
+		addr = addr->parent;
+	if (!addr)
+		return;
+	l->retry_domain = !by_address;
+	route_retry_rules(rt, by_address ? addr->local : STR_NULL, addr->domain, &l->retry_rules, &l->local_rules);
+}
+
 static void leaf_common(struct route *rt, struct addr *addr, const struct site_router *r, struct ipc_leaf *l)
 {
 	l->recipient = addr->recipient;
@@ -64,10 +92,6 @@ static void leaf_common(struct route *rt, struct addr *addr, const struct site_r
 	l->router = r ? r->conf->name : STR_NULL;
 	l->one_time = addr->one_time && addr->parent;
 	l->unseen = addr->unseen;
-	if (addr->kind == KIND_ADDRESS)
-		route_retry_rules(rt, addr->local, addr->domain, &l->retry_rules);
-	else if (addr->parent)
-		route_retry_rules(rt, addr->parent->local, addr->parent->domain, &l->retry_rules);
 }
 
 static void key_put(struct buf *b, struct str s)
@@ -128,6 +152,8 @@ void leaf_deliver(struct route *rt, struct addr *addr, const struct site_router 
 	l->local_part_prefix = addr->prefix;
 	l->local_part_suffix = addr->suffix;
 	l->lasthop = o->dsn_lasthop;
+	if (!route_is_verify(rt))
+		leaf_retry(rt, addr, retry_by_address(r, transport_named(rt, rt->plans[plan].transport)), l);
 	if (rt->trace_on && !route_is_verify(rt))
 		route_trace(rt, "  => %.*s by transport %.*s", STR_FMT(addr->text), STR_FMT(rt->plans[plan].transport));
 	if (route_is_verify(rt))
@@ -140,6 +166,8 @@ void leaf_end(struct route *rt, struct addr *addr, const struct site_router *r, 
 	struct ipc_leaf *l = leaf_new(rt);
 
 	leaf_common(rt, addr, r, l);
+	if (outcome == ROUTE_DEFER && !route_is_verify(rt))
+		leaf_retry(rt, addr, retry_by_address(r, NULL), l);
 	l->outcome = outcome;
 	l->freeze = freeze;
 	l->status = str_sub(status, 0, 16);
@@ -171,6 +199,8 @@ static size_t leaf_octets(const struct ipc_leaf *l)
 
 	for (uint32_t i = 0; i < l->retry_rules.n; i++)
 		n += l->retry_rules.v[i].len + 8;
+	for (uint32_t i = 0; i < l->local_rules.n; i++)
+		n += l->local_rules.v[i].len + 8;
 	return n;
 }
 

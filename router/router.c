@@ -369,6 +369,14 @@ static void on_lookup(struct worker *w, struct ipc_in *in)
 	worker_answer(w, in, &ipc_type_lookup_answer, &answer, NULL, 0);
 }
 
+static void on_rules(struct worker *w, struct ipc_in *in)
+{
+	struct ipc_rules_answer answer;
+
+	router_rules(w->state, &w->arena, in->msg, &answer);
+	worker_answer(w, in, &ipc_type_rules_answer, &answer, NULL, 0);
+}
+
 static void on_name(struct worker *w, struct ipc_in *in)
 {
 	const struct ipc_name_ask *ask = in->msg;
@@ -397,7 +405,7 @@ static void on_hint(struct worker *w, struct ipc_in *in)
 
 /* The whole interface: what each kind of client may ask. */
 static const struct pool_handler of_qmgr[] = {
-	{ IPC_route_ask, on_route }, { IPC_expand_ask, on_expand }, { IPC_hint_ask, on_hint }, { 0, NULL },
+	{ IPC_route_ask, on_route }, { IPC_expand_ask, on_expand }, { IPC_rules_ask, on_rules }, { IPC_hint_ask, on_hint }, { 0, NULL },
 };
 static const struct pool_handler of_policyd[] = {
 	{ IPC_lookup_ask, on_lookup }, { IPC_verify_ask, on_verify }, { IPC_name_ask, on_name }, { IPC_host_ask, on_host },

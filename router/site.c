@@ -346,11 +346,10 @@ static enum status retry_make(struct site *site, struct err *err)
 		struct site_retry *out = &site->retry[i];
 		struct conf_text t = conf->retry[i].pattern;
 		out->number = str_printf(&site->arena, "%u", i);
-		out->address = str_find(t.text, '@') >= 0 && t.text.p[0] != '@' && t.text.p[0] != '^';
 		if (!str_is(t.text, "*")) {
-			/* one pattern, not a list: a separator that it can't contain */
+			/* one item of an address list, whatever is in it: a separator that it can't contain */
 			t.text = str_printf(&site->arena, "<\001 %.*s", STR_FMT(t.text));
-			if (site_list(site, out->address ? LIST_ADDRESS : LIST_DOMAIN, &t, &out->pattern, err) != ST_OK)
+			if (site_list(site, LIST_ADDRESS, &t, &out->pattern, err) != ST_OK)
 				return err->status;
 		}
 		if (conf->retry[i].senders.set && site_list(site, LIST_ADDRESS, &conf->retry[i].senders, &out->senders, err) != ST_OK)

@@ -121,7 +121,6 @@ struct site_transport {
 
 struct site_retry {
 	struct lang_list *pattern;           /* NULL: "*" */
-	bool address;                        /* the pattern has a local part */
 	struct lang_list *senders;           /* NULL: any */
 	struct str number;                   /* as text */
 };

@@ -48,5 +48,7 @@ enum status conf_check(struct conf *conf, const struct conf_checks *checks);
 
 /* One rewriting rule, as in the rewrite section: pattern, replacement, flags. For rules in an option. */
 enum status conf_rewrite_parse(struct arena *a, struct str line, struct conf_place place, struct conf_rewrite *out, struct err *err);
+/* The name of an error as retry rules write it: error, code_min, code_max, via and quota_age are set. */
+enum status conf_retry_error_parse(struct str name, struct conf_retry *out, struct err *err);
 
 #endif

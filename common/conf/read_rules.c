@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* Retry rules (specification, chapter 32) and rewriting rules (chapter 31). */
+#include "common/conf/read.h"
 #include "common/conf/reader.h"
 
 #include <string.h>
@@ -20,6 +21,7 @@ static const struct {
 	{ "timeout_connect", RETRY_TIMEOUT_CONNECT, 0, false }, { "timeout_connect_A", RETRY_TIMEOUT_CONNECT, 'A', false },
 	{ "timeout_connect_MX", RETRY_TIMEOUT_CONNECT, 'M', false }, { "tls_required", RETRY_TLS_REQUIRED, 0, false },
 	{ "quota", RETRY_QUOTA, 0, false },
+	{ "timeout_DNS", RETRY_TIMEOUT, 0, false }, /* has never meant more than timeout */
 };
 enum { RETRY_NAMES = sizeof retry_names / sizeof *retry_names };
 
@@ -41,7 +43,7 @@ static bool code_parse(struct str s, struct conf_retry *out)
 	return true;
 }
 
-static enum status retry_error_parse(struct str s, struct conf_retry *out, struct err *err)
+enum status conf_retry_error_parse(struct str s, struct conf_retry *out, struct err *err)
 {
 	char typed[65];
 	const char *near = NULL;
@@ -131,7 +133,7 @@ static enum status retry_parse(struct conf *conf, struct str s, struct conf_plac
 	s = conf_skip(str_from(s, n));
 	if (!word.len)
 		return err_set(err, ST_ERROR, "the name of an error or * must follow the pattern");
-	if (retry_error_parse(word, out, err) != ST_OK)
+	if (conf_retry_error_parse(word, out, err) != ST_OK)
 		return ST_ERROR;
 	if (str_begins(s, "senders")) {
 		s = conf_skip(str_from(s, 7));
