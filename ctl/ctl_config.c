@@ -6,6 +6,7 @@
 #include "common/conf/conf.h"
 #include "common/conf/read.h"
 #include "common/lang/lang.h"
+#include "ctl/config.h"
 #include "ctl/ctl.h"
 
 #ifndef BULKHEAD_CONFIG
@@ -43,24 +44,36 @@ static void source_fill(struct ctl *ctl, struct conf_source *source, struct conf
 	}
 }
 
-static struct conf *conf_load(struct ctl *ctl, bool check)
+struct conf *config_read(struct ctl *ctl, bool check)
 {
 	struct conf_define defines[CTL_MACROS_MAX];
 	struct conf_source source;
 	struct conf *conf;
-	enum status st;
 
 	source_fill(ctl, &source, defines);
-	st = conf_read(&source, &conf);
-	if (!st && check) {
+	conf_read(&source, &conf);
+	if (check) {
 		struct lang *lang = lang_new(conf, NULL);
 		struct conf_checks checks = { .ctx = NULL };
 
 		lang_checks(lang, &checks);
-		st = conf_check(conf, &checks);
+		conf_check(conf, &checks);
 		lang_free(lang);
+		if (!conf->n_errors)
+			relay_try(conf);
 	}
-	if (st) {
+	return conf;
+}
+
+static struct conf *conf_load(struct ctl *ctl, bool check)
+{
+	struct conf *conf = config_read(ctl, false);
+
+	if (check && !conf->n_errors) {
+		conf_free(conf);
+		conf = config_read(ctl, true);
+	}
+	if (conf->n_errors) {
 		problems_print(ctl, conf, CONF_ERROR);
 		ctl_fail(CTL_CONFIG, "%s: %u error%s", ctl->conf_path, conf->n_errors, conf->n_errors == 1 ? "" : "s");
 		conf_free(conf);
@@ -80,9 +93,10 @@ int ctl_check_config(struct ctl *ctl, int argc, char **argv)
 {
 	unsigned warnings;
 
-	(void)argv;
+	if (argc == 3 && !strcmp(argv[1], "--exim"))
+		return ctl_migrate(ctl, argv[2]);
 	if (argc > 1)
-		return ctl_fail(CTL_USAGE, "check-config takes nothing; the file is named with -C before the verb");
+		return ctl_fail(CTL_USAGE, "check-config takes nothing but --exim FILE; our own file is named with -C before the verb");
 	ctl->conf = conf_load(ctl, true);
 	if (!ctl->conf)
 		return CTL_CONFIG;

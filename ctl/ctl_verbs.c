@@ -10,7 +10,7 @@ const struct ctl_verb ctl_verbs[] = {
 	{ "restart", "DAEMON", "restart one daemon: smtpd, policyd, router, qmgr, smtp-out, local", ctl_restart },
 	{ "status", "[--json]", "what runs, under which uid, in which root, and its counters", ctl_status },
 	{ "logs", "", "open the log files again (after they were moved away)", ctl_logs },
-	{ "check-config", "", "read the configuration and report errors and surprises", ctl_check_config },
+	{ "check-config", "[--exim FILE]", "report errors and surprises of the configuration; or what an Exim configuration means here", ctl_check_config },
 	{ "config", "show ...", "the configuration's effective values, for all or for one daemon", ctl_config },
 	{ "route", "[-v] [--json] ADDRESS...", "where mail for an address would go", ctl_route },
 	{ "expand", "[STRING...]", "expand strings, or standard input line by line", ctl_expand },

@@ -228,6 +228,49 @@ static void router_check(struct check *c, const struct conf_instance *r)
 			c->conf->of[CONF_TRANSPORTS].v[i].name) >= 0;
 }
 
+static bool is_true(struct str s)
+{
+	return str_is(s, "true") || str_is(s, "yes") || str_find(s, '$') >= 0; /* perhaps */
+}
+
+static bool is_false(struct str s)
+{
+	return str_is(s, "false") || str_is(s, "no");
+}
+
+/* Takes every address that comes by, and keeps it: nothing below is reached while `only` leaves it alone. */
+static bool router_is_end(const struct conf_instance *r)
+{
+	const struct conf_opts_router *g = r->generic;
+	bool conditions = g->domains.text.len || g->local_parts.text.len || g->senders.text.len || g->condition.n || g->require_files.text.len ||
+		g->check_local_user || g->local_part_prefix.text.len || g->local_part_suffix.text.len || g->verify_only || !g->address_test || !g->expn ||
+		!g->verify_recipient || !g->verify_sender;
+	bool takes_all = str_is(str_of(r->driver->name), "accept") && g->transport.text.len;
+
+	return !conditions && !is_true(g->unseen.text) && !g->pass_router.text.len && (takes_all || is_false(g->more.text));
+}
+
+static void routers_reach_check(struct check *c)
+{
+	const struct conf_instances *all = &c->conf->of[CONF_ROUTERS];
+	uint32_t end = 0;
+
+	while (end < all->n && !(all->v[end].driver && router_is_end(&all->v[end])))
+		end++;
+	for (uint32_t i = end + 1; i < all->n; i++) {
+		bool named = false;
+
+		for (uint32_t k = 0; k < all->n && !named; k++) {
+			const struct conf_opts_router *g = all->v[k].generic;
+			named = str_eq(g->redirect_router.text, all->v[i].name) || str_eq(g->pass_router.text, all->v[i].name);
+		}
+		if (named) /* whoever jumps there goes on from there */
+			return;
+		conf_problem_add(c->conf, CONF_WARNING, all->v[i].place, "router %.*s: is never reached: router %.*s, above, has no condition and passes nothing on",
+			STR_FMT(all->v[i].name), STR_FMT(all->v[end].name));
+	}
+}
+
 static void transport_check(struct check *c, const struct conf_instance *t)
 {
 	const struct conf_opts_transport_appendfile *append = CONF_OWN(t, transport_appendfile);
@@ -299,41 +342,12 @@ static void main_check(struct check *c)
 			"option \"disable_fsync\": a power cut will lose accepted mail");
 }
 
-/* The first statement of the ACL for RCPT takes everything from everybody? */
-static void relay_check(struct check *c)
-{
-	const struct conf_text *text = &c->conf->main.acl_smtp_rcpt;
-	const struct conf_acl *acl = conf_acl_find(c->conf, text->text);
-	struct conf_acl inline_acl;
-	const struct conf_statement *s;
-	bool conditions = false;
-
-	if (!text->text.len) {
-		conf_problem_add(c->conf, CONF_WARNING, (struct conf_place){ 0, 0 }, "acl_smtp_rcpt is not set: no mail will be accepted by SMTP");
-		return;
-	}
-	if (!acl && conf_acl_parse(c->conf, &c->scratch, text->text, text->place, &inline_acl, NULL) == ST_OK)
-		acl = &inline_acl;
-	if (!acl || !acl->n)
-		return;
-	s = &acl->statements[0];
-	for (uint32_t i = 0; i < s->n; i++) {
-		static const char *const modifiers[] = { "add_header", "control", "delay", "endpass", "log_message", "logwrite", "message", "set" };
-		bool modifier = false;
-		for (unsigned k = 0; k < sizeof modifiers / sizeof *modifiers; k++)
-			modifier |= str_is(s->items[i].name, modifiers[k]);
-		conditions |= !modifier;
-	}
-	if (str_is(s->verb, "accept") && !conditions)
-		conf_problem_add(c->conf, CONF_WARNING, s->place,
-			"the ACL for RCPT begins with an accept without condition: this host relays for everybody, and will be abused");
-}
-
 static void surprises_check(struct check *c)
 {
 	const struct conf_place nowhere = { 0, 0 };
 
-	relay_check(c);
+	if (!c->conf->main.acl_smtp_rcpt.text.len)
+		conf_problem_add(c->conf, CONF_WARNING, nowhere, "acl_smtp_rcpt is not set: no mail will be accepted by SMTP");
 	if (!c->conf->of[CONF_ROUTERS].n)
 		conf_problem_add(c->conf, CONF_WARNING, nowhere, "there are no routers: nothing can be delivered");
 	if (!c->conf->n_retry && c->conf->of[CONF_TRANSPORTS].n)
@@ -379,6 +393,7 @@ enum status conf_check(struct conf *conf, const struct conf_checks *checks)
 	for (uint32_t i = 0; i < conf->of[CONF_ROUTERS].n; i++)
 		if (conf->of[CONF_ROUTERS].v[i].driver)
 			router_check(&c, &conf->of[CONF_ROUTERS].v[i]);
+	routers_reach_check(&c);
 	for (uint32_t i = 0; i < conf->of[CONF_TRANSPORTS].n; i++)
 		if (conf->of[CONF_TRANSPORTS].v[i].driver)
 			transport_check(&c, &conf->of[CONF_TRANSPORTS].v[i]);

@@ -12,7 +12,7 @@
 #include "common/ipc/enums.h"
 
 enum {
-	CONF_PROBLEMS_MAX = 50,
+	CONF_PROBLEMS_MAX = 1000,
 	CONF_FILES_MAX = 256,
 	CONF_INCLUDE_DEPTH_MAX = 16,
 	CONF_IF_DEPTH_MAX = 64,

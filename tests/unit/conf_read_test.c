@@ -243,11 +243,11 @@ static void test_many_problems(void **state)
 	struct conf *conf;
 
 	(void)state;
-	for (unsigned i = 0; i < 70; i++)
+	for (unsigned i = 0; i < CONF_PROBLEMS_MAX + 20; i++)
 		buf_adds(&text, "nosuch\n");
 	conf = read_text(buf_cstr(&text), NULL, 0);
 	assert_int_equal(conf->n_problems, CONF_PROBLEMS_MAX);
-	assert_int_equal(conf->n_errors, 70);
+	assert_int_equal(conf->n_errors, CONF_PROBLEMS_MAX + 20);
 	conf_free(conf);
 	buf_clear(&text);
 }
@@ -513,9 +513,12 @@ static const struct {
 	{ "primary_hostname = m.a.example\nacl_smtp_rcpt = chekc\nbegin acl\ncheck:\n  deny hosts = +no\nbegin retry\n* * F,1h,5m\nbegin routers\na:\n driver = redirect\n data = x",
 		"t:5: ACL check: \"hosts\": host list \"+no\" is not defined\n"
 		"t:2: option \"acl_smtp_rcpt\": ACL \"chekc\" is not defined: did you mean \"check\"?\n" },
-	{ "acl_smtp_rcpt = accept\nprimary_hostname = m.a.example",
-		"t:1: warning: the ACL for RCPT begins with an accept without condition: this host relays for everybody, and will be abused\n"
-		"warning: there are no routers: nothing can be delivered\n" },
+	{ "primary_hostname = m.a.example\nacl_smtp_rcpt = deny\nbegin routers\na:\n driver = accept\n transport = out\nb:\n driver = redirect\n data = x\n"
+		"begin transports\nout:\n driver = smtp\nbegin retry\n* * F,1h,5m",
+		"t:7: warning: router b: is never reached: router a, above, has no condition and passes nothing on\n" },
+	{ "primary_hostname = m.a.example\nacl_smtp_rcpt = deny\nbegin routers\na:\n driver = redirect\n data = x\n no_more\n unseen\nb:\n driver = redirect\n"
+		" data = x\n no_more\n domains = a\nc:\n driver = redirect\n data = x\n no_more\nd:\n driver = redirect\n data = x\nbegin retry\n* * F,1h,5m",
+		"t:18: warning: router d: is never reached: router c, above, has no condition and passes nothing on\n" },
 	{ "primary_hostname = bare\nacl_smtp_rcpt = deny\nlocal_interfaces = 127.0.0.1 : 127.0.0.1.25",
 		"t:3: local_interfaces, daemon_smtp_ports: port 25 of 127.0.0.1 is named twice\n"
 		"t:1: warning: the name of this host, \"bare\", has no domain: others may refuse its mail; set primary_hostname\n"
