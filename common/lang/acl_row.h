@@ -29,7 +29,8 @@ enum {
 enum acl_verb { VERB_ACCEPT, VERB_DEFER, VERB_DENY, VERB_DISCARD, VERB_DROP, VERB_REQUIRE, VERB_WARN, VERBS };
 
 /* What a statement's conditions gave. */
-enum acl_rc { RC_OK, RC_FAIL, RC_FAIL_DROP, RC_DISCARD, RC_DEFER, RC_ERROR };
+enum acl_rc { RC_OK, RC_FAIL, RC_FAIL_DROP, RC_DISCARD, RC_DEFER, RC_ERROR,
+	RC_NEVER /* a condition: what it stands on is out of reach; the statement is as if it were not there */ };
 
 struct acl_state;
 struct acl_item;
@@ -99,6 +100,7 @@ struct acl_state {
 	struct ipc_pair *results;     /* added */
 	uint32_t n_results, results_room;
 	struct acl_warned *warned;    /* lines of warn that have been logged */
+	struct eval_vars rates;       /* rates reckoned in this run, by hint */
 	/* what the statement at hand has said so far */
 	struct str user_text, log_text;
 	const struct acl_item *at;    /* for messages */
@@ -121,7 +123,7 @@ void acl_trace(struct acl_state *s, const char *fmt, ...) __attribute__((format(
 struct str acl_client_words(struct acl_state *s); /* "H=name (helo) [ip]", as in the log */
 enum acl_rc acl_statements_run(struct acl_state *s, const struct acl *acl, struct err *err);
 
-extern const struct acl_item_row acl_items_address[], acl_items_session[], acl_items_message[], acl_items_verify[], acl_items_control[],
+extern const struct acl_item_row acl_items_address[], acl_items_session[], acl_items_message[], acl_items_verify[], acl_items_control[], acl_items_rate[], acl_items_dnslists[],
 	acl_items_later[];
 
 /* ---- controls ---- */

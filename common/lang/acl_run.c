@@ -234,6 +234,10 @@ static enum acl_rc conditions_run(struct acl_state *s, const struct acl_statemen
 		rc = item_run(s, item, err);
 		if (item->negated && !item_forced(s, item, rc, err))
 			rc = item_negate(rc);
+		if (rc == RC_NEVER) {
+			rc = statement->verb == VERB_REQUIRE ? RC_OK : RC_FAIL;
+			break;
+		}
 		if (rc == RC_DISCARD && statement->verb != VERB_ACCEPT && statement->verb != VERB_DISCARD) {
 			err_set(err, ST_ERROR, "nested ACL gave \"discard\", which only accept and discard can pass on");
 			rc = RC_ERROR;
@@ -458,6 +462,7 @@ enum status acl_call(struct eval *ev, const struct str *args, uint32_t n, bool *
 	case RC_FAIL_DROP:
 	case RC_DISCARD:
 	case RC_ERROR:
+	case RC_NEVER:
 		break;
 	}
 	return err_set(err, ST_ERROR, "ACL \"%.*s\": %s", STR_FMT(expand_quote(ev, args[0])), inner.text[0] ? inner.text : "neither accepts nor denies");
@@ -476,6 +481,7 @@ static enum acl_verdict verdict_of(enum acl_rc rc)
 		return ACL_DISCARD;
 	case RC_DEFER:
 	case RC_ERROR:
+	case RC_NEVER:
 		break;
 	}
 	return ACL_DEFER;
