@@ -5,5 +5,6 @@
 #define BASE_VERSION_H
 
 #define BULKHEAD_VERSION "0.1"
+#define BULKHEAD_BUILT __DATE__ " " __TIME__   /* SOURCE_DATE_EPOCH decides, where it is set */
 
 #endif

@@ -62,6 +62,8 @@ void acl_result_set(struct acl_state *s, const char *name, struct str value)
 		s->results_room += 8;
 	}
 	s->results[s->n_results++] = (struct ipc_pair){ .name = str_of(name), .value = value, .tainted = value.tainted };
+	s->ev->results = s->results;
+	s->ev->n_results = s->n_results;
 }
 
 struct str acl_result_get(const struct acl_state *s, const char *name)

@@ -75,6 +75,8 @@ struct eval {
 	uint64_t flags, flags_off;           /* enum msg_flag set and unset by controls */
 	struct ipc_edit *edits;              /* made by this run */
 	uint32_t n_edits, edits_room;
+	const struct ipc_pair *results;      /* made by this run: they come before those of the facts */
+	uint32_t n_results;
 
 	/* private */
 	struct header_cache *headers;
@@ -100,6 +102,9 @@ void eval_set_address(struct eval *ev, struct str address);
 bool eval_var_get(const struct eval_vars *vars, struct str name, struct str *value_out);
 /* ST_ERROR beyond EVAL_VARS_MAX. Name and value are lent: they must live as long as the context's arena. */
 enum status eval_var_set(struct eval *ev, struct eval_vars *vars, struct str name, struct str value, struct err *err);
+
+/* A result of a check, of this run or of an earlier one ($spf_result and its kin); absent: STR_NULL. */
+struct str eval_result(const struct eval *ev, const char *name);
 
 /* The client's verified name, looked up on demand: ST_FAIL when it has none. */
 enum status eval_client_name(struct eval *ev, struct err *err);

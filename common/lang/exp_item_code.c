@@ -136,13 +136,13 @@ const struct item_row exp_items_code[] = {
 };
 
 const struct item_row exp_items_later[] = {
-	{ "authresults", 0, 0, ITEM_LATER, NULL, NULL, "an Authentication-Results field" },
-	{ "certextract", 0, 0, ITEM_LATER, NULL, NULL, "a field of a certificate" },
-	{ "dlfunc", 0, 0, ITEM_LATER, NULL, NULL, "a function of a loaded library" },
-	{ "imapfolder", 0, 0, ITEM_LATER, NULL, NULL, "the name of an IMAP folder" },
-	{ "perl", 0, 0, ITEM_LATER, NULL, NULL, "a function in Perl" },
-	{ "readsocket", 0, 0, ITEM_LATER, NULL, NULL, "what a socket answers" },
-	{ "run", 0, 0, ITEM_LATER, NULL, NULL, "the output of a command" },
-	{ "srs_encode", 0, 0, ITEM_LATER, NULL, NULL, "an address rewritten by SRS" },
+	{ "dlfunc", 0, 0, ITEM_LATER, NULL, NULL, "a function of a loaded library",
+		"no foreign code is loaded into policyd and router; a lookup can ask a database" },
+	{ "perl", 0, 0, ITEM_LATER, NULL, NULL, "a function in Perl",
+		"no foreign code is loaded into policyd and router; a lookup can ask a database" },
+	{ "readsocket", 0, 0, ITEM_LATER, NULL, NULL, "what a socket answers",
+		"use a lookup (redis, sqlite, dnsdb ...) for what a service knows" },
+	{ "run", 0, 0, ITEM_LATER, NULL, NULL, "the output of a command",
+		"policyd and router may not start programs; put its output into a file for a lookup or readfile, or ask a database" },
 	{ NULL }
 };

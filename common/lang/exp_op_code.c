@@ -249,11 +249,3 @@ const struct op_row exp_ops_code[] = {
 	{ "xtextd", op_xtextd, false, false, "decoded from xtext (RFC 3461)" },
 	{ NULL }
 };
-
-const struct op_row exp_ops_later[] = {
-	{ "utf8_domain_from_alabel", NULL, false, true, "a domain from A-labels to UTF-8" },
-	{ "utf8_domain_to_alabel", NULL, false, true, "a domain from UTF-8 to A-labels" },
-	{ "utf8_localpart_from_alabel", NULL, false, true, "a local part from its ASCII form to UTF-8" },
-	{ "utf8_localpart_to_alabel", NULL, false, true, "a local part from UTF-8 to its ASCII form" },
-	{ NULL }
-};

@@ -3,6 +3,7 @@
 #include "common/lang/expand_tree.h"
 
 #include "common/mail/addrlist.h"
+#include "common/mail/alabel.h"
 
 static bool parse_one(struct eval *ev, struct str in, struct addrlist_item *item)
 {
@@ -88,10 +89,26 @@ static enum status op_addresses(struct eval *ev, const struct node *n, struct st
 	return st;
 }
 
+#define OP_ALABEL(name_, convert) \
+	static enum status op_##name_(struct eval *ev, const struct node *n, struct str in, struct str *out, struct err *err) \
+	{ \
+		if (convert(ev->arena, in, out, err)) \
+			return err_prefix(err, "%s", n->op->name); \
+		return ST_OK; \
+	}
+OP_ALABEL(domain_to, alabel_domain_encode)
+OP_ALABEL(domain_from, alabel_domain_decode)
+OP_ALABEL(local_to, alabel_local_encode)
+OP_ALABEL(local_from, alabel_local_decode)
+
 const struct op_row exp_ops_mail[] = {
 	{ "address", op_address, false, false, "the address in a header field's address" },
 	{ "addresses", op_addresses, false, false, "all addresses of a header field, as a list" },
 	{ "domain", op_domain, false, false, "the domain of an address" },
 	{ "local_part", op_local_part, false, false, "the local part of an address" },
+	{ "utf8_domain_to_alabel", op_domain_to, false, false, "a domain from UTF-8 to A-labels (xn--...)" },
+	{ "utf8_domain_from_alabel", op_domain_from, false, false, "a domain from A-labels to UTF-8" },
+	{ "utf8_localpart_to_alabel", op_local_to, false, false, "a local part from UTF-8 to ASCII, in the manner of A-labels" },
+	{ "utf8_localpart_from_alabel", op_local_from, false, false, "a local part from such ASCII back to UTF-8" },
 	{ NULL }
 };

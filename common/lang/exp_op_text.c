@@ -261,8 +261,7 @@ static enum status op_expand(struct eval *ev, const struct node *n, struct str i
 
 /* ---- UTF-8 ---- */
 
-/* Length of the valid sequence at the start, 0 if there is none; *code_out its number. */
-static uint32_t utf8_sequence(struct str s, uint32_t *code_out)
+uint32_t text_utf8(struct str s, uint32_t *code_out)
 {
 	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
 	unsigned char c = (unsigned char)s.p[0];
@@ -289,7 +288,7 @@ static enum status op_utf8clean(struct eval *ev, const struct node *n, struct st
 
 	(void)n;
 	for (uint32_t i = 0; i < in.len;) {
-		uint32_t k = utf8_sequence(str_from(in, i), &code);
+		uint32_t k = text_utf8(str_from(in, i), &code);
 
 		if (k)
 			buf_add(&b, in.p + i, k);
@@ -306,7 +305,7 @@ static enum status op_from_utf8(struct eval *ev, const struct node *n, struct st
 
 	(void)n;
 	for (uint32_t i = 0; i < in.len;) {
-		uint32_t code = '_', k = utf8_sequence(str_from(in, i), &code);
+		uint32_t code = '_', k = text_utf8(str_from(in, i), &code);
 
 		buf_addc(&b, code < 256 ? (char)code : '_');
 		i += k ? k : 1;

@@ -16,6 +16,8 @@ bool text_keyed(struct eval *ev, struct str text, struct str key, struct str *ou
 enum status text_json(struct eval *ev, struct str text, struct str key, const int64_t *number, bool bare, struct str *out, bool *found, struct err *err);
 /* Calls fn for each element of a JSON array until it returns false. */
 enum status text_json_each(struct eval *ev, struct str text, bool bare, bool (*fn)(void *arg, struct str element), void *arg, struct err *err);
+/* Length of the valid UTF-8 sequence at the start of a text that is not empty, 0 if there is none; *code_out its number. */
+uint32_t text_utf8(struct str s, uint32_t *code_out);
 struct str text_base64(struct arena *a, struct str s);
 bool text_base64_decode(struct arena *a, struct str s, struct str *out);
 struct str text_hex(struct arena *a, const unsigned char *p, size_t n, bool upper);

@@ -117,7 +117,7 @@ static enum status var_smtputf8(struct eval *ev, struct str name, struct str *ou
 {
 	(void)name;
 	(void)err;
-	*out = ev->facts->smtputf8 ? STR_LIT("1") : STR_NULL;
+	*out = ev->facts->smtputf8 ? STR_LIT("yes") : STR_LIT("no");
 	return ST_OK;
 }
 
@@ -206,6 +206,21 @@ static enum status var_body_size(struct eval *ev, struct str name, struct str *o
 	return st;
 }
 
+#define VAR_COUNT(name_, field) \
+	static enum status var_##name_(struct eval *ev, struct str name, struct str *out, struct err *err) \
+	{ \
+		struct message_counts n; \
+		enum status st = message_count(ev, &n, err); \
+		(void)name; \
+		if (!st) \
+			*out = str_printf(ev->arena, "%llu", (unsigned long long)n.field); \
+		return st; \
+	}
+VAR_COUNT(body_linecount, body_lines)
+VAR_COUNT(body_zerocount, body_zeros)
+VAR_COUNT(message_linecount, lines)
+VAR_COUNT(max_received_linelength, longest)
+
 static enum status var_headers_added(struct eval *ev, struct str name, struct str *out, struct err *err)
 {
 	struct buf b = BUF_LIMIT(EVAL_LENGTH_MAX);
@@ -269,12 +284,16 @@ const struct var_row exp_vars_message[] = {
 	{ "received_time", VAR_FN, DEP_SESSION, 0, false, NULL, var_received_time, "when the message was received, seconds since 1970" },
 	{ "message_age", VAR_FN, DEP_SESSION | DEP_TIME, 0, false, NULL, var_message_age, "seconds since then" },
 	{ "message_size", VAR_FN, DEP_SESSION, 0, false, NULL, var_message_size, "octets of the message" },
-	{ "message_smtputf8", VAR_FN, DEP_SESSION, 0, false, NULL, var_smtputf8, "1 for an SMTPUTF8 message" },
+	{ "message_smtputf8", VAR_FN, DEP_SESSION, 0, false, NULL, var_smtputf8, "yes for an SMTPUTF8 message, else no" },
 	{ "message_headers", VAR_FN, DEP_SESSION, 0, false, NULL, var_headers, "the whole header, decoded" },
 	{ "message_headers_raw", VAR_FN, DEP_SESSION, 0, false, NULL, var_headers_raw, "the whole header" },
 	{ "message_body", VAR_FN, DEP_SESSION, 0, false, NULL, var_body, "the first octets of the body (message_body_visible)" },
 	{ "message_body_end", VAR_FN, DEP_SESSION, 0, false, NULL, var_body_end, "the last octets of the body" },
 	{ "message_body_size", VAR_FN, DEP_SESSION, 0, false, NULL, var_body_size, "octets of the body" },
+	{ "body_linecount", VAR_FN, DEP_SESSION, 0, false, NULL, var_body_linecount, "lines of the body" },
+	{ "body_zerocount", VAR_FN, DEP_SESSION, 0, false, NULL, var_body_zerocount, "NUL octets in the body" },
+	{ "message_linecount", VAR_FN, DEP_SESSION, 0, false, NULL, var_message_linecount, "lines of header and body" },
+	{ "max_received_linelength", VAR_FN, DEP_SESSION, 0, false, NULL, var_max_received_linelength, "octets of the longest line received, its end apart" },
 	{ "received_count", VAR_FN, DEP_SESSION, 0, false, NULL, var_received_count, "number of Received: fields" },
 	{ "reply_address", VAR_FN, DEP_SESSION, 0, false, NULL, var_reply_address, "Reply-To: or else From:" },
 	{ "headers_added", VAR_FN, DEP_SESSION, 0, false, NULL, var_headers_added, "header fields added by this ACL so far" },

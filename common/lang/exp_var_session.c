@@ -6,16 +6,11 @@
 
 #define FACT(field) offsetof(struct ipc_facts, field)
 
-static struct str number(struct eval *ev, uint64_t n)
-{
-	return n ? str_printf(ev->arena, "%llu", (unsigned long long)n) : STR_NULL;
-}
-
 static enum status var_client_port(struct eval *ev, struct str name, struct str *out, struct err *err)
 {
 	(void)name;
 	(void)err;
-	*out = number(ev, ev->facts->client_port);
+	*out = str_printf(ev->arena, "%llu", (unsigned long long)ev->facts->client_port);
 	return ST_OK;
 }
 
@@ -23,7 +18,7 @@ static enum status var_server_port(struct eval *ev, struct str name, struct str 
 {
 	(void)name;
 	(void)err;
-	*out = number(ev, ev->facts->server_port);
+	*out = ev->facts->server_port ? str_printf(ev->arena, "%llu", (unsigned long long)ev->facts->server_port) : STR_LIT("-1");
 	return ST_OK;
 }
 
@@ -132,17 +127,6 @@ static enum status var_command_argument(struct eval *ev, struct str name, struct
 	return ST_OK;
 }
 
-static enum status var_fact_tls_certificate(struct eval *ev, struct str name, struct str *out, struct err *err)
-{
-	(void)name;
-	(void)err;
-	*out = STR_LIT("0");
-	for (uint32_t i = 0; i < ev->facts->n_tls; i++)
-		if (str_is(ev->facts->tls[i].name, "certificate_verified"))
-			*out = ev->facts->tls[i].value;
-	return ST_OK;
-}
-
 const struct var_row exp_vars_session[] = {
 	{ "sender_host_address", VAR_FACT, DEP_CLIENT, FACT(client_ip), true, NULL, NULL, "IP address of the client" },
 	{ "sender_host_port", VAR_FN, DEP_SESSION, 0, false, NULL, var_client_port, "port of the client" },
@@ -171,21 +155,5 @@ const struct var_row exp_vars_session[] = {
 	{ "originator_gid", VAR_FN, DEP_SESSION, 0, false, NULL, var_gid, "gid of the local submitter of the message" },
 	{ "smtp_command", VAR_FACT, DEP_SESSION, FACT(command), false, NULL, NULL, "SMTP command being handled" },
 	{ "smtp_command_argument", VAR_FN, DEP_SESSION, 0, false, NULL, var_command_argument, "its argument" },
-	{ "tls_in_cipher", VAR_TLS, DEP_SESSION, 0, false, "cipher", NULL, "cipher suite of the client's connection" },
-	{ "tls_in_ver", VAR_TLS, DEP_SESSION, 0, false, "version", NULL, "TLS version of the client's connection" },
-	{ "tls_in_peerdn", VAR_TLS, DEP_SESSION, 0, false, "peerdn", NULL, "distinguished name of the client's certificate" },
-	{ "tls_in_sni", VAR_TLS, DEP_SESSION, 0, false, "sni", NULL, "server name that the client asked for" },
-	{ "tls_in_bits", VAR_TLS, DEP_SESSION, 0, false, "bits", NULL, "key length of the client's connection" },
-	{ "tls_in_certificate_verified", VAR_FN, DEP_SESSION, 0, false, NULL, var_fact_tls_certificate, "1 when the client's certificate was verified" },
-	{ "tls_cipher", VAR_TLS, DEP_SESSION, 0, false, "cipher", NULL, "older name of tls_in_cipher" },
-	{ "tls_peerdn", VAR_TLS, DEP_SESSION, 0, false, "peerdn", NULL, "older name of tls_in_peerdn" },
-	{ "tls_sni", VAR_TLS, DEP_SESSION, 0, false, "sni", NULL, "older name of tls_in_sni" },
-	{ "tls_bits", VAR_TLS, DEP_SESSION, 0, false, "bits", NULL, "older name of tls_in_bits" },
-	{ "tls_certificate_verified", VAR_FN, DEP_SESSION, 0, false, NULL, var_fact_tls_certificate, "older name of tls_in_certificate_verified" },
-	{ "proxy_external_address", VAR_PROXY, DEP_SESSION, 0, false, "external_address", NULL, "address of the proxy that the client spoke to" },
-	{ "proxy_external_port", VAR_PROXY, DEP_SESSION, 0, false, "external_port", NULL, "its port" },
-	{ "proxy_local_address", VAR_PROXY, DEP_SESSION, 0, false, "local_address", NULL, "address of the proxy that speaks to us" },
-	{ "proxy_local_port", VAR_PROXY, DEP_SESSION, 0, false, "local_port", NULL, "its port" },
-	{ "proxy_session", VAR_PROXY, DEP_SESSION, 0, false, "session", NULL, "true when the connection came through a proxy" },
 	{ NULL }
 };

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -104,6 +105,71 @@ static enum status var_version(struct eval *ev, struct str name, struct str *out
 	return ST_OK;
 }
 
+static enum status var_compile_date(struct eval *ev, struct str name, struct str *out, struct err *err)
+{
+	static const char date[] = BULKHEAD_BUILT; /* Nov  1 2026 */
+	int day = (date[4] == ' ' ? 0 : date[4] - '0') * 10 + date[5] - '0';
+
+	(void)name;
+	(void)err;
+	*out = str_printf(ev->arena, "%02d-%.3s-%.4s %s", day, date, date + 7, date + 12);
+	return ST_OK;
+}
+
+static enum status var_compile_number(struct eval *ev, struct str name, struct str *out, struct err *err)
+{
+	(void)ev;
+	(void)name;
+	(void)err;
+	*out = STR_LIT("1");
+	return ST_OK;
+}
+
+static enum status var_uid(struct eval *ev, struct str name, struct str *out, struct err *err)
+{
+	(void)name;
+	(void)err;
+	*out = str_printf(ev->arena, "%u", (unsigned)geteuid());
+	return ST_OK;
+}
+
+static enum status var_gid(struct eval *ev, struct str name, struct str *out, struct err *err)
+{
+	(void)name;
+	(void)err;
+	*out = str_printf(ev->arena, "%u", (unsigned)getegid());
+	return ST_OK;
+}
+
+static enum status var_path(struct eval *ev, struct str name, struct str *out, struct err *err)
+{
+	(void)ev;
+	(void)name;
+	(void)err;
+	*out = STR_LIT("/usr/sbin/bulkhead");
+	return ST_OK;
+}
+
+static enum status var_load_average(struct eval *ev, struct str name, struct str *out, struct err *err)
+{
+	struct sysinfo info;
+
+	(void)name;
+	if (sysinfo(&info))
+		return err_set(err, ST_ERROR, "the load of the machine can't be learnt");
+	*out = str_printf(ev->arena, "%llu", (unsigned long long)info.loads[0] * 1000 >> SI_LOAD_SHIFT);
+	return ST_OK;
+}
+
+static enum status var_localhost_number(struct eval *ev, struct str name, struct str *out, struct err *err)
+{
+	const struct conf *conf = ev->lang->conf;
+
+	(void)name;
+	*out = STR_LIT("0");
+	return conf && conf->main.localhost_number.text.len ? expand_text(ev, conf->main.localhost_number.text, out, err) : ST_OK;
+}
+
 /* ---- time ---- */
 
 static enum status var_tod_full(struct eval *ev, struct str name, struct str *out, struct err *err)
@@ -173,125 +239,24 @@ const struct var_row exp_vars_world[] = {
 	{ "tod_zulu", VAR_FN, DEP_TIME, 0, false, NULL, var_tod_zulu, "date and time in UTC, digits and Z" },
 	{ "tod_bsdinbox", VAR_FN, DEP_TIME, 0, false, NULL, var_tod_bsdinbox, "date and time as a mailbox separates messages" },
 	{ "tod_epoch", VAR_FN, DEP_TIME, 0, false, NULL, var_tod_epoch, "seconds since 1970" },
+	{ "compile_date", VAR_FN, 0, 0, false, NULL, var_compile_date, "when this software was built" },
+	{ "compile_number", VAR_FN, 0, 0, false, NULL, var_compile_number, "number of the build: always 1" },
+	{ "exim_gid", VAR_FN, 0, 0, false, NULL, var_gid, "gid of the process that evaluates" },
+	{ "exim_path", VAR_FN, 0, 0, false, NULL, var_path, "path of the command, which takes the place of Exim's program" },
+	{ "exim_uid", VAR_FN, 0, 0, false, NULL, var_uid, "uid of the process that evaluates" },
+	{ "exim_version", VAR_FN, 0, 0, false, NULL, var_version, "as version_number: the version of this software" },
+	{ "load_average", VAR_FN, DEP_TIME, 0, false, NULL, var_load_average, "load of the machine over a minute, times 1000" },
+	{ "localhost_number", VAR_FN, 0, 0, false, NULL, var_localhost_number, "number of this host (option localhost_number)" },
 	{ "tod_epoch_l", VAR_FN, DEP_TIME, 0, false, NULL, var_tod_epoch_l, "microseconds since 1970" },
 	{ NULL }
 };
 
 #define LATER(name, what) { name, VAR_LATER, 0, 0, false, NULL, NULL, what }
 const struct var_row exp_vars_later[] = {
-	LATER("auth4", "fourth string of an authentication exchange"),
-	LATER("av_failed", "1 when the virus scanner could not be asked"),
-	LATER("body_linecount", "lines of the body"),
-	LATER("body_zerocount", "NUL octets of the body"),
-	LATER("compile_date", "when this software was built"),
-	LATER("compile_number", "number of the build"),
+	LATER("atrn_host", "host that asked for its mail by ATRN"),
+	LATER("atrn_mode", "how ATRN was asked for"),
 	LATER("csa_status", "result of a client SMTP authorization"),
-	LATER("dkim_algo", "algorithm of a DKIM signature"),
-	LATER("dkim_bodylength", "length of a DKIM signature's body"),
-	LATER("dkim_canon_body", "canonicalization of a DKIM signature's body"),
-	LATER("dkim_canon_headers", "canonicalization of a DKIM signature's header"),
-	LATER("dkim_copiedheaders", "copied header fields of a DKIM signature"),
-	LATER("dkim_created", "time of a DKIM signature"),
-	LATER("dkim_cur_signer", "domain of the DKIM signature being checked"),
-	LATER("dkim_domain", "domain of a DKIM signature"),
-	LATER("dkim_expires", "end of a DKIM signature"),
-	LATER("dkim_headernames", "header fields of a DKIM signature"),
-	LATER("dkim_identity", "identity of a DKIM signature"),
-	LATER("dkim_key_granularity", "g= of a DKIM key"),
-	LATER("dkim_key_length", "bits of a DKIM key"),
-	LATER("dkim_key_nosubdomains", "flag of a DKIM key"),
-	LATER("dkim_key_notes", "notes of a DKIM key"),
-	LATER("dkim_key_srvtype", "service of a DKIM key"),
-	LATER("dkim_key_testing", "flag of a DKIM key"),
-	LATER("dkim_selector", "selector of a DKIM signature"),
-	LATER("dkim_signers", "domains of the DKIM signatures"),
-	LATER("dkim_verify_reason", "why a DKIM signature is bad"),
-	LATER("dkim_verify_signers", "domains whose signatures are asked for"),
-	LATER("dkim_verify_status", "result of a DKIM check"),
-	LATER("dmarc_alignment_dkim", "DMARC alignment of DKIM"),
-	LATER("dmarc_alignment_spf", "DMARC alignment of SPF"),
-	LATER("dmarc_domain_policy", "DMARC policy of the domain"),
-	LATER("dmarc_status", "result of DMARC"),
-	LATER("dmarc_status_text", "result of DMARC, for people"),
-	LATER("dmarc_used_domain", "domain of the DMARC policy"),
-	LATER("arc_domains", "domains of the ARC chain"),
-	LATER("arc_oldest_pass", "oldest ARC instance that passes"),
-	LATER("arc_state", "result of ARC"),
-	LATER("arc_state_reason", "why ARC failed"),
-	LATER("exim_gid", "gid of the mail system"),
-	LATER("exim_path", "path of the mail system"),
-	LATER("exim_uid", "uid of the mail system"),
-	LATER("exim_version", "version of Exim"),
-	LATER("initial_cwd", "directory that the command was started in"),
-	LATER("inode", "inode of a file being delivered to"),
 	LATER("ldap_dn", "name that the last LDAP lookup found"),
-	LATER("load_average", "load of the machine"),
 	LATER("local_scan_data", "text of the local scan function"),
-	LATER("localhost_number", "number of this host"),
-	LATER("log_inodes", "free inodes for logs"),
-	LATER("log_space", "free space for logs"),
-	LATER("lookup_dnssec_authenticated", "whether the last dnsdb lookup was validated"),
-	LATER("mailstore_basename", "name of a mailstore file"),
-	LATER("malware_name", "virus that was found"),
-	LATER("max_received_linelength", "longest line received"),
-	LATER("message_linecount", "lines of the message"),
-	LATER("mime_anomaly_level", "anomaly of a MIME part"),
-	LATER("mime_anomaly_text", "anomaly of a MIME part"),
-	LATER("mime_boundary", "boundary of a MIME part"),
-	LATER("mime_charset", "charset of a MIME part"),
-	LATER("mime_content_description", "description of a MIME part"),
-	LATER("mime_content_disposition", "disposition of a MIME part"),
-	LATER("mime_content_id", "id of a MIME part"),
-	LATER("mime_content_size", "size of a MIME part"),
-	LATER("mime_content_transfer_encoding", "encoding of a MIME part"),
-	LATER("mime_content_type", "type of a MIME part"),
-	LATER("mime_decoded_filename", "file that a MIME part was decoded to"),
-	LATER("mime_filename", "file name of a MIME part"),
-	LATER("mime_is_coverletter", "whether a MIME part is the cover letter"),
-	LATER("mime_is_multipart", "whether a MIME part is a multipart"),
-	LATER("mime_is_rfc822", "whether a MIME part is a message"),
-	LATER("mime_part_count", "number of a MIME part"),
-	LATER("n0", "number set by a filter"),
-	LATER("pipe_addresses", "addresses of a pipe"),
-	LATER("prdr_requested", "whether PRDR was asked for"),
-	LATER("queue_size", "messages on the queue"),
-	LATER("regex1", "group of a content match"),
-	LATER("sender_helo_dnssec", "whether the HELO name was validated"),
-	LATER("sender_host_dnssec", "whether the client's name was validated"),
-	LATER("sending_ip_address", "our address of an outgoing connection"),
-	LATER("sending_port", "our port of an outgoing connection"),
-	LATER("smtp_command_history", "the last commands of the session"),
-	LATER("smtp_count_at_connection_start", "connections when this one began"),
-	LATER("sn0", "number set by the system filter"),
-	LATER("spam_action", "what the spam scanner advises"),
-	LATER("spam_bar", "score of the spam scanner"),
-	LATER("spam_report", "report of the spam scanner"),
-	LATER("spam_score", "score of the spam scanner"),
-	LATER("spam_score_int", "score of the spam scanner times ten"),
-	LATER("spf_guess", "result of the SPF guess"),
-	LATER("spf_header_comment", "SPF comment for a header field"),
-	LATER("spf_received", "Received-SPF: field"),
-	LATER("spf_result", "result of SPF"),
-	LATER("spf_result_guessed", "whether the SPF result is a guess"),
-	LATER("spf_smtp_comment", "SPF comment for a reply"),
-	LATER("spool_inodes", "free inodes of the spool"),
-	LATER("spool_space", "free space of the spool"),
-	LATER("tls_in_cipher_std", "standard name of tls_in_cipher"),
-	LATER("tls_in_ocsp", "OCSP state of the client's certificate"),
-	LATER("tls_in_ourcert", "our certificate"),
-	LATER("tls_in_peercert", "the client's certificate"),
-	LATER("tls_in_resumption", "whether the session was resumed"),
-	LATER("tls_out_bits", "key length of an outgoing connection"),
-	LATER("tls_out_certificate_verified", "whether the server's certificate was verified"),
-	LATER("tls_out_cipher_std", "its standard name"),
-	LATER("tls_out_dane", "DANE state of an outgoing connection"),
-	LATER("tls_out_ocsp", "OCSP state of an outgoing connection"),
-	LATER("tls_out_ourcert", "our certificate of an outgoing connection"),
-	LATER("tls_out_peercert", "the server's certificate"),
-	LATER("tls_out_peerdn", "distinguished name of the server's certificate"),
-	LATER("tls_out_resumption", "whether the outgoing session was resumed"),
-	LATER("tls_out_sni", "server name that we ask for"),
-	LATER("tls_out_tlsa_usage", "TLSA usages that matched"),
-	LATER("tls_out_ver", "TLS version of an outgoing connection"),
 	{ NULL }
 };

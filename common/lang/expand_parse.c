@@ -453,7 +453,7 @@ static enum status parse_item(struct parser *p, struct node *n, const struct ite
 	enum status st;
 
 	if (row->flags & ITEM_LATER)
-		return parse_error(p, "item \"%s\" is known to Exim, not implemented", row->name);
+		return parse_error(p, "item \"%s\" is known to Exim, not implemented%s%s", row->name, row->instead ? ": " : "", row->instead ? row->instead : "");
 	call->row = row;
 	n->kind = NODE_ITEM;
 	n->call = call;

@@ -3,10 +3,12 @@
 #include "common/lang/expand_tree.h"
 #include "common/lang/lang_priv.h"
 
-static const struct item_row *const item_files[] = { exp_items_text, exp_items_list, exp_items_lookup, exp_items_code, exp_items_later };
-static const struct op_row *const op_files[] = { exp_ops_text, exp_ops_code, exp_ops_mail, exp_ops_net, exp_ops_number, exp_ops_later };
-static const struct cond_row *const cond_files[] = { exp_conds_compare, exp_conds_logic, exp_conds_match, exp_conds_world, exp_conds_later };
-static const struct var_row *const var_files[] = { exp_vars_slots, exp_vars_session, exp_vars_message, exp_vars_world, exp_vars_later };
+static const struct item_row *const item_files[] = { exp_items_text, exp_items_list, exp_items_lookup, exp_items_code, exp_items_mail,
+	exp_items_results, exp_items_later };
+static const struct op_row *const op_files[] = { exp_ops_text, exp_ops_code, exp_ops_mail, exp_ops_net, exp_ops_number };
+static const struct cond_row *const cond_files[] = { exp_conds_compare, exp_conds_logic, exp_conds_match, exp_conds_world, exp_conds_mail,
+	exp_conds_later };
+static const struct var_row *const var_files[] = { exp_vars_slots, exp_vars_session, exp_vars_message, exp_vars_results, exp_vars_world, exp_vars_later };
 
 #define FILES(list) (sizeof (list) / sizeof *(list))
 

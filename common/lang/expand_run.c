@@ -41,16 +41,31 @@ void nums_restore(struct eval *ev, const struct nums_saved *from)
 
 /* ---- variables ---- */
 
-static struct str pair_value(const struct ipc_pair *v, uint32_t n, const char *key)
+static bool pair_find(const struct ipc_pair *v, uint32_t n, const char *key, struct str *out)
 {
 	for (uint32_t i = 0; i < n; i++)
 		if (str_is(v[i].name, key)) {
-			struct str s = v[i].value;
-
-			s.tainted = v[i].tainted;
-			return s;
+			*out = v[i].value;
+			out->tainted = v[i].tainted;
+			return true;
 		}
-	return STR_NULL;
+	return false;
+}
+
+static struct str pair_value(const struct ipc_pair *v, uint32_t n, const struct var_row *row)
+{
+	struct str s;
+
+	return pair_find(v, n, row->key, &s) ? s : str_of(row->absent);
+}
+
+struct str eval_result(const struct eval *ev, const char *name)
+{
+	struct str s = STR_NULL;
+
+	if (!pair_find(ev->results, ev->n_results, name, &s))
+		pair_find(ev->facts->results, ev->facts->n_results, name, &s);
+	return s;
 }
 
 enum status node_variable(struct eval *ev, const struct var_row *row, struct str name, struct str *out, struct err *err)
@@ -61,6 +76,8 @@ enum status node_variable(struct eval *ev, const struct var_row *row, struct str
 	switch (row->kind) {
 	case VAR_SLOT:
 		*out = ev->slot[row->index];
+		if (!out->p)
+			*out = str_of(slot_absent((enum eval_slot)row->index));
 		return ST_OK;
 	case VAR_FACT:
 		*out = *(const struct str *)(const void *)field;
@@ -70,13 +87,15 @@ enum status node_variable(struct eval *ev, const struct var_row *row, struct str
 		*out = str_printf(ev->arena, "%llu", *(const unsigned long long *)(const void *)field);
 		return ST_OK;
 	case VAR_TLS:
-		*out = pair_value(ev->facts->tls, ev->facts->n_tls, row->key);
+		*out = pair_value(ev->facts->tls, ev->facts->n_tls, row);
 		return ST_OK;
 	case VAR_PROXY:
-		*out = pair_value(ev->facts->proxy, ev->facts->n_proxy, row->key);
+		*out = pair_value(ev->facts->proxy, ev->facts->n_proxy, row);
 		return ST_OK;
 	case VAR_RESULT:
-		*out = pair_value(ev->facts->results, ev->facts->n_results, row->key);
+		*out = eval_result(ev, row->key);
+		if (!out->p)
+			*out = str_of(row->absent);
 		return ST_OK;
 	case VAR_FN:
 	case VAR_FAMILY:

@@ -65,6 +65,7 @@ struct var_row {
 	const char *key;
 	enum status (*fn)(struct eval *ev, struct str name, struct str *out, struct err *err);
 	const char *what;
+	const char *absent;          /* VAR_TLS, VAR_PROXY, VAR_RESULT: value when there is no such pair; NULL: empty */
 };
 
 /* ---- operators: ${name:text}, ${name_arg:text} ---- */
@@ -100,6 +101,7 @@ struct item_row {
 	/* What stands between the name and the closing brace, when it isn't just arguments. */
 	enum status (*parse)(struct parser *p, struct call *call);
 	const char *what;
+	const char *instead;   /* ITEM_LATER: why, and what to use; may be NULL */
 };
 
 struct call {
@@ -195,15 +197,18 @@ void nums_restore(struct eval *ev, const struct nums_saved *from);
 
 /* ---- registries: arrays ended by a NULL name ---- */
 
-extern const struct item_row exp_items_text[], exp_items_list[], exp_items_lookup[], exp_items_code[], exp_items_later[];
-extern const struct op_row exp_ops_text[], exp_ops_code[], exp_ops_mail[], exp_ops_net[], exp_ops_number[], exp_ops_later[];
-extern const struct cond_row exp_conds_compare[], exp_conds_logic[], exp_conds_match[], exp_conds_world[], exp_conds_later[];
-extern const struct var_row exp_vars_slots[], exp_vars_session[], exp_vars_message[], exp_vars_world[], exp_vars_later[];
+extern const struct item_row exp_items_text[], exp_items_list[], exp_items_lookup[], exp_items_code[], exp_items_mail[], exp_items_results[],
+	exp_items_later[];
+extern const struct op_row exp_ops_text[], exp_ops_code[], exp_ops_mail[], exp_ops_net[], exp_ops_number[];
+extern const struct cond_row exp_conds_compare[], exp_conds_logic[], exp_conds_match[], exp_conds_world[], exp_conds_mail[], exp_conds_later[];
+extern const struct var_row exp_vars_slots[], exp_vars_session[], exp_vars_message[], exp_vars_results[], exp_vars_world[], exp_vars_later[];
 
 struct rows_index;   /* hash tables over them, in struct lang */
 const struct item_row *row_item(const struct lang *lang, struct str name);
 const struct op_row *row_operator(const struct lang *lang, struct str name);
 const struct cond_row *row_condition(const struct lang *lang, struct str name);
+/* What an unset slot gives: "0" and the like; NULL: nothing. */
+const char *slot_absent(enum eval_slot slot);
 const struct var_row *row_variable(const struct lang *lang, struct str name);  /* families too */
 const char *row_item_nearest(struct str name);        /* of items and operators; NULL: none near */
 const char *row_condition_nearest(struct str name);

@@ -12,6 +12,8 @@
 struct header_cache {
 	struct str text;        /* CRLF or LF ends, with the final empty line, if any */
 	uint64_t body_offset, size;
+	struct message_counts counts;
+	bool counted;
 };
 
 static enum status message_pread(struct eval *ev, char *to, size_t n, uint64_t from, size_t *got_out, struct err *err)
@@ -217,4 +219,49 @@ enum status body_part(struct eval *ev, uint32_t max, bool end, struct str *out, 
 	if (!st)
 		*out = str_taint(str_make(p, got));
 	return st;
+}
+
+enum status message_count(struct eval *ev, struct message_counts *out, struct err *err)
+{
+	enum { CHUNK = 65536 };
+	struct header_cache *c;
+	struct message_counts n = { 0 };
+	enum status st = cache_fill(ev, &c, err);
+	uint64_t line = 0;
+	char *chunk;
+
+	*out = n;
+	if (st || ev->message_fd < 0)
+		return st;
+	chunk = c->counted ? NULL : arena_alloc(ev->arena, CHUNK);
+	for (uint64_t at = 0; !c->counted && at < c->size;) {
+		uint64_t want = c->size - at < CHUNK ? c->size - at : CHUNK;
+		size_t got;
+
+		st = message_pread(ev, chunk, (size_t)want, at, &got, err);
+		if (st || !got)
+			break;
+		for (size_t i = 0; i < got; i++) {
+			bool body = at + i >= c->body_offset;
+
+			if (chunk[i] == '\n') {
+				n.lines++;
+				n.body_lines += body;
+				line = 0;
+				continue;
+			}
+			n.body_zeros += body && !chunk[i];
+			line += chunk[i] != '\r';
+			if (line > n.longest)
+				n.longest = line;
+		}
+		at += got;
+	}
+	if (st)
+		return st;
+	if (!c->counted)
+		c->counts = n;
+	c->counted = true;
+	*out = c->counts;
+	return ST_OK;
 }

@@ -18,6 +18,14 @@ enum status header_whole(struct eval *ev, struct str *out, struct err *err);
 enum status body_part(struct eval *ev, uint32_t max, bool end, struct str *out, struct err *err);
 enum status body_size(struct eval *ev, uint64_t *out, struct err *err);
 
+struct message_counts {
+	uint64_t lines;         /* of header and body */
+	uint64_t body_lines, body_zeros;
+	uint64_t longest;       /* octets of the longest line, its end apart */
+};
+/* Reads the whole message, once. */
+enum status message_count(struct eval *ev, struct message_counts *out, struct err *err);
+
 /* RFC 2047: encoded words into UTF-8 (or the octets as they are, basic); text that is none stays. */
 struct str header_decode_words(struct arena *a, struct str s, bool translate);
 struct str header_encode_words(struct arena *a, struct str s, const char *charset);
