@@ -95,7 +95,6 @@ const struct var_row exp_vars_results[] = {
 	/* TLS with a server */
 	TLS("tls_out_bits", "out_bits", "0", "key length of the cipher suite with the server"),
 	TLS("tls_out_certificate_verified", "out_certificate_verified", "0", "1 when the server's certificate was verified"),
-	TLS("tls_out_cipher", "out_cipher", NULL, "cipher suite with the server"),
 	TLS("tls_out_cipher_std", "out_cipher_std", NULL, "standard name of the cipher suite with the server"),
 	TLS("tls_out_dane", "out_dane", "no", "yes when the connection was verified by DANE"),
 	TLS("tls_out_ocsp", "out_ocsp", "0", "state of the server's certificate by OCSP: 0 not asked to 4 verified"),
