@@ -61,7 +61,7 @@ const struct acl_control_row acl_controls[] = {
 	{ "bmi_run", STAGES_RECEIVING, 0, 0, false, NULL, NULL, true, "the Brightmail scanner is run" },
 	{ "cutthrough_delivery", STAGE(ACL_RCPT), 0, 0, true, NULL, NULL, true, "delivery while the message arrives" },
 	{ "debug", STAGES_ALL, 0, 0, true, NULL, NULL, true, "a debug log for this session" },
-	{ "dkim_disable_verify", STAGES_SMTP, 0, 0, false, NULL, NULL, true, "no DKIM check" },
+	{ "dkim_disable_verify", STAGES_SMTP, 0, 0, false, NULL, NULL, false, "no DKIM check of this message; none is made in this build" },
 	{ "dmarc_disable_verify", STAGES_SMTP, 0, 0, false, NULL, NULL, true, "no DMARC check" },
 	{ "dmarc_enable_forensic", STAGES_SMTP, 0, 0, false, NULL, NULL, true, "DMARC failure reports" },
 	{ "dscp", STAGES_SMTP, 0, 0, true, NULL, NULL, true, "class of service of the connection" },
