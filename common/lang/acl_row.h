@@ -104,7 +104,7 @@ struct acl_state {
 	/* what the statement at hand has said so far */
 	struct str user_text, log_text;
 	const struct acl_item *at;    /* for messages */
-	bool verify_details;          /* user_text is a verification's, may get its details in front */
+	struct str verify_lines;      /* why the sender was not verified: stands before whatever refusal comes of it */
 };
 
 /* ---- for row functions ---- */

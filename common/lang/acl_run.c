@@ -196,10 +196,8 @@ static void said_apply(struct acl_state *s, const struct said *said, enum acl_ve
 		s->user_text = s->log_text = STR_NULL;
 	/* With endpass, message is for refusals. */
 	text = said->endpass && rc == RC_OK ? STR_NULL : said_expand(s, said->message, user_before);
-	if (text.len) {
+	if (text.len)
 		s->user_text = text;
-		s->verify_details = false;
-	}
 	text = said_expand(s, said->log_message, log_before);
 	if (text.len)
 		s->log_text = s->log_text.len ? str_printf(s->ev->arena, "%.*s: %.*s", STR_FMT(text), STR_FMT(s->log_text)) : text;
@@ -301,7 +299,7 @@ static enum acl_rc statement_run(struct acl_state *s, const struct acl_statement
 	enum acl_rc rc;
 
 	s->user_text = s->log_text = STR_NULL;
-	s->verify_details = false;
+	eval_set(s->ev, EV_acl_verify_message, STR_NULL);
 	*next_out = false;
 	rc = conditions_run(s, statement, &said, err);
 	if (rc == RC_DEFER && statement->verb == VERB_WARN) {
@@ -604,6 +602,8 @@ static void answer_texts(struct acl_state *s, enum acl_rc rc, const struct err *
 		out->log_text = s->log_text.len ? str_printf(a, "%.*s: %s", STR_FMT(s->log_text), err->text) : str_dup(a, str_of(err->text));
 	if (rc == RC_ERROR)
 		out->text = STR_NULL;
+	if (out->text.len && s->verify_lines.len && (out->verdict == ACL_DENY || out->verdict == ACL_DROP))
+		out->text = str_printf(a, "%.*s\n%.*s", STR_FMT(s->verify_lines), STR_FMT(out->text));
 	out->text = reply_clean(a, out->text);
 	out->log_text = str_sub(out->log_text, 0, ACL_REPLY_MAX);
 }

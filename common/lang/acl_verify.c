@@ -242,6 +242,7 @@ static enum acl_rc cond_verify(struct acl_state *s, const struct acl_item *item,
 	const struct verify_row *row;
 	struct verify_words w;
 	struct verify_call call = { 0 };
+	enum acl_rc rc;
 
 	(void)item;
 	verify_split(s->ev->arena, text, &w);
@@ -256,7 +257,10 @@ static enum acl_rc cond_verify(struct acl_state *s, const struct acl_item *item,
 	call.options = w.options;
 	if (row->kind && options_parse(row, w.options, &call.parsed, err))
 		return RC_ERROR;
-	return row->fn(s, &call, err);
+	rc = row->fn(s, &call, err);
+	if (rc == RC_FAIL || rc == RC_DEFER)
+		eval_set(s->ev, EV_acl_verify_message, s->user_text);
+	return rc;
 }
 
 const struct acl_item_row acl_items_verify[] = {

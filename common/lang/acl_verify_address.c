@@ -116,7 +116,7 @@ static struct str details(struct acl_state *s, struct str sender, const struct i
 
 	while (w->failure && !str_is(answer->failure, w->failure))
 		w++;
-	return str_printf(s->ev->arena, "%s <%.*s>\n%.*s%s\nSender verify failed", w->before, STR_FMT(sender), STR_FMT(why), w->behind);
+	return str_printf(s->ev->arena, "%s <%.*s>\n%.*s%s", w->before, STR_FMT(sender), STR_FMT(why), w->behind);
 }
 
 static void failure_log(struct acl_state *s, const char *how, struct str sender, struct str why)
@@ -146,8 +146,9 @@ enum acl_rc acl_verify_sender(struct acl_state *s, const struct verify_call *cal
 		eval_set(s->ev, EV_sender_verify_failure, failure_word(&answer, st));
 	}
 	if (st == ST_FAIL) {
-		s->user_text = brief ? STR_LIT("Sender verify failed") : details(s, sender, &answer);
-		s->log_text = STR_LIT("Sender verify failed");
+		s->user_text = s->log_text = STR_LIT("Sender verify failed");
+		if (!brief)
+			s->verify_lines = details(s, sender, &answer);
 		if (!call->parsed.no_details)
 			failure_log(s, "fail", sender, answer.log_text);
 	}
