@@ -7,12 +7,15 @@
 #include "common/base/clock.h"
 #include "common/conf/conf.h"
 #include "local/local.h"
+#include "local/local_reply.h"
 
 enum { WORKERS_MAX = 8, STUCK_MS = 30 * 60 * 1000, LOST_MAX = 3 };
 
 struct local_worker {
 	char *scratch;
 	char *host;
+	uint64_t return_limit;
+	struct str qualify;
 };
 
 static enum status worker_start(struct worker *w, struct err *err)
@@ -28,6 +31,8 @@ static enum status worker_start(struct worker *w, struct err *err)
 	}
 	s->host = mem_memdup(name.p, name.len);
 	s->scratch = mem_new(LOCAL_SCRATCH);
+	s->return_limit = (uint64_t)w->conf->main.bounce_return_size_limit;
+	s->qualify = w->conf->main.qualify_domain.text.len ? w->conf->main.qualify_domain.text : str_of(s->host);
 	w->state = s;
 	return ST_OK;
 }
@@ -77,6 +82,7 @@ static void on_deliver(struct worker *w, struct ipc_in *in)
 		.msg = m, .fd = in->fds[0], .host = s->host, .scratch = s->scratch, .now_us = clock_wall_us(), .arena = &w->arena,
 	};
 	struct ipc_delivered out = { 0 };
+	struct reply reply = { .fd = -1 };
 	struct ipc_plan plan;
 	struct err err;
 	bool ok = false;
@@ -86,9 +92,12 @@ static void on_deliver(struct worker *w, struct ipc_in *in)
 	else if (ipc_decode(&ipc_type_plan, m->plan, &w->arena, &plan, &err))
 		local_fault_set(&fault, RETRY_OTHER, "4.3.0", "%s", err.text);
 	else
-		ok = uid_check(w, &plan, &fault) && local_deliver(&job, &plan, &fault);
+		ok = uid_check(w, &plan, &fault) && (str_is(plan.driver, "autoreply")
+			? reply_make(&job, &plan, s->return_limit, s->qualify, &reply, &fault) : local_deliver(&job, &plan, &fault));
 	delivered_fill(w, &job, &fault, ok, &out);
-	worker_answer(w, in, &ipc_type_delivered, &out, NULL, 0);
+	out.reply_to = reply.recipients;
+	out.n_reply_to = reply.fd >= 0 ? reply.n_recipients : 0;
+	worker_answer(w, in, &ipc_type_delivered, &out, &reply.fd, reply.fd >= 0);
 }
 
 static void pool_size_set(const struct conf *conf, struct pool_size *out)
@@ -109,11 +118,15 @@ static const struct pool_peer peers[] = {
 	{ NULL, NULL },
 };
 
+/* A reply is handed over as sealed memory. */
+static const char *const sys_more[] = { "memfd_create", NULL };
+
 const struct pool_spec local_daemon_spec = {
 	.name = "local",
-	.what = "writes maildirs and mailboxes under one uid",
+	.what = "writes maildirs and mailboxes, and replies, under one uid",
 	.see = V_LOCAL,
 	.sys = DAEMON_SYS_READ | DAEMON_SYS_WRITE,
+	.sys_more = sys_more,
 	.peers = peers,
 	.drain_when_idle = true,
 	.size = pool_size_set,

@@ -660,8 +660,13 @@ static void deliver_on_reply(void *arg, struct ipc_in *in, const struct err *err
 		delivery_lost(d->q, d, err->text);
 	else if (in->type == &ipc_type_ctl_lost)
 		delivery_lost(d->q, d, "its worker died");
-	else if (msg->delivery != d->number)
+	else if (msg->delivery != d->number) {
 		delivery_lost(d->q, d, "the agent answered for another delivery");
-	else
+	} else {
+		if (in->fds[0] >= 0 && msg->n_reply_to && d->plan->class == AGENT_LOCAL) {
+			reply_take(d->q, d, msg, in->fds[0]);
+			in->fds[0] = -1;
+		}
 		delivery_done(d->q, d, msg);
+	}
 }

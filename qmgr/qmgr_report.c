@@ -294,32 +294,46 @@ static void envelope_fill(struct qmgr *q, struct active *about, struct active *a
 	a->env = env;
 }
 
-/* Hands the finished report to the spool. */
-static void report_submit(struct qmgr *q, struct active *about, const struct due *group, const char *id, const struct buf *content, size_t header)
+struct message *own_message_new(struct qmgr *q)
 {
-	struct submitted *s = mem_new(sizeof *s);
-	struct spool_msg *file = NULL, blank = { .id = "" };
+	struct spool_msg blank = { .id = "" };
 	struct message *m = message_new(q, &blank); /* until the spool has made the file */
-	struct active *a = active_new(q, m);
-	struct err err = ERR_INIT;
 
-	m->active = a;
+	m->file = NULL;
+	m->active = active_new(q, m);
 	m->state = M_COMMITTING;
 	q->n_state[M_INTAKE]--;
 	q->n_state[M_COMMITTING]++;
-	envelope_fill(q, about, a, group, id, content, header);
+	return m;
+}
+
+bool own_message_submit(struct qmgr *q, struct active *about, struct message *m, const char *id, struct str content)
+{
+	struct submitted *s = mem_new(sizeof *s);
+	struct spool_msg *file = NULL;
+	struct err err = ERR_INIT;
+
 	*s = (struct submitted){ q, about, m };
-	if (spool_submit(q->spool, id, buf_str(content), a->env, &file, report_on_durable, s, &err)) {
+	if (spool_submit(q->spool, id, content, m->active->env, &file, report_on_durable, s, &err)) {
 		log_line(q->log, LOG_MAIN | LOG_PANIC, "%s report could not be written: %s; once more in a while", about->m->file->id, err.text);
 		about->report_failed = true;
-		m->file = NULL;
 		message_free(q, m);
 		mem_free(s);
-		return;
+		return false;
 	}
 	m->file = file;
 	file->owner = m;
 	about->reports++;
+	return true;
+}
+
+/* Hands the finished report to the spool. */
+static void report_submit(struct qmgr *q, struct active *about, const struct due *group, const char *id, const struct buf *content, size_t header)
+{
+	struct message *m = own_message_new(q);
+
+	envelope_fill(q, about, m->active, group, id, content, header);
+	own_message_submit(q, about, m, id, buf_str(content));
 }
 
 /* Takes all that belong with the first one off the list. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "router/route_command.h"
+#include "router/route_reply.h"
 #include "router/route.h"
 
 enum { KEY_HEX = 32, NAME_MAX_OUT = 500 };
@@ -229,7 +230,7 @@ static enum status option_value(struct making *m, const struct site_option *o, s
 static enum status make_options(struct making *m, struct err *err)
 {
 	const struct site_transport *t = m->t;
-	struct ipc_pair *v = arena_alloc(m->rt->a, (t->n_options + 2) * sizeof *v);
+	struct ipc_pair *v = arena_alloc(m->rt->a, (t->n_options + 2 + REPLY_OPTIONS_MAX) * sizeof *v);
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < t->n_options; i++) {
@@ -680,6 +681,8 @@ static enum status plan_fill(struct making *m, const struct driver_out *out, str
 		st = make_redirected_path(m, err);
 	if (st == ST_OK && m->t->pipe)
 		st = route_command(m->rt, m->addr, m->t, out->host_text, &m->plan, err);
+	if (st == ST_OK && m->t->autoreply)
+		st = route_reply(m->rt, m->t, &m->plan, err);
 	if (st == ST_OK)
 		st = make_login(m, err);
 	if (st == ST_OK)

@@ -18,6 +18,7 @@ struct route;
 struct addr;
 struct driver_out;
 struct site_command;
+struct site_reply;
 
 enum { SITE_HEADERS_MAX = 64 /* fields added, as struct ipc_plan has it */, SITE_REMOVES_MAX = 256 };
 
@@ -108,6 +109,8 @@ struct site_transport {
 	const struct conf_opts_transport_appendfile *appendfile;
 	const struct conf_opts_transport_pipe *pipe;
 	struct site_command *command;        /* pipe */
+	const struct conf_opts_transport_autoreply *autoreply;
+	struct site_reply *reply;
 	struct site_option *options;         /* those to be sent with a plan */
 	uint32_t n_options;
 	bool constant;                       /* no option depends on anything */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "router/route_command.h"
+#include "router/route_reply.h"
 #include "router/router.h"
 #include "router/site_impl.h"
 
@@ -13,6 +14,7 @@ static const char *const used_here[] = {
 	"hosts", "hosts_override", "hosts_randomize", "fallback_hosts", "port", "dnssec_request_domains", "dnssec_require_domains",
 	"dns_qualify_single", "dns_search_parents", "gethostbyname", "multi_domain", "batch_id", "quota_warn_message",
 	"allow_commands", "command", "environment", "force_command", "pipe_as_creator", "use_shell", "disable_logging", "max_parallel",
+	"to", "cc", "bcc", "log", "once", "text", "file_expand", "never_mail",
 	"rcpt_include_affixes", "retry_use_local_part", NULL,
 };
 
@@ -42,8 +44,10 @@ static bool is_used_here(const char *name)
 }
 
 /* Unset options are the agent's table's defaults, but for those whose default only an expansion can tell. */
-static bool is_wanted(const struct conf_option *row, const struct conf_meta *meta)
+static bool is_wanted(const struct conf_table *table, const struct conf_option *row, const struct conf_meta *meta)
 {
+	if (table == &conf_table_transport_autoreply && !strcmp(row->name, "file"))
+		return false; /* appendfile's of that name is an ordinary one */
 	if (row->offset == CONF_NO_FIELD || is_used_here(row->name))
 		return false;
 	return meta->set || ((row->flags & F_REUSE) && (row->flags & F_EXP_R) && row->fallback && strchr(row->fallback, '$'));
@@ -68,7 +72,7 @@ static enum status table_make(struct site *site, const struct conf_table *table,
 	struct site_transport *out, struct err *err)
 {
 	for (uint32_t i = 0; i < table->n; i++) {
-		if (!is_wanted(&table->rows[i], &meta[i]))
+		if (!is_wanted(table, &table->rows[i], &meta[i]))
 			continue;
 		if (option_make(site, &table->rows[i], opts, &out->options[out->n_options], err) != ST_OK)
 			return err->status;
@@ -156,6 +160,7 @@ enum status site_transport_make(struct site *site, const struct conf_instance *c
 	t->lmtp = CONF_OWN(conf, transport_lmtp);
 	t->appendfile = CONF_OWN(conf, transport_appendfile);
 	t->pipe = CONF_OWN(conf, transport_pipe);
+	t->autoreply = CONF_OWN(conf, transport_autoreply);
 	t->options = arena_alloc(&site->arena, (conf_table_transport.n + table->n + 1) * sizeof *t->options);
 	if (table_make(site, &conf_table_transport, conf->generic, conf->generic_meta, t, err) != ST_OK ||
 		table_make(site, table, conf->own, conf->own_meta, t, err) != ST_OK || warning_make(site, t, err) != ST_OK ||
@@ -165,6 +170,8 @@ enum status site_transport_make(struct site *site, const struct conf_instance *c
 		return err->status;
 	t->reads_message = site_reads_message(&conf_table_transport, conf->generic) || site_reads_message(table, conf->own);
 	if (t->pipe && site_command_make(site, t, err) != ST_OK)
+		return err->status;
+	if (t->autoreply && site_reply_make(site, t, err) != ST_OK)
 		return err->status;
 	constants_fold(t);
 	t->constant = t->constant && !t->headers_add.n && !t->headers_remove.n && !t->return_path && !t->size_limit && !t->user && !t->group && !t->max_parallel &&

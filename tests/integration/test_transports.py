@@ -244,3 +244,134 @@ def test_redirection_to_program_through_force_command(bulkhead):
     i.send("a@client.example", "joe@local.example")
     i.wait_log("Completed")
     assert box(i) == "prog,one two,three,end,"
+
+
+# ---- autoreply ----
+
+REPLY = HEAD + """
+box:
+  driver = appendfile
+  directory = {dir}/mail/box
+  maildir_format
+  user = {mail_uid}
+  group = {mail_uid}
+vacation:
+  driver = autoreply
+  user = {mail_uid}
+  group = {mail_uid}
+  to = $sender_address
+  from = $local_part_data@$domain
+  subject = Away: ${quote:$h_subject:}
+"""
+VACATION = """
+vacation:
+  driver = accept
+  domains = +local_domains
+  local_parts = lsearch;{dir}/users
+  unseen
+  transport = vacation
+""" + ROUTER.replace("transport = t", "transport = box")
+
+
+def vacation(bulkhead, sink, more="  text = I am away.\\n\n", **kw):
+    return bulkhead(routers=VACATION, transports=REPLY + more, sink=sink, **kw)
+
+
+def test_autoreply_answers_and_the_message_is_delivered(bulkhead, sink):
+    i = vacation(bulkhead, sink, """  text = I am away.\\n.dot\\n
+  cc = boss@client.example
+  reply_to = other@local.example
+  headers = "X-One: 1\\nX-Two: 2\\n  folded"
+  log = {dir}/mail/log
+  return_message
+""")
+    i.send("a@client.example", "joe@local.example",
+           b"Message-ID: <m1@client.example>\r\nReferences: <m0@client.example>\r\nSubject: lunch \"now\"\r\n\r\nthe body\r\n")
+    sender, rcpts, content = sink.wait(1)[0]
+    m = email.message_from_bytes(content)
+    assert sender == "" and sorted(rcpts) == ["a@client.example", "boss@client.example"]
+    assert (m["From"], m["To"], m["Cc"], m["Reply-To"]) == ("joe@local.example", "a@client.example", "boss@client.example", "other@local.example")
+    assert m["Subject"] == r'Away: "lunch \"now\""' and m["Auto-Submitted"] == "auto-replied" and m["X-Two"].split() == ["2", "folded"]
+    assert m["In-Reply-To"] == "<m1@client.example>" and m["References"].split() == ["<m0@client.example>", "<m1@client.example>"]
+    assert m["Message-ID"] and m["Date"] and m["Received"] is None or m["Message-ID"]
+    body = content.split(b"\r\n\r\n", 1)[1]
+    assert body.startswith(b"I am away.\r\n.dot\r\n\r\n------ This is a copy of the message, including all the headers.\r\n\r\n"), body
+    assert b"Subject: lunch \"now\"\r\n\r\nthe body\r\n" in body and b"\n\n" not in body
+    wait_for(lambda: len(glob.glob(i.dir + "/mail/box/new/*")) == 1)
+    assert "To: a@client.example boss@client.example" in box(i, "log")
+    i.wait_empty()
+    assert re.search(r"<= <> R=\S+ U=\S* ?P=local", i.log()), i.log()
+    assert re.search(r"=> joe <joe@local.example> R=vacation T=vacation", i.log())
+
+
+@pytest.mark.parametrize("sender, head", [
+    ("", b""), ("a@client.example", b"Auto-Submitted: auto-replied\r\n"), ("a@client.example", b"auto-submitted: auto-generated; x=1\r\n"),
+    ("never@client.example", b"")])
+def test_autoreply_stays_silent(bulkhead, sink, sender, head):
+    i = vacation(bulkhead, sink, "  text = away\n  never_mail = never@client.example : *@other.example\n")
+    i.send(sender, "joe@local.example", head + b"Subject: x\r\n\r\nbody\r\n")
+    i.wait_log(r"R=vacation T=vacation")
+    i.wait_empty()
+    i.send("b@client.example", "joe@local.example", b"Auto-Submitted: no\r\nSubject: x\r\n\r\nbody\r\n")
+    assert [m[1] for m in sink.wait(1)] == [["b@client.example"]]
+    i.wait_empty()
+    assert len(sink.messages) == 1
+
+
+def test_autoreply_once(bulkhead, sink):
+    i = vacation(bulkhead, sink, "  text = away\n  once = {dir}/mail/once\n")
+    for sender in ("a@client.example", "A@client.example", "b@client.example", "a@client.example"):
+        i.send(sender, "joe@local.example")
+        i.wait_empty()
+    assert sorted(m[1][0] for m in sink.messages) == ["a@client.example", "b@client.example"]
+    assert re.fullmatch(r"\d{12} a@client.example\n\d{12} b@client.example\n", box(i, "once"))
+    assert os.stat(i.dir + "/mail/once").st_mode & 0o777 == 0o600
+
+
+def test_autoreply_once_repeat_and_size(bulkhead, sink):
+    i = vacation(bulkhead, sink, "  text = away\n  once = {dir}/mail/once\n  once_repeat = 7d\n  once_file_size = 70\n")
+    old = "000000000100 a@client.example\n"
+    with open(i.dir + "/mail/once", "w") as f:
+        f.write(old)
+    os.chown(i.dir + "/mail/once", i.mail_uid, i.mail_uid)
+    for sender in ("a@client.example", "a@client.example", "b@client.example", "c@client.example"):
+        i.send(sender, "joe@local.example")
+        i.wait_empty()
+    assert sorted(m[1][0] for m in sink.messages) == ["a@client.example", "b@client.example", "c@client.example"]
+    assert re.fullmatch(r"\d{12} b@client.example\n\d{12} c@client.example\n", box(i, "once")), box(i, "once")
+
+
+def test_autoreply_text_from_files(bulkhead, sink):
+    i = vacation(bulkhead, sink, "  text = first\n  file = {dir}/mail/text\n")
+    with open(i.dir + "/mail/text", "w") as f:
+        f.write("second $local_part\n")
+    i.send("a@client.example", "joe@local.example")
+    assert sink.wait(1)[0][2].endswith(b"\r\n\r\nfirst\r\nsecond $local_part\r\n"), sink.messages
+    os.remove(i.dir + "/mail/text")
+    i.send("a@client.example", "joe@local.example")
+    i.wait_log(r"R=vacation T=vacation defer \(2\): cannot open \S+/mail/text")
+
+
+def test_autoreply_file_expanded_and_optional(bulkhead, sink):
+    i = vacation(bulkhead, sink, "  text = first\\n\n  file = {dir}/expanded\n  file_expand\n  file_optional\n")
+    i.send("a@client.example", "joe@local.example")
+    assert sink.wait(1)[0][2].endswith(b"\r\n\r\nfirst\r\n")
+    with open(i.dir + "/expanded", "w") as f:
+        f.write("for $sender_address about $h_subject:\n")
+    i.send("a@client.example", "joe@local.example", b"Subject: lunch\r\n\r\nx\r\n")
+    assert sink.wait(2)[1][2].endswith(b"\r\n\r\nfirst\r\nfor a@client.example about lunch\r\n")
+
+
+def test_autoreply_two_vacations_do_not_play_pingpong(bulkhead):
+    i = bulkhead(routers=VACATION, transports=REPLY + "  text = away\n")
+    i.send("ann@local.example", "joe@local.example")
+    wait_for(lambda: len(glob.glob(i.dir + "/mail/box/new/*")) == 2)
+    i.wait_empty()
+    assert len(glob.glob(i.dir + "/mail/box/new/*")) == 2 and i.log().count(" <= ") == 2
+
+
+def test_autoreply_header_injection_is_deferred(bulkhead, sink):
+    i = vacation(bulkhead, sink, '  text = x\n  reply_to = "a@b.example\\nBcc: victim@c.example"\n')
+    i.send("a@client.example", "joe@local.example")
+    i.wait_log("non-printing characters in the Reply-To: field")
+    assert not sink.messages

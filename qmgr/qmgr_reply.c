@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: ISC */
+/* What an autoreply transport composed becomes a message of its own, with a null sender: nothing ever answers it. The agent may have
+ * been taken over: sealed memory of bounded size is read, addresses are checked, and that is all it can do. */
+#include "qmgr/qmgr.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/mail/address.h"
+#include "common/mail/header.h"
+#include "common/spool/fs.h"
+
+enum { REPLY_MAX = 32 * 1024 * 1024, SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
+
+static bool content_read(int fd, struct buf *out)
+{
+	struct stat st;
+	char *p;
+
+	if (fcntl(fd, F_GET_SEALS) < 0 || (fcntl(fd, F_GET_SEALS) & SEALS) != SEALS || fstat(fd, &st) < 0 || st.st_size <= 0 || st.st_size > REPLY_MAX)
+		return false;
+	p = buf_room(out, (size_t)st.st_size);
+	if (!p || spool_fs_read(&spool_fs_real, fd, p, (size_t)st.st_size, 0))
+		return false;
+	out->len += (size_t)st.st_size;
+	return true;
+}
+
+static void lines_measure(const struct buf *b, struct ipc_spool_envelope *env)
+{
+	uint64_t line = 0;
+
+	for (size_t i = 0; i < b->len; i++) {
+		if ((unsigned char)b->p[i] > 127)
+			env->content_8bit = true;
+		if (b->p[i] == '\n') {
+			env->longest_line = line > env->longest_line ? line : env->longest_line;
+			line = 0;
+		} else if (b->p[i] != '\r') {
+			line++;
+		}
+	}
+	env->longest_line = line > env->longest_line ? line : env->longest_line;
+}
+
+static void recipients_fill(struct arena *a, struct ipc_spool_envelope *env, const struct ipc_delivered *msg)
+{
+	env->recipients = arena_alloc(a, msg->n_reply_to * sizeof *env->recipients);
+	for (uint32_t i = 0; i < msg->n_reply_to; i++) {
+		struct str addr = msg->reply_to[i].addr;
+		struct address parsed;
+
+		if (address_parse(addr, ADDR_LITERALS | ADDR_UTF8, &parsed, NULL) != ST_OK || str_has_ctl(addr))
+			continue;
+		env->recipients[env->n_recipients] = (struct ipc_recipient){ .addr = str_dup(a, addr), .index = env->n_recipients, .notify = DSN_NEVER };
+		env->n_recipients++;
+	}
+}
+
+static void envelope_fill(struct qmgr *q, const struct delivery *d, const struct ipc_delivered *msg, struct active *a, const char *id,
+	const struct buf *content)
+{
+	struct ipc_spool_envelope *env = arena_alloc(&a->arena, sizeof *env);
+	struct header_field field;
+	bool closed = false;
+
+	env->id = str_of(arena_strdup(&a->arena, id));
+	env->received_us = qmgr_now_us(q);
+	env->facts = arena_alloc(&a->arena, sizeof *env->facts);
+	env->facts->has_sender = env->facts->local = true;
+	env->facts->protocol = STR_LIT("local");
+	env->facts->ident = str_dup(&a->arena, d->plan->lane->user);
+	env->facts->received_us = env->received_us;
+	recipients_fill(&a->arena, env, msg);
+	env->content = content->len;
+	env->header_size = header_end(buf_str(content), &closed);
+	env->flags = MSG_LOCAL | (closed ? 0 : MSG_HEADER_OPEN);
+	lines_measure(content, env);
+	if (env->content_8bit)
+		env->flags |= MSG_EIGHTBIT;
+	if (header_find(str_sub(buf_str(content), 0, env->header_size), "Message-ID", 0, &field))
+		env->header_message_id = str_dup(&a->arena, str_sub(header_msgid(field.value), 0, 1024));
+	env->about = str_of(arena_strdup(&a->arena, d->a->m->file->id));
+	a->env = env;
+}
+
+void reply_take(struct qmgr *q, struct delivery *d, const struct ipc_delivered *msg, int fd)
+{
+	struct buf content = BUF_INIT;
+	struct message *m;
+	char id[MSGID_SIZE];
+
+	if (!content_read(fd, &content)) {
+		log_line(q->log, LOG_MAIN | LOG_PANIC, "%s a reply to it can't be read, and is dropped", d->a->m->file->id);
+	} else {
+		msgid_next(&q->ids, qmgr_now_us(q), id);
+		m = own_message_new(q);
+		envelope_fill(q, d, msg, m->active, id, &content);
+		if (m->active->env->n_recipients)
+			own_message_submit(q, d->a, m, id, buf_str(&content));
+		else
+			message_free(q, m);
+	}
+	buf_clear(&content);
+	close(fd);
+}
