@@ -3,10 +3,14 @@
 
 #include <ifaddrs.h>
 #include <netinet/in.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/ssl.h>
 #include <string.h>
 #include <time.h>
 
 #include "common/conf/option.h"
+#include "policyd/policyd_auth.h"
 
 /* Found before the jail, inherited by every worker. */
 static struct ip our_addresses[POLICYD_ADDRESSES_MAX];
@@ -16,6 +20,9 @@ void policyd_prepare(void)
 {
 	struct ifaddrs *all;
 
+	/* It reads files when it is first used. */
+	OPENSSL_init_ssl(0, NULL);
+	HMAC(EVP_md5(), "", 0, (const unsigned char *)"", 0, NULL, NULL);
 	tzset();
 	if (getifaddrs(&all))
 		return;
@@ -52,6 +59,8 @@ struct policyd *policyd_new(struct worker *worker, const struct conf *conf, cons
 	p->lang = lang_new(conf, &own);
 	st = lang_load(p->lang, err);
 	if (!st)
+		st = policyd_auth_compile(p, err);
+	if (!st)
 		st = policyd_settings_compile(p, err);
 	if (!st && conf_main_meta(conf, received_header_text)->set && conf->main.received_header_text.text.len)
 		st = lang_compile(p->lang, conf->main.received_header_text.text, conf->main.received_header_text.place, &p->received, err);
@@ -66,6 +75,7 @@ void policyd_free(struct policyd *p)
 {
 	if (!p)
 		return;
+	policyd_auth_stop(p);
 	policyd_files_clear(p);
 	lang_free(p->lang);
 	mem_free(p);
@@ -111,6 +121,19 @@ static void answer_refuse(struct ipc_acl_answer *out, const char *why)
 	*out = (struct ipc_acl_answer){ .verdict = ACL_DEFER, .log_text = str_of(why) };
 }
 
+/* What AUTH offers, now that all is known that it may depend on. Who is let in by certificate is offered nothing. */
+static void helo_settings(struct policyd *p, struct eval *ev, struct ipc_acl_answer *out)
+{
+	struct ipc_pair *v = arena_alloc(ev->arena, sizeof *v);
+	bool later;
+
+	policyd_auth_tls(p, ev, out);
+	v->name = STR_LIT("auth");
+	v->value = out->auth_method.len ? STR_NULL : policyd_auth_offer(p, ev, &later);
+	out->settings = v;
+	out->n_settings = 1;
+}
+
 void policyd_answer(struct policyd *p, struct arena *a, const struct ipc_acl_ask *ask, int fd, struct ipc_acl_answer *out)
 {
 	struct ipc_acl_answer settings = { 0 };
@@ -129,7 +152,13 @@ void policyd_answer(struct policyd *p, struct arena *a, const struct ipc_acl_ask
 	address_begin(&ev, ask->facts);
 	if (ask->stage == ACL_CONNECT)
 		policyd_settings_run(p, &ev, &settings);
+	if (ask->stage == ACL_HELO)
+		helo_settings(p, &ev, &settings);
 	acl_stage_run(&ev, out);
+	if (ask->stage == ACL_MAILAUTH)
+		out->auth_sender_refused = !policyd_auth_mail(p, &ev);
+	out->auth_method = settings.auth_method;
+	out->auth_id = settings.auth_id;
 	out->settings = settings.settings;
 	out->n_settings = settings.n_settings;
 	out->cache_scope = settings.cache_scope;
@@ -145,6 +174,17 @@ static void on_acl_ask(struct worker *w, struct ipc_in *in)
 
 	policyd_answer(w->state, &w->arena, in->msg, in->fds[0], &answer);
 	worker_answer(w, in, &ipc_type_acl_answer, &answer, NULL, 0);
+}
+
+static void on_auth_ask(struct worker *w, struct ipc_in *in)
+{
+	struct ipc_auth_answer answer;
+	int fd = in->fds[0];
+
+	in->fds[0] = -1;
+	policyd_auth_step(w->state, &w->arena, in->msg, &fd, &answer);
+	worker_answer(w, in, &ipc_type_auth_answer, &answer, &fd, fd >= 0);
+	arena_wipe(&w->arena); /* the client's password was in it */
 }
 
 /* ---- the pool ---- */
@@ -171,6 +211,7 @@ static void policyd_size(const struct conf *conf, struct pool_size *out)
 
 static const struct pool_handler smtpd_handlers[] = {
 	{ IPC_acl_ask, on_acl_ask },
+	{ IPC_auth_ask, on_auth_ask },
 	{ 0 }
 };
 

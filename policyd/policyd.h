@@ -31,12 +31,14 @@ struct policyd_file {
 };
 
 struct policyd_setting;
+struct policyd_auth;
 struct policyd {
 	struct worker *worker;           /* NULL in unit tests that give other services */
 	const struct conf *conf;
 	struct lang *lang;
 	struct policyd_file *files;
 	unsigned n_files;
+	struct policyd_auth *auth;       /* policyd_auth.h */
 	struct policyd_setting *settings; /* compiled; policyd_settings.c */
 	struct ip *addresses;            /* of our interfaces */
 	unsigned n_addresses;

@@ -4,6 +4,7 @@
 #include "policyd/policyd.h"
 
 #include "common/lang/lang_list.h"
+#include "policyd/policyd_auth.h"
 
 #define SETTING(option, list) { #option, offsetof(struct conf_opts_main, option), list }
 
@@ -117,9 +118,19 @@ static void cache_decide(struct policyd *p, struct eval *ev, bool all_known, str
 	out->cache_ms = each ? 0 : ev->deps & DEP_TIME ? POLICYD_CACHE_TIME_MS : ev->deps & DEP_WORLD ? POLICYD_CACHE_WORLD_MS : POLICYD_CACHE_MS;
 }
 
+/* The mechanisms, or that they can be told at EHLO only. */
+static void auth_setting(struct policyd *p, struct eval *ev, struct ipc_pair *v, struct ipc_acl_answer *out)
+{
+	bool later;
+	struct str offer = policyd_auth_offer(p, ev, &later);
+
+	v[out->n_settings++] = later ? (struct ipc_pair){ .name = STR_LIT("auth_later"), .value = STR_LIT("yes") } :
+		(struct ipc_pair){ .name = STR_LIT("auth"), .value = offer };
+}
+
 void policyd_settings_run(struct policyd *p, struct eval *ev, struct ipc_acl_answer *out)
 {
-	struct ipc_pair *v = arena_alloc(ev->arena, sizeof *v * ROWS);
+	struct ipc_pair *v = arena_alloc(ev->arena, sizeof *v * (ROWS + 1));
 	bool all_known = true;
 
 	ev->deps = 0;
@@ -139,6 +150,7 @@ void policyd_settings_run(struct policyd *p, struct eval *ev, struct ipc_acl_ans
 			continue;
 		v[out->n_settings++] = (struct ipc_pair){ .name = str_of(rows[i].name), .value = value, .tainted = value.tainted };
 	}
+	auth_setting(p, ev, v, out);
 	out->settings = v;
 	cache_decide(p, ev, all_known, out);
 }
