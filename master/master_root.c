@@ -31,33 +31,61 @@ struct binds {
 static const char *const tables_always[] = { "/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services", "/etc/passwd", "/etc/group",
 	"/etc/ssl/certs", NULL };
 
-/* The directory of the socket of an lmtp transport, as far as it is known before expansion; empty: not at all, or no such transport.
- * The directory, since a server that starts again makes its socket anew. */
-static struct str socket_directory(const struct conf_instance *t)
+/* The directory of a socket, as far as it is known before expansion; empty: none. The directory, since a server that starts again
+ * makes its socket anew. */
+static struct str directory_of(struct str path)
 {
-	const struct conf_opts_transport_lmtp *o = CONF_OWN(t, transport_lmtp);
-	struct str dir = o ? o->socket.text : STR_NULL;
 	size_t i = 0, end = 0;
 
-	for (; i < dir.len && dir.p[i] != '$' && dir.p[i] != '\\'; i++)
-		if (dir.p[i] == '/')
+	for (; i < path.len && path.p[i] != '$' && path.p[i] != '\\'; i++)
+		if (path.p[i] == '/')
 			end = i;
-	return (struct str){ dir.p, end };
+	return (struct str){ path.p, end };
 }
 
-static bool has_sockets(const struct conf *conf)
+/* Of the lmtp transports for smtp-out, of the dovecot authenticators for policyd. False behind the last; *out may be empty. */
+static bool socket_directory(const struct child *c, uint32_t i, struct str *out)
 {
-	const struct conf_instances *t = &conf->of[CONF_TRANSPORTS];
+	bool policyd = c->service->see & V_POLICYD;
+	const struct conf_instances *all = &child_conf(c)->of[policyd ? CONF_AUTHENTICATORS : CONF_TRANSPORTS];
+	const struct conf_opts_authenticator_dovecot *d;
+	const struct conf_opts_transport_lmtp *o;
 
-	for (uint32_t i = 0; i < t->n; i++)
-		if (socket_directory(&t->v[i]).len)
+	*out = STR_NULL;
+	if (i >= all->n)
+		return false;
+	d = policyd ? CONF_OWN(&all->v[i], authenticator_dovecot) : NULL;
+	o = policyd ? NULL : CONF_OWN(&all->v[i], transport_lmtp);
+	if (o)
+		*out = directory_of(o->socket.text);
+	else if (d && str_begins(str_trim(d->server_socket.text), "/"))
+		*out = directory_of(str_trim(d->server_socket.text));
+	return true;
+}
+
+/* The file of trust anchors of a dovecot authenticator with TLS. */
+static struct str anchors_file(const struct child *c, uint32_t i)
+{
+	const struct conf_instances *all = &child_conf(c)->of[CONF_AUTHENTICATORS];
+	const struct conf_opts_authenticator_dovecot *d = c->service->see & V_POLICYD && i < all->n ? CONF_OWN(&all->v[i], authenticator_dovecot) : NULL;
+	struct str file = d && d->server_tls ? d->server_tls_verify_certificates.text : STR_NULL;
+
+	return str_is(file, "system") ? STR_LIT("/etc/ssl/certs/ca-certificates.crt") : file;
+}
+
+static bool has_sockets(const struct child *c)
+{
+	struct str dir;
+
+	for (uint32_t i = 0; socket_directory(c, i, &dir); i++)
+		if (dir.len || anchors_file(c, i).len)
 			return true;
 	return false;
 }
 
 bool root_is_empty(const struct master *m, const struct child *c)
 {
-	return c->service->root == ROOT_EMPTY || (c->service->root == ROOT_SOCKETS && !(m->privileged && has_sockets(child_conf(c))));
+	return c->service->root == ROOT_EMPTY || (c->service->root == ROOT_SOCKETS && !(m->privileged && has_sockets(c)));
 }
 
 bool root_has_namespace(const struct master *m, const struct child *c)
@@ -101,14 +129,18 @@ static void binds_make(const struct master *m, const struct child *c, struct bin
 {
 	const struct conf *conf = child_conf(c);
 	const struct conf_opts_main *o = &conf->main;
-	const struct conf_instances *t = &conf->of[CONF_TRANSPORTS];
 
 	if (c->service->root == ROOT_STORE) {
 		binds_add_list(b, o->store_directories.text, true);
 	} else if (c->service->root == ROOT_SOCKETS) {
-		for (uint32_t i = 0; i < t->n; i++) /* to connect needs no right to write to the file system */
-			if (socket_directory(&t->v[i]).len)
-				bind_add(b, str_cstr(&b->arena, socket_directory(&t->v[i])), false);
+		struct str dir;
+
+		for (uint32_t i = 0; socket_directory(c, i, &dir); i++) { /* to connect needs no right to write to the file system */
+			if (dir.len)
+				bind_add(b, str_cstr(&b->arena, dir), false);
+			if (anchors_file(c, i).len)
+				bind_add(b, str_cstr(&b->arena, anchors_file(c, i)), false);
+		}
 	} else {
 		for (const char *const *p = tables_always; *p; p++)
 			bind_add(b, *p, false);

@@ -9,7 +9,7 @@
 
 const struct service services[] = {
 	{ "router", V_ROUTER, ROOT_TABLES, 2, CONF_NO_FIELD, .stop_stage = 3 },
-	{ "policyd", V_POLICYD, ROOT_EMPTY, 1, CONF_NO_FIELD, .stop_stage = 1 },
+	{ "policyd", V_POLICYD, ROOT_SOCKETS, 1, CONF_NO_FIELD, .stop_stage = 1 },
 	{ "smtp-out", V_SMTP_OUT, ROOT_SOCKETS, 4, CONF_INDEX(main, smtp_out_processes), .stop_stage = 1 },
 	{ "qmgr", V_QMGR, ROOT_SPOOL, 3, CONF_NO_FIELD, .stays = true, .stop_stage = 2 },
 	{ "smtpd", V_SMTPD, ROOT_EMPTY, 0, CONF_INDEX(main, smtpd_processes), .listens = true, .stop_stage = 0 },

@@ -209,6 +209,24 @@ static void policyd_size(const struct conf *conf, struct pool_size *out)
 	out->stuck_ms = (uint64_t)m->worker_stuck_after * 1000;
 }
 
+/* Sockets only where an authenticator asks Dovecot, and only of the kind that it needs. */
+static uint32_t policyd_sys(const struct conf *conf)
+{
+	const struct conf_instances *all = &conf->of[CONF_AUTHENTICATORS];
+	uint32_t sys = 0;
+
+	for (uint32_t i = 0; i < all->n; i++) {
+		const struct conf_opts_authenticator_dovecot *o = all->v[i].driver ? CONF_OWN(&all->v[i], authenticator_dovecot) : NULL;
+
+		if (!o || !o->server_socket.text.len)
+			continue;
+		sys |= str_begins(str_trim(o->server_socket.text), "/") ? DAEMON_SYS_CONNECT_UNIX : DAEMON_SYS_CONNECT;
+		if (o->server_tls)
+			sys |= DAEMON_SYS_READ; /* trust anchors */
+	}
+	return sys;
+}
+
 static const struct pool_handler smtpd_handlers[] = {
 	{ IPC_acl_ask, on_acl_ask },
 	{ IPC_auth_ask, on_auth_ask },
@@ -224,6 +242,7 @@ const struct pool_spec policyd_spec = {
 	.name = "policyd",
 	.what = "runs the access control lists for smtpd",
 	.see = V_POLICYD,
+	.sys_for = policyd_sys,
 	.peers = peers,
 	.needs = "router",
 	.size = policyd_size,

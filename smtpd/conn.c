@@ -101,6 +101,7 @@ static void op_log(struct session *s, unsigned targets, struct str line)
 const struct session_ops conn_ops = {
 	.output = op_output, .ask = conn_ask, .ask_cancel = conn_ask_cancel, .begin = conn_begin, .recipients = conn_recipients, .commit = conn_commit,
 	.forget = conn_forget, .write = op_write, .read = op_read, .input_waiting = op_input_waiting, .remember = op_remember, .log = op_log,
+	.auth_ask = conn_auth_ask, .auth_forget = conn_auth_forget,
 };
 
 /* ---- turns ---- */
@@ -138,8 +139,12 @@ static void input_keep(struct conn *c, const char *p, size_t n)
 {
 	char *old = c->in;
 
+	size_t old_len = c->in_len;
+
 	c->in = n ? mem_memdup(p, n) : NULL;
 	c->in_len = (uint32_t)n;
+	if (old)
+		explicit_bzero(old, old_len); /* it may have been part of an AUTH command */
 	mem_free(old);
 }
 
@@ -221,6 +226,13 @@ static void conn_on_timer(void *arg)
 	conn_leave(c);
 }
 
+static void secret_wipe(struct conn *c, char *p, size_t taken)
+{
+	if (c->session.wipe)
+		explicit_bzero(p, taken);
+	c->session.wipe = false;
+}
+
 static void conn_read(struct conn *c)
 {
 	char *buffer = c->smtpd->buffer;
@@ -243,6 +255,7 @@ static void conn_read(struct conn *c)
 	}
 	c->active_ms = c->smtpd->server.now_ms;
 	taken = session_input(&c->session, buffer, kept + (size_t)n);
+	secret_wipe(c, buffer, taken);
 	if (taken < kept + (size_t)n || kept)
 		input_keep(c, buffer + taken, kept + (size_t)n - taken);
 }
@@ -336,7 +349,7 @@ static struct conn *conn_make(struct smtpd *m, int fd)
 
 	c->smtpd = m;
 	c->fd = fd;
-	c->file = c->reader = -1;
+	c->file = c->reader = c->auth_fd = -1;
 	list_push(&m->conns, &c->node);
 	m->n_conns++;
 	m->server.now_ms = loop_now(m->daemon->loop);

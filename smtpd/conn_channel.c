@@ -77,6 +77,51 @@ void conn_ask_cancel(struct session *s)
 	c->ask_waits = false;
 }
 
+/* ---- steps of AUTH ---- */
+
+void conn_auth_forget(struct session *s)
+{
+	struct conn *c = s->shell;
+
+	if (c->auth_fd >= 0)
+		close(c->auth_fd);
+	c->auth_fd = -1;
+}
+
+static void auth_done(void *arg, struct ipc_in *in, const struct err *err)
+{
+	struct conn *c = arg;
+	bool lost = in && in->type == &ipc_type_ctl_lost;
+	struct channel *asked = c->ask_channel;
+
+	c->ask_id = 0;
+	c->ask_channel = NULL;
+	conn_enter(c);
+	if (in && !lost) {
+		conn_auth_forget(&c->session);
+		c->auth_fd = in->fds[0];
+		in->fds[0] = -1;
+		session_on_auth(&c->session, in->msg, false, NULL);
+	} else {
+		session_on_auth(&c->session, NULL, lost || !asked || !channel_is_open(asked), lost ? "a worker died or was killed" : err ? err->text : "no answer");
+	}
+	conn_leave(c);
+}
+
+void conn_auth_ask(struct session *s, const struct ipc_auth_ask *ask)
+{
+	struct conn *c = s->shell;
+	struct daemon_link *link = c->smtpd->policyd;
+	int fd = c->auth_fd;
+
+	c->ask_waits = !link || !channel_is_open(link->channel);
+	if (c->ask_waits)
+		return;
+	c->auth_fd = -1;
+	c->ask_channel = link->channel;
+	c->ask_id = channel_ask(link->channel, &ipc_type_auth_ask, ask, &fd, fd >= 0, &ipc_type_auth_answer, 0, auth_done, c);
+}
+
 void conn_policyd_opened(struct smtpd *m)
 {
 	list_each_safe(&m->conns, n) {

@@ -29,6 +29,8 @@ static const struct state_row {
 } states[SESSION_STATES] = {
 	[SESSION_CONNECT] = { "connect", "being checked at connection", TIMEOUT_POLICY, NULL, policy_late },
 	[SESSION_COMMAND] = { "command", "reading SMTP command", TIMEOUT_CLIENT, command_input, command_late },
+	[SESSION_AUTH] = { "auth", "reading SMTP command", TIMEOUT_CLIENT, auth_input, command_late },
+	[SESSION_AUTH_ASK] = { "auth-ask", "authenticating", TIMEOUT_POLICY, NULL, auth_late },
 	[SESSION_ASK] = { "ask", "waiting for the policy", TIMEOUT_POLICY, NULL, policy_late },
 	[SESSION_DELAY] = { "delay", "a reply was held back", TIMEOUT_NONE, NULL, session_on_delay },
 	[SESSION_FILE] = { "file", "waiting for a file", TIMEOUT_QMGR, NULL, qmgr_late },
@@ -106,9 +108,10 @@ static void line_drop(struct session *s)
 void session_clear(struct session *s)
 {
 	session_transaction_end(s);
-	if (s->state == SESSION_ASK)
+	if (s->state == SESSION_ASK || s->state == SESSION_AUTH_ASK)
 		s->server->ops->ask_cancel(s);
 	s->state = SESSION_CLOSED;
+	session_auth_reset(s);
 	line_drop(s);
 	session_vars_set(&s->acl_c, NULL, 0);
 	session_vars_set(&s->results, NULL, 0);
@@ -151,6 +154,7 @@ bool session_wants_input(const struct session *s)
 void session_close(struct session *s)
 {
 	session_transaction_end(s);
+	auth_clear(s);
 	session_enter(s, SESSION_CLOSING);
 }
 
@@ -402,6 +406,7 @@ static void line_handle(struct session *s, struct str line, struct str next)
 	while (line.len && line.p[line.len - 1] == ' ') /* RFC 5321 section 4.1.1: blanks at the end are tolerated */
 		line.len--;
 	line_drop(s);
+	line = auth_line_split(s, line);
 	s->line = mem_memdup(line.p, line.len);
 	for (size_t i = 0; i < line.len; i++) {
 		if ((unsigned char)line.p[i] < 32 || (unsigned char)line.p[i] >= 127) {
@@ -420,6 +425,7 @@ static void line_handle(struct session *s, struct str line, struct str next)
 		return;
 	s->verb = v;
 	v->check(s, args);
+	s->secret = STR_NULL;
 }
 
 static void line_too_long(struct session *s)
@@ -455,7 +461,7 @@ static size_t line_skip(struct session *s, const char *p, size_t n)
 /* One line. Returns the octets taken; 0: more must come. */
 static size_t command_input(struct session *s, const char *p, size_t n)
 {
-	size_t max = s->server->settings.line_max;
+	size_t max = auth_line_max(s, p, n);
 	const char *nl;
 
 	if (s->skip_line)
@@ -500,7 +506,7 @@ size_t session_input(struct session *s, const char *p, size_t n)
 			break;
 	}
 	/* A line that does not end has a deadline of its own: a client that dribbles does not move it. */
-	if (s->state == SESSION_COMMAND && (s->line_ms || s->skip_line)) {
+	if ((s->state == SESSION_COMMAND || s->state == SESSION_AUTH) && (s->line_ms || s->skip_line)) {
 		uint64_t end;
 
 		if (!s->line_ms)
@@ -525,8 +531,9 @@ static void session_lost(struct session *s)
 {
 	log_incomplete(s);
 	session_transaction_end(s);
-	if (s->state == SESSION_ASK)
+	if (s->state == SESSION_ASK || s->state == SESSION_AUTH_ASK)
 		s->server->ops->ask_cancel(s);
+	auth_clear(s);
 	s->proceed = NULL;
 	if (!s->notquit_asked && policy_has(s, ACL_NOTQUIT) && s->state != SESSION_CONNECT && !s->quit) {
 		s->notquit_asked = true;

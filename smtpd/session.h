@@ -8,7 +8,7 @@
  *             caller's buffer, so that pipelined commands are answered in order however late the answers are.
  * Errors:     none: whatever a client or another daemon does leads to a reply, a log line or the end of this session.
  *
- *   CONNECT --answer--> COMMAND <--> ASK, DELAY, FILE   (a command waits for policyd, for its delay, for qmgr's file)
+ *   CONNECT --answer--> COMMAND <--> ASK, DELAY, FILE; AUTH <--> AUTH_ASK   (a command waits for policyd, for its delay, for qmgr's file)
  *                          |  ^
  *                    354   v  | 250 or refusal
  *                        DATA --end--> ASK (data ACL) --> COMMIT (qmgr)
@@ -40,10 +40,11 @@ enum {
 	SESSION_VARS_MAX = 64 * 1024,           /* octets of ACL variables of one kind */
 	SESSION_BATCH_BYTES = 64 * 1024,        /* octets of recipients in one message to qmgr */
 	SESSION_BATCH_RCPT = 400,
+	SESSION_AUTH_TRIES = 3,                 /* failures of AUTH that end the session */
 };
 
 enum session_state {
-	SESSION_CONNECT, SESSION_COMMAND, SESSION_ASK, SESSION_DELAY, SESSION_FILE, SESSION_DATA, SESSION_COMMIT, SESSION_CLOSING, SESSION_CLOSED,
+	SESSION_CONNECT, SESSION_COMMAND, SESSION_AUTH, SESSION_AUTH_ASK, SESSION_ASK, SESSION_DELAY, SESSION_FILE, SESSION_DATA, SESSION_COMMIT, SESSION_CLOSING, SESSION_CLOSED,
 	SESSION_STATES
 };
 
@@ -65,6 +66,9 @@ struct session_ops {
 	bool (*input_waiting)(struct session *s);           /* has the client sent something that has not been read? */
 	void (*remember)(struct session *s, uint64_t ms);   /* s->client holds for its address so long */
 	void (*log)(struct session *s, unsigned targets, struct str line);
+	/* A step of AUTH; the answer comes by session_on_auth(). A descriptor that came with the answer before goes along. */
+	void (*auth_ask)(struct session *s, const struct ipc_auth_ask *ask);
+	void (*auth_forget)(struct session *s);             /* that descriptor is not needed any more */
 };
 
 struct server_stats {
@@ -93,6 +97,7 @@ struct server {
 
 struct verb;
 struct txn;
+struct auth;
 
 struct vars {                         /* a set of variables or results, replaced as a whole */
 	struct ipc_pair *v;
@@ -110,7 +115,13 @@ struct session {
 	uint64_t flags;                   /* enum msg_flag of controls outside a transaction */
 	const struct verb *verb;          /* the command that waits */
 	void (*proceed)(struct session *s, const struct ipc_acl_answer *answer);
-	char *line;                       /* the command line that waits, on the heap */
+	char *line;                       /* the command line that waits, on the heap; of AUTH without what may be secret */
+	struct str secret;                /* that part, in the caller's buffer, while the command is looked at */
+	struct auth *auth;                /* the exchange under way; NULL: none */
+	void (*auth_next)(struct session *s); /* goes on with MAIL */
+	char *auth_offer;                 /* mechanisms, as policyd said at EHLO; NULL: the client's settings have them */
+	char *auth_method, *auth_id;      /* authenticator that let the client in, and its id */
+	char *auth_fail_id;
 	struct txn *txn;
 	struct ipc_acl_answer *held;      /* an answer that waits for its delay, in held_arena */
 	struct arena held_arena;
@@ -134,6 +145,9 @@ struct session {
 	bool mail_done;                   /* MAIL was said at least once */
 	bool quit;
 	bool notquit_asked;
+	bool auth_advertised, auth_condition, auth_failed;
+	bool wipe;                        /* the caller's buffer held a secret: overwrite what was taken, and reset this */
+	uint8_t auth_failures;
 	bool pretended;                   /* an administrator plays the client: no waiting, no order of turns */
 	bool trace;                       /* policyd is to say in the log what it does */
 };
@@ -152,6 +166,8 @@ void session_on_drain(struct session *s);       /* nothing more after the presen
 
 /* The answer; NULL: none will come, *why tells. lost: a worker died with the question. */
 void session_on_acl(struct session *s, const struct ipc_acl_answer *answer, bool lost, const char *why);
+void session_on_auth(struct session *s, const struct ipc_auth_answer *answer, bool lost, const char *why);
+void session_auth_reset(struct session *s);     /* as if nobody had authenticated */
 void session_ask_again(struct session *s);      /* the open question could not be sent: now it can */
 void session_on_file(struct session *s, enum status status, struct str id, struct str text);
 void session_on_commit(struct session *s, enum status status, bool no_space, struct str text); /* no_space: 452 instead of 451 */

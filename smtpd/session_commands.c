@@ -11,6 +11,7 @@ const struct verb session_verbs[] = {
 	{ "DATA", VERB_MAIL | VERB_SYNC, verb_data, "DATA" },
 	{ "EHLO", VERB_SYNC | VERB_BEFORE_HELO, verb_ehlo, "EHLO name" },
 	{ "HELO", VERB_SYNC | VERB_BEFORE_HELO, verb_helo, "HELO name" },
+	{ "AUTH", VERB_SYNC, verb_auth, "AUTH mechanism [initial response]" },
 	{ "RSET", VERB_SYNC_PLAIN | VERB_BEFORE_HELO, verb_rset, "RSET" },
 	{ "NOOP", VERB_SYNC | VERB_BEFORE_HELO, verb_noop, "NOOP" },
 	{ "QUIT", VERB_BEFORE_HELO, verb_quit, "QUIT" },
@@ -55,6 +56,7 @@ static bool helo_valid(const struct session *s, struct str name)
 static bool offers_size(const struct session *s) { (void)s; return true; }
 static bool offers_8bit(const struct session *s) { return s->server->settings.eightbit; }
 static bool offers_pipelining(const struct session *s) { return session_pipelining(s); }
+static bool offers_auth(const struct session *s) { return auth_offer(s).len > 0; }
 static bool offers_dsn(const struct session *s) { return session_client(s)->flags & CLIENT_DSN; }
 static const struct {
 	const char *keyword;
@@ -64,6 +66,7 @@ static const struct {
 	{ "8BITMIME", offers_8bit },
 	{ "DSN", offers_dsn },
 	{ "PIPELINING", offers_pipelining },
+	{ "AUTH", offers_auth },
 	{ "ENHANCEDSTATUSCODES", offers_size },
 	{ "HELP", offers_size },
 };
@@ -93,9 +96,12 @@ static void ehlo_reply(struct session *s, struct str text)
 		buf_printf(&b, "\n%s", extensions[i].keyword);
 		if (i == 0 && limit)
 			buf_printf(&b, " %llu", (unsigned long long)limit);
+		if (extensions[i].offers == offers_auth)
+			buf_printf(&b, " %.*s", STR_FMT(auth_offer(s)));
 	}
 	reply(s, 250, NULL, buf_str(&b));
 	buf_clear(&b);
+	s->auth_advertised = offers_auth(s);
 }
 
 static void helo_proceed(struct session *s, const struct ipc_acl_answer *answer)
@@ -108,6 +114,8 @@ static void helo_proceed(struct session *s, const struct ipc_acl_answer *answer)
 		s->esmtp = false;
 		return;
 	}
+	auth_helo(s, answer);
+	s->auth_advertised = false;
 	text = answer && answer->text.len ? answer->text : greeting(s);
 	if (s->esmtp)
 		ehlo_reply(s, text);

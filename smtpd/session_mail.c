@@ -143,7 +143,20 @@ static const char *param_orcpt(struct session *s, struct str value)
 	return NULL;
 }
 
+/* A malformed value is an error, "<>" says nothing (specification, section 33.2). */
+static const char *param_auth(struct session *s, struct str value)
+{
+	struct str plain;
+
+	if (s->txn->auth_sender.len || !address_xtext_decode(&s->server->scratch, value, &plain) || str_has_ctl(plain) || plain.len > 1024)
+		return "invalid data for AUTH";
+	if (!str_is(plain, "<>"))
+		s->txn->auth_sender = str_taint(str_dup(&s->txn->arena, plain));
+	return NULL;
+}
+
 static const struct param params[] = {
+	{ "AUTH", false, true, 0, param_auth },
 	{ "SIZE", false, true, 0, param_size },
 	{ "BODY", false, true, 0, param_body },
 	{ "RET", false, true, CLIENT_DSN, param_ret },
@@ -311,6 +324,11 @@ static void mail_proceed(struct session *s, const struct ipc_acl_answer *answer)
 	reply(s, 250, "2.1.0", answer && answer->text.len ? answer->text : STR_LIT("OK"));
 }
 
+static void mail_ask(struct session *s)
+{
+	policy_ask(s, s->txn->local_message ? ACL_NOTSMTP_START : ACL_MAIL, mail_proceed);
+}
+
 void verb_mail(struct session *s, struct str args)
 {
 	struct settings *set = &s->server->settings;
@@ -346,7 +364,7 @@ void verb_mail(struct session *s, struct str args)
 		session_transaction_end(s);
 		return;
 	}
-	policy_ask(s, t->local_message ? ACL_NOTSMTP_START : ACL_MAIL, mail_proceed);
+	auth_mail(s, mail_ask);
 }
 
 /* ---- RCPT ---- */

@@ -28,7 +28,7 @@ static struct str ip_text(struct session *s, const uint8_t ip[16])
 static const char *protocol(const struct session *s)
 {
 	if (!s->local)
-		return s->esmtp ? "esmtp" : "smtp";
+		return s->esmtp ? s->auth_method ? "esmtpa" : "esmtp" : "smtp";
 	return s->helo ? s->esmtp ? "local-esmtp" : "local-smtp" : "local";
 }
 
@@ -36,6 +36,7 @@ static void txn_facts(const struct txn *t, struct ipc_facts *f, struct session *
 {
 	f->message_id = str_of(t->id);
 	f->sender = t->sender;
+	f->auth_sender = t->auth_sender;
 	f->has_sender = true;
 	f->recipient = t->recipient;
 	f->rcpt_count = t->rcpt_count;
@@ -77,6 +78,10 @@ void session_facts(struct session *s, struct ipc_facts *f)
 	f->helo_verified = s->helo_verified;
 	f->protocol = str_of(protocol(s));
 	f->ident = str_of(s->ident);
+	f->auth_method = str_of(s->auth_method);
+	f->auth_id = str_of(s->auth_id);
+	f->auth_fail_id = str_of(s->auth_fail_id);
+	f->auth_failed = s->auth_failed;
 	f->local = s->local;
 	f->uid = s->uid;
 	f->gid = s->gid;
@@ -114,11 +119,22 @@ void session_ask_again(struct session *s)
 {
 	if (s->state == SESSION_ASK)
 		ask_send(s);
+	else if (s->state == SESSION_AUTH_ASK)
+		auth_ask_again(s);
+}
+
+/* Stages without an ACL at which policyd has something else to say. */
+static bool policy_needed(const struct session *s, enum acl_stage stage)
+{
+	if (s->local)
+		return false;
+	return stage == ACL_CONNECT || (stage == ACL_HELO && s->esmtp && session_client(s)->flags & CLIENT_AUTH_LATER) ||
+		(stage == ACL_MAILAUTH && s->auth_condition);
 }
 
 void policy_ask(struct session *s, enum acl_stage stage, void (*proceed)(struct session *s, const struct ipc_acl_answer *answer))
 {
-	if (!policy_has(s, stage) && stage != ACL_CONNECT) {
+	if (!policy_has(s, stage) && !policy_needed(s, stage)) {
 		proceed(s, NULL);
 		return;
 	}

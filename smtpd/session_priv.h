@@ -29,6 +29,7 @@ struct txn {
 	struct ipc_recipient rcpt;    /* its parameters */
 	uint64_t declared;            /* SIZE= */
 	struct str ret, envid;
+	struct str auth_sender;       /* AUTH=, decoded */
 	uint64_t flags;               /* enum msg_flag */
 	int64_t received_us;
 	struct ipc_edit *edits;
@@ -83,6 +84,7 @@ void verb_quit(struct session *s, struct str args);
 void verb_vrfy(struct session *s, struct str args);
 void verb_expn(struct session *s, struct str args);
 void verb_help(struct session *s, struct str args);
+void verb_auth(struct session *s, struct str args);
 
 /* ---- session.c ---- */
 void session_enter(struct session *s, enum session_state state);
@@ -93,6 +95,17 @@ struct client_settings *session_client(const struct session *s);
 void session_vars_set(struct vars *vars, const struct ipc_pair *v, uint32_t n);
 void session_transaction_end(struct session *s);               /* forgets the message and its variables */
 struct str session_hostname(const struct session *s);          /* the name by which we speak */
+
+/* ---- session_auth.c ---- */
+struct str auth_offer(const struct session *s);                /* the mechanisms; empty: none */
+void auth_helo(struct session *s, const struct ipc_acl_answer *answer);
+void auth_clear(struct session *s);
+size_t auth_input(struct session *s, const char *p, size_t n);
+void auth_late(struct session *s);
+void auth_ask_again(struct session *s);
+struct str auth_line_split(struct session *s, struct str line);
+size_t auth_line_max(const struct session *s, const char *p, size_t n);
+void auth_mail(struct session *s, void (*next)(struct session *s)); /* AUTH= is judged, then next() */
 
 /* ---- session_reply.c ---- */
 /* "CODE ESC TEXT"; LF in text begins a further line. esc NULL: none; a text that begins with an enhanced code keeps its own. */

@@ -105,7 +105,7 @@ static const struct { const char *name; uint32_t bit; } client_lists[] = {
 	{ "sender_unqualified_hosts", CLIENT_SENDER_UNQUALIFIED }, { "recipient_unqualified_hosts", CLIENT_RCPT_UNQUALIFIED },
 	{ "pipelining_advertise_hosts", CLIENT_PIPELINING }, { "smtp_accept_max_nonmail_hosts", CLIENT_NONMAIL },
 	{ "hosts_connection_nolog", CLIENT_NOLOG }, { "smtp_reserve_hosts", CLIENT_RESERVED }, { "dsn_advertise_hosts", CLIENT_DSN },
-	{ "helo_verify_hosts", CLIENT_HELO_VERIFY },
+	{ "helo_verify_hosts", CLIENT_HELO_VERIFY }, { "auth_later", CLIENT_AUTH_LATER },
 };
 
 struct client_settings *client_settings_new(void)
@@ -134,6 +134,8 @@ void client_settings_parse(struct client_settings *c, const struct ipc_pair *v, 
 				c->flags = str_isi(value, "yes") ? c->flags | client_lists[k].bit : c->flags & ~client_lists[k].bit;
 		if (str_is(v[i].name, "smtp_banner"))
 			text_set(&c->banner, value);
+		else if (str_is(v[i].name, "auth"))
+			text_set(&c->auth, value);
 		else if (str_is(v[i].name, "smtp_active_hostname") && address_hostname_valid(value))
 			text_set(&c->active_hostname, value);
 		else if (str_is(v[i].name, "message_size_limit") && (!value.len || conf_int_parse(value, &x, NULL) == ST_OK))
@@ -158,6 +160,7 @@ void client_settings_unref(struct client_settings *c)
 	if (!c || --c->refs)
 		return;
 	mem_free(c->banner);
+	mem_free(c->auth);
 	mem_free(c->active_hostname);
 	mem_free(c->name);
 	mem_free(c);

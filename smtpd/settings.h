@@ -47,6 +47,7 @@ enum client_flag {
 	CLIENT_RESERVED = 1 << 8,        /* smtp_reserve_hosts */
 	CLIENT_DSN = 1 << 9,
 	CLIENT_HELO_VERIFY = 1 << 10,
+	CLIENT_AUTH_LATER = 1 << 11,     /* which mechanisms are offered, policyd tells at EHLO */
 	CLIENT_DEFAULT = CLIENT_REQUIRE_HELO | CLIENT_PIPELINING | CLIENT_NONMAIL,
 };
 
@@ -57,6 +58,7 @@ struct client_settings {
 	uint32_t max_per_host, max_per_connection; /* 0: none */
 	uint32_t receive_timeout_ms;     /* 0: none */
 	char *banner;                    /* without the code; NULL: the default */
+	char *auth;                      /* mechanisms offered, blanks between; NULL: none */
 	char *active_hostname;           /* NULL: primary_hostname */
 	char *name;                      /* the client's verified name, where the settings hold for one client; NULL: none */
 	bool name_looked;                /* it was looked up */

@@ -67,6 +67,7 @@ struct conn {
 	char *in;                         /* what the session has not taken */
 	uint32_t in_len;
 	int fd;
+	int auth_fd;                      /* connection to Dovecot, between two steps of AUTH; -1 */
 	int file, reader;                 /* the message's file, read-write and read-only; -1 */
 	uint64_t file_offset;
 	uint64_t file_limit;              /* it is in memory, for content up to this; 0: it is a file */
@@ -105,6 +106,8 @@ void conn_qmgr_closed(struct smtpd *m, struct channel *ch);
 void conn_grow(struct conn *c);                         /* the content has passed file_limit */
 void conn_ask(struct session *s, const struct ipc_acl_ask *ask, bool reader);
 void conn_ask_cancel(struct session *s);
+void conn_auth_ask(struct session *s, const struct ipc_auth_ask *ask);
+void conn_auth_forget(struct session *s);
 void conn_begin(struct session *s, const struct ipc_msg_begin *begin);
 void conn_recipients(struct session *s, const struct ipc_msg_recipients *more);
 void conn_commit(struct session *s, const struct ipc_msg_commit *commit);

@@ -364,7 +364,7 @@ static void on_go(void *owner, struct ipc_in *in)
 		daemon_fail(d, DAEMON_EXIT_CHANNEL, "master sent ctl_go twice, or before ctl_start");
 	view_load(d);
 	mode = conf_apply(d);
-	if (filter_enter(d->spec->sys, d->spec->sys_more, mode, &err))
+	if (filter_enter(d->spec->sys | (d->spec->sys_for ? d->spec->sys_for(d->conf) : 0), d->spec->sys_more, mode, &err))
 		daemon_fail(d, DAEMON_EXIT_JAIL, "%s", err.text);
 	st = d->spec->start ? d->spec->start(d, &err) : ST_OK;
 	if (st && (st != ST_DEFER || err.text[0]))

@@ -75,6 +75,7 @@ enum daemon_sys {
 	DAEMON_SYS_WRITE = 1 << 3,   /* create, rename, link, remove, truncate, sync, lock */
 	DAEMON_SYS_FORK = 1 << 4,    /* fork, wait, kill: pool managers (and, inherited, their workers); set by pool_main() */
 	DAEMON_SYS_EXEC = 1 << 6,    /* run other programs: all calls but those that change the machine, or look into other processes */
+	DAEMON_SYS_CONNECT_UNIX = 1 << 7, /* as CONNECT, but sockets of Unix only */
 	DAEMON_SYS_SETFL = 1 << 5,   /* fcntl(F_SETFL): for libraries that make their sockets non-blocking */
 };
 
@@ -100,6 +101,7 @@ struct daemon_spec {
 	uint32_t see;                /* V_SMTPD: which view it gets (common/conf) */
 	const struct daemon_peer *peers;
 	uint32_t sys;                /* DAEMON_SYS_... */
+	uint32_t (*sys_for)(const struct conf *conf); /* what the configuration adds to it; may be NULL */
 	const char *const *sys_more; /* names of further system calls, NULL behind the last; may be NULL */
 	struct daemon_limits limits;
 

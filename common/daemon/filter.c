@@ -64,7 +64,7 @@ static const struct {
 	uint32_t bit; /* 0: always */
 	const char *const *names;
 } groups[] = {
-	{ 0, sys_base }, { DAEMON_SYS_ACCEPT, sys_accept }, { DAEMON_SYS_CONNECT, sys_connect }, { DAEMON_SYS_READ, sys_read },
+	{ 0, sys_base }, { DAEMON_SYS_ACCEPT, sys_accept }, { DAEMON_SYS_CONNECT | DAEMON_SYS_CONNECT_UNIX, sys_connect }, { DAEMON_SYS_READ, sys_read },
 	{ DAEMON_SYS_WRITE, sys_write }, { DAEMON_SYS_FORK, sys_fork },
 };
 
@@ -185,9 +185,9 @@ static int sockets_add(scmp_filter_ctx f, uint32_t sys)
 	static const unsigned families[] = { AF_UNIX, AF_INET, AF_INET6 }, netlink[] = { AF_NETLINK };
 	int rc;
 
-	if (!(sys & DAEMON_SYS_CONNECT))
+	if (!(sys & (DAEMON_SYS_CONNECT | DAEMON_SYS_CONNECT_UNIX)))
 		return 0;
-	rc = values_add(f, SCMP_ACT_ALLOW, "socket", 0, families, sizeof families / sizeof *families);
+	rc = values_add(f, SCMP_ACT_ALLOW, "socket", 0, families, sys & DAEMON_SYS_CONNECT ? sizeof families / sizeof *families : 1);
 	return rc ? rc : values_add(f, SCMP_ACT_ERRNO(EAFNOSUPPORT), "socket", 0, netlink, 1);
 }
 

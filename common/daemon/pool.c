@@ -740,7 +740,7 @@ int pool_main(const struct pool_spec *spec, int argc, char **argv)
 	list_init(&p->clients);
 	peers_take(p);
 	p->as_daemon = (struct daemon_spec){
-		.name = spec->name, .what = spec->what, .see = spec->see, .peers = p->peers, .sys = spec->sys | DAEMON_SYS_FORK,
+		.name = spec->name, .what = spec->what, .see = spec->see, .peers = p->peers, .sys = spec->sys | DAEMON_SYS_FORK, .sys_for = spec->sys_for,
 		.sys_more = spec->sys_more, .limits = spec->limits, .start = pool_start, .drain = pool_drain, .stop = pool_stop,
 		.status = pool_status, .logs = pool_logs,
 	};

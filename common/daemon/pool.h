@@ -52,6 +52,7 @@ struct pool_size {
 struct pool_spec {
 	const char *name, *what;            /* as in struct daemon_spec, and the following three */
 	uint32_t see, sys;
+	uint32_t (*sys_for)(const struct conf *conf);
 	const char *const *sys_more;
 	struct daemon_limits limits;
 	const struct pool_peer *peers;      /* clients; ended by a NULL name */

@@ -477,6 +477,8 @@ static void packet_work(struct worker_impl *i)
 			atomic_store_explicit(&i->slot->until_ms, 0, memory_order_relaxed);
 		}
 		question_work(i, &in);
+		if (in.type == &ipc_type_auth_ask) /* a password was in it */
+			explicit_bzero(i->packet.data.p, i->packet.at);
 		for (unsigned f = 0; f < IPC_FDS_MAX; f++)
 			if (in.fds[f] >= 0)
 				close(in.fds[f]);

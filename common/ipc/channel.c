@@ -45,6 +45,7 @@ struct channel {
 	struct err why;
 	struct buf in;                    /* one packet */
 	struct arena arena;
+	bool secret;                      /* a password is in out: overwritten when it has gone */
 	struct buf out;                   /* packets, one behind the other */
 	size_t out_at;
 	struct packet_out *packets;
@@ -253,6 +254,7 @@ static bool frame_queue(struct channel *ch, const struct ipc_type *type, uint64_
 		err_set(err, ST_DEFER, "%s: the channel is closed", ch->spec.peer);
 		return false;
 	}
+	ch->secret |= type == &ipc_type_auth_ask;
 	if (frame_add(&ch->out, type, request, answer, msg, n_fds, err)) {
 		fds_close(own, n_fds);
 		return false;
@@ -335,6 +337,9 @@ void channel_flush(struct channel *ch)
 	if (ch->packets_at == ch->n_packets) {
 		ch->packets_at = ch->n_packets = 0;
 		ch->out_at = 0;
+		if (ch->secret && ch->out.p)
+			explicit_bzero(ch->out.p, ch->out.cap);
+		ch->secret = false;
 		if (ch->out.cap > 4 * PACKET_SOFT_MAX)
 			buf_clear(&ch->out);
 		buf_reset(&ch->out);

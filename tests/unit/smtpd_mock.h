@@ -15,6 +15,9 @@ struct mock {
 	struct server server;
 	struct session session;
 	struct buf out, content, log, edits, recipients;
+	struct ipc_auth_ask auth;     /* data and state are gone, their lengths are not */
+	char auth_data[128];
+	bool auth_asked;
 	bool asked, begun, committed, input_waits, forgot;
 	unsigned stage, asks, begins;
 	char subject[256];            /* what the open question is about */
@@ -100,8 +103,17 @@ static void mock_log(struct session *s, unsigned targets, struct str line)
 	if (mock_of(s)->log.len < 1 << 16)
 		buf_printf(&mock_of(s)->log, "%.*s\n", STR_FMT(line));
 }
+static void mock_auth_ask(struct session *s, const struct ipc_auth_ask *ask)
+{
+	struct mock *m = mock_of(s);
+
+	m->auth_asked = true;
+	m->auth = *ask;
+	snprintf(m->auth_data, sizeof m->auth_data, "%.*s", STR_FMT(ask->data));
+}
+static void mock_auth_forget(struct session *s) { (void)s; }
 static const struct session_ops mock_ops = { mock_output, mock_ask, mock_ask_cancel, mock_begin, mock_recipients, mock_commit, mock_forget, mock_write,
-	mock_read, mock_input_waiting, mock_remember, mock_log };
+	mock_read, mock_input_waiting, mock_remember, mock_log, mock_auth_ask, mock_auth_forget };
 
 static void mock_init(struct mock *m)
 {
