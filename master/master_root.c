@@ -116,6 +116,49 @@ static void binds_add_list(struct binds *b, struct str list, bool write)
 			bind_add(b, str_cstr(&b->arena, item), write);
 }
 
+/* The directories of the sockets that a list of database servers names: "(/path)" in an item; MySQL's own place where a server
+ * is named by nothing or "localhost". */
+static void binds_add_servers(struct binds *b, struct str list, bool mysql)
+{
+	struct conf_list_walk walk = CONF_LIST_WALK(list);
+	struct str item;
+
+	while (list.len && conf_list_next(&walk, &b->arena, &item)) {
+		ptrdiff_t open = str_find(item, '('), close = open < 0 ? -1 : str_find(item, ')'), slash;
+		struct str path = close > open ? str_sub(item, (size_t)open + 1, (size_t)(close - open - 1)) : STR_NULL;
+
+		if (!path.len && mysql && (str_begins(item, "/") || str_beginsi(item, "localhost")))
+			path = STR_LIT("/run/mysqld/mysqld.sock");
+		slash = str_rfind(path, '/');
+		if (slash > 0) /* to connect needs no right to write to the file system */
+			bind_add(b, str_cstr(&b->arena, str_sub(path, 0, (size_t)slash)), false);
+	}
+}
+
+/* Files that LMDB writes, each with its lock; made here where they are missing, since the daemon sees their directory read-only. */
+static void binds_add_lmdb(const struct child *c, struct binds *b, struct str list)
+{
+	static const char *const ends[] = { "", "-lock" };
+	struct conf_list_walk walk = CONF_LIST_WALK(list);
+	struct str item;
+
+	while (list.len && conf_list_next(&walk, &b->arena, &item)) {
+		for (size_t i = 0; item.len > 1 && item.p[0] == '/' && i < 2; i++) {
+			char *path = arena_printf(&b->arena, "%.*s%s", STR_FMT(item), ends[i]);
+			struct stat st;
+			int fd;
+
+			if (lstat(path, &st) < 0 && (fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640)) >= 0) {
+				if (fchown(fd, c->uid, c->gid) < 0)
+					unlink(path);
+				close(fd);
+			}
+			if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
+				bind_add(b, path, true);
+		}
+	}
+}
+
 /* Parents before what is in them, so that the inner one covers. */
 static int bind_cmp(const void *a, const void *b)
 {
@@ -145,6 +188,11 @@ static void binds_make(const struct master *m, const struct child *c, struct bin
 		for (const char *const *p = tables_always; *p; p++)
 			bind_add(b, *p, false);
 		binds_add_list(b, o->lookup_directories.text, false);
+		binds_add_servers(b, o->redis_servers.text, false);
+		binds_add_servers(b, o->pgsql_servers.text, false);
+		binds_add_servers(b, o->mysql_servers.text, true);
+		binds_add_list(b, o->sqlite_writable.text, true);
+		binds_add_lmdb(c, b, o->lmdb_writable.text);
 		bind_add(b, m->hints, true);
 	}
 	qsort(b->v, b->n, sizeof b->v[0], bind_cmp);

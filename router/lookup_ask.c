@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "common/base/clock.h"
-#include "router/lookup_drivers.h"
+#include "router/lookup_servers.h"
 #include "router/router.h"
 
 enum { IDLE_MS = 60000 /* a handle that was not used for so long is closed */ };
@@ -60,6 +60,14 @@ static void handles_tidy(struct lookup_handles *h, uint64_t now)
 			return;
 		handle_close(h, x);
 	}
+}
+
+bool lookup_handles_tidy(struct lookup_handles *h, struct lookup_env *env)
+{
+	uint64_t now = clock_ms();
+
+	handles_tidy(h, now);
+	return (env->conns && conns_tidy(env->conns, now)) || h->n;
 }
 
 /* The open file, opened if need be; NULL for a driver that opens none. */
@@ -128,6 +136,8 @@ enum status router_lookup_service(void *ctx, struct arena *a, const struct ipc_l
 	if (!driver)
 		return err_set(err, ST_ERROR, "lookup type %s does not work here", spec.type->name);
 	st = handle_get(r, driver, ask->file, &handle, err);
+	if (r->lookup_env.conns)
+		conns_tidy(r->lookup_env.conns, clock_ms());
 	if (st == ST_OK)
 		st = lookup_search(driver, &r->lookup_env, handle, &spec, ask->file, ask->key, a, out, err);
 	out->status = st;

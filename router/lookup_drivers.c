@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-#include "router/lookup_drivers.h"
+#include "router/lookup_servers.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +9,8 @@
 
 const struct lookup_driver *const lookup_drivers[] = {
 	&lookup_driver_lsearch, &lookup_driver_iplsearch, &lookup_driver_dsearch, &lookup_driver_lmdb, &lookup_driver_redis,
-	&lookup_driver_dnsdb, &lookup_driver_cdb, &lookup_driver_json, &lookup_driver_passwd, NULL,
+	&lookup_driver_dnsdb, &lookup_driver_cdb, &lookup_driver_json, &lookup_driver_passwd, &lookup_driver_sqlite,
+	&lookup_driver_pgsql, &lookup_driver_mysql, &lookup_driver_psl, &lookup_driver_regdom, NULL,
 };
 
 enum status lookup_absent(void *env, void *handle, struct str file, struct str key, struct str options, struct arena *a,
@@ -32,6 +33,8 @@ void lookup_env_clear(struct lookup_env *env)
 	for (size_t i = 0; lookup_drivers[i]; i++)
 		if (lookup_drivers[i]->tidy)
 			lookup_drivers[i]->tidy(env);
+	conns_free(env->conns);
+	env->conns = NULL;
 }
 
 static void stamp_from(const struct stat *st, struct lookup_stamp *out)
@@ -50,14 +53,22 @@ bool lookup_stamp_get(int fd, struct lookup_stamp *out)
 	return true;
 }
 
-bool lookup_stamp_differs(const char *path, const struct lookup_stamp *stamp)
+bool lookup_stamp_path(const char *path, struct lookup_stamp *out)
 {
-	struct lookup_stamp now;
 	struct stat st;
 
 	if (stat(path, &st) < 0)
+		return false;
+	stamp_from(&st, out);
+	return true;
+}
+
+bool lookup_stamp_differs(const char *path, const struct lookup_stamp *stamp)
+{
+	struct lookup_stamp now;
+
+	if (!lookup_stamp_path(path, &now))
 		return true;
-	stamp_from(&st, &now);
 	return memcmp(&now, stamp, sizeof now) != 0;
 }
 

@@ -9,15 +9,18 @@
 #include "common/dns/dns.h"
 #include "common/lang/lookup.h"
 
-struct redis_pool;
+struct conns;
 struct users;
 
 struct lookup_env {
 	struct dns *dns;              /* dnsdb, and names of servers; lent */
 	struct users *users;          /* passwd; lent */
-	struct str redis_servers;     /* the option, expanded */
-	uint32_t redis_timeout_ms;    /* 0: 5 s */
-	struct redis_pool *redis;     /* connections kept; lookup_redis.c */
+	struct str redis_servers, pgsql_servers, mysql_servers; /* the options */
+	uint32_t redis_timeout_ms, sql_timeout_ms;              /* 0: 5 s */
+	struct str sqlite_dbfile, sqlite_writable;
+	uint32_t sqlite_lock_ms;
+	struct str lmdb_writable;
+	struct conns *conns;          /* connections kept; lookup_servers.h */
 };
 void lookup_env_clear(struct lookup_env *env);
 
@@ -25,7 +28,8 @@ extern const struct lookup_driver *const lookup_drivers[];   /* ended by NULL */
 const struct lookup_driver *lookup_driver_find(const char *name);
 
 extern const struct lookup_driver lookup_driver_lsearch, lookup_driver_iplsearch, lookup_driver_dsearch, lookup_driver_lmdb,
-	lookup_driver_redis, lookup_driver_dnsdb, lookup_driver_cdb, lookup_driver_json, lookup_driver_passwd;
+	lookup_driver_redis, lookup_driver_dnsdb, lookup_driver_cdb, lookup_driver_json, lookup_driver_passwd,
+	lookup_driver_sqlite, lookup_driver_pgsql, lookup_driver_mysql, lookup_driver_psl, lookup_driver_regdom;
 /* find() of types whose library was not there at build time. */
 enum status lookup_absent(void *env, void *handle, struct str file, struct str key, struct str options, struct arena *a,
 	struct lookup_result *out, struct err *err);
@@ -37,6 +41,7 @@ struct lookup_stamp {
 	uint64_t dev, ino, size;
 	int64_t mtime_ns;
 };
+bool lookup_stamp_path(const char *path, struct lookup_stamp *out);
 bool lookup_stamp_get(int fd, struct lookup_stamp *out);
 bool lookup_stamp_differs(const char *path, const struct lookup_stamp *stamp);
 

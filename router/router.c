@@ -246,6 +246,13 @@ enum status router_open(struct router *r, const struct conf *conf, struct log *l
 	r->lookup_env.users = r->users;
 	r->lookup_env.redis_servers = o->redis_servers.text;
 	r->lookup_env.redis_timeout_ms = (uint32_t)o->redis_timeout * 1000;
+	r->lookup_env.pgsql_servers = o->pgsql_servers.text;
+	r->lookup_env.mysql_servers = o->mysql_servers.text;
+	r->lookup_env.sql_timeout_ms = (uint32_t)o->sql_timeout * 1000;
+	r->lookup_env.sqlite_dbfile = o->sqlite_dbfile.text;
+	r->lookup_env.sqlite_writable = o->sqlite_writable.text;
+	r->lookup_env.sqlite_lock_ms = (uint32_t)o->sqlite_lock_timeout * 1000;
+	r->lookup_env.lmdb_writable = o->lmdb_writable.text;
 	r->lang = lang_new(conf, &services);
 	eval_init(&r->dns_ev, r->lang, &r->dns_arena);
 	st = lang_load(r->lang, err);
@@ -324,6 +331,14 @@ static void worker_stop(struct worker *w)
 {
 	router_close(w->state);
 	mem_free(w->state);
+}
+
+/* Files and connections that nobody asked for are given back. */
+static bool worker_idle(struct worker *w)
+{
+	struct router *r = w->state;
+
+	return lookup_handles_tidy(r->handles, &r->lookup_env);
 }
 
 struct sending {
@@ -438,4 +453,5 @@ const struct pool_spec router_spec = {
 	.size = pool_size,
 	.worker_start = worker_start,
 	.worker_stop = worker_stop,
+	.worker_idle = worker_idle,
 };

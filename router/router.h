@@ -81,6 +81,8 @@ void router_hint(struct router *r, struct arena *a, const struct ipc_hint_ask *a
 /* ---- handles of lookup files (lookup_ask.c) ---- */
 struct lookup_handles *lookup_handles_new(unsigned max);
 void lookup_handles_free(struct lookup_handles *h, struct lookup_env *env);
+/* Closes what was idle for long; true when something is left open. */
+bool lookup_handles_tidy(struct lookup_handles *h, struct lookup_env *env);
 enum status router_lookup_service(void *ctx, struct arena *a, const struct ipc_lookup_ask *ask, struct ipc_lookup_answer *out, struct err *err);
 
 extern const struct pool_spec router_spec;

@@ -49,6 +49,8 @@ struct pool_size {
 	uint64_t alone_ms;                  /* ends itself when it has had no client for so long (local, started on demand); 0: never */
 };
 
+enum { POOL_IDLE_MS = 15000 };
+
 struct pool_spec {
 	const char *name, *what;            /* as in struct daemon_spec, and the following three */
 	uint32_t see, sys;
@@ -63,6 +65,7 @@ struct pool_spec {
 	/* In the new worker, before its first question: open databases, make tables. Failing at the pool's start ends the pool. */
 	enum status (*worker_start)(struct worker *w, struct err *err);
 	void (*worker_stop)(struct worker *w);                        /* orderly end; may be NULL */
+	bool (*worker_idle)(struct worker *w);                        /* nothing was asked for POOL_IDLE_MS: true to be called again; may be NULL */
 };
 
 int pool_main(const struct pool_spec *spec, int argc, char **argv);

@@ -585,6 +585,7 @@ void worker_run(const struct pool_birth *b)
 {
 	struct worker_impl *i = mem_new(sizeof *i);
 	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = i };
+	bool idle = false;
 
 	signals_reset();
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
@@ -612,10 +613,13 @@ void worker_run(const struct pool_birth *b)
 	}
 	worker_start(i);
 	while (!i->stop) {
-		int n = epoll_wait(i->epoll, &ev, 1, -1);
+		int n = epoll_wait(i->epoll, &ev, 1, idle ? POOL_IDLE_MS : -1);
 
+		if (n == 0 && idle)
+			idle = b->spec->worker_idle(&i->worker);
 		if (n < 1)
 			continue;
+		idle = b->spec->worker_idle != NULL;
 		if (ev.data.ptr == i)
 			control_take(i, 0);
 		else if (ev.data.ptr == &i->worker.upstream)

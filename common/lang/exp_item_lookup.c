@@ -68,8 +68,8 @@ static enum status item_lookup(struct eval *ev, const struct call *call, const s
 	if (st)
 		return st;
 	/* Quoted for this very type: the query is fit to be asked. */
-	if (own->query && str_is(quoted, own->spec.type->name))
-		key.tainted = false;
+	if (own->query)
+		lookup_query_quoted(&own->spec, quoted, &key);
 	st = lang_ask_lookup(ev, &own->spec, own->type, file, key, &answer, err);
 	if (st == ST_FAIL) {
 		out->found = false;

@@ -33,8 +33,7 @@ enum status item_match_lookup(struct list_run *run, const struct list_item *item
 
 	*value_out = STR_NULL;
 	if (item->spec.type->style == LOOKUP_QUERY) {
-		if (str_is(run->list->quoted_by, item->spec.type->name))
-			query.tainted = false;
+		lookup_query_quoted(&item->spec, run->list->quoted_by, &query);
 		st = lang_ask_lookup(run->ev, &item->spec, item->type, STR_NULL, query, &answer, run->err);
 	} else {
 		st = lang_ask_lookup(run->ev, &item->spec, item->type, item->file, key, &answer, run->err);

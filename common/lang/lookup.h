@@ -56,6 +56,9 @@ struct lookup_spec {
 };
 /* ST_ERROR: unknown type (with the nearest), later type, options that a query type cannot have. */
 enum status lookup_spec_parse(struct str text, struct lookup_spec *out, struct err *err);
+/* All that is tainted of the query has passed the quote operator of type `by`: if that is this type, it may be asked. Not if it begins with
+ * servers or a file, in the old form: who quotes for a query has not quoted for those. */
+void lookup_query_quoted(const struct lookup_spec *spec, struct str by, struct str *query);
 /* Whether a value of the file and a key may be used: paths absolute, no "..", not tainted; queries not tainted. ST_ERROR if not. */
 enum status lookup_check(const struct lookup_spec *spec, struct str file, struct str key, struct err *err);
 

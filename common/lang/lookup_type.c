@@ -272,6 +272,14 @@ enum status lookup_spec_parse(struct str text, struct lookup_spec *out, struct e
 	return ST_OK;
 }
 
+void lookup_query_quoted(const struct lookup_spec *spec, struct str by, struct str *query)
+{
+	const char *prefix = spec->type->flags & LOOKUP_SERVERS ? "servers=" : spec->type->flags & LOOKUP_OPTFILE ? "/" : NULL;
+
+	if (str_is(by, spec->type->name) && !(prefix && str_begins(str_trim(*query), prefix)))
+		query->tainted = false;
+}
+
 enum status lookup_check(const struct lookup_spec *spec, struct str file, struct str key, struct err *err)
 {
 	const char *name = spec->type->name;
