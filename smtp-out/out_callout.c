@@ -106,11 +106,11 @@ static void words_keep(struct out_delivery *d, const struct smtp_reply *reply)
 	out->code = c->rcpt.code;
 	out->text = str_sub(c->rcpt.text, 0, 4096);
 	out->reply = c->rcpt.code && reply ? str_sub(smtp_reply_words(&d->txn, reply), 0, 4096) : STR_NULL;
-	if (said && !strcmp(said, "RCPT TO"))
+	if (!said || !strcmp(said, "RCPT TO")) /* a recipient that was taken has no trouble to tell */
 		out->sent = str_printf(&d->arena, "RCPT TO:<%.*s>", STR_FMT(c->rcpt.addr));
-	else if (said && !strcmp(said, "MAIL FROM"))
+	else if (!strcmp(said, "MAIL FROM"))
 		out->sent = str_printf(&d->arena, "MAIL FROM:<%.*s>", STR_FMT(d->txn.sender));
-	else if (said && (!strcmp(said, "EHLO") || !strcmp(said, "HELO")))
+	else if (!strcmp(said, "EHLO") || !strcmp(said, "HELO"))
 		out->sent = str_printf(&d->arena, "%s %.*s", d->plan->options.lmtp ? "LHLO" : said, STR_FMT(d->plan->profiles[0].helo));
 	else
 		out->sent = str_of(said);

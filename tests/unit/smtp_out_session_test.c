@@ -32,6 +32,7 @@ struct server {
 	char path[64];
 	/* what it says; NULL: the usual; "": closes instead */
 	const char *banner, *ehlo, *mail, *rcpt, *rcpt2, *data, *dot;
+	const char *postmaster;    /* to RCPT TO:<postmaster@... */
 	bool close_after_dot;      /* the connection that waits dies */
 	bool slow;                 /* small receive buffer, reads little at a time */
 	struct buf got;            /* contents, one behind the other, as on the wire */
@@ -86,6 +87,8 @@ static void peer_command(struct peer *p, struct str line)
 	} else if (str_begins(line, "MAIL")) {
 		p->rcpts = 0;
 		peer_say(p, s->mail, "250 ok");
+	} else if (s->postmaster && str_begins(line, "RCPT TO:<postmaster@")) {
+		peer_say(p, s->postmaster, NULL);
 	} else if (str_begins(line, "RCPT")) {
 		peer_say(p, p->rcpts++ ? s->rcpt2 : s->rcpt, "250 ok");
 	} else if (str_begins(line, "DATA")) {
@@ -217,6 +220,7 @@ struct world {
 	const char *options[8][2];
 	struct arena arena;
 	struct ipc_delivered results[RESULTS];
+	struct ipc_callout_answer callout;
 	unsigned n_results, n_closed;
 	uint64_t closed;
 	bool drained;
@@ -254,7 +258,16 @@ static void on_result(void *arg, struct ipc_in *in, const struct err *err)
 	ipc_copy(&ipc_type_delivered, in->msg, &w->results[w->n_results++], &w->arena);
 }
 
-static const struct ipc_handler agent_handlers[] = { { IPC_deliver, on_deliver }, { IPC_conn_close, on_close }, { 0, NULL } };
+static void on_callout(void *owner, struct ipc_in *in)
+{
+	struct world *w = owner;
+
+	smtp_out_callout(w->so, in);
+}
+
+static const struct ipc_handler agent_handlers[] = {
+	{ IPC_deliver, on_deliver }, { IPC_conn_close, on_close }, { IPC_callout_ask, on_callout }, { 0, NULL }
+};
 static const struct ipc_handler front_handlers[] = { { IPC_conn_closed, on_closed }, { 0, NULL } };
 
 static void world_open(struct world *w)
@@ -765,6 +778,154 @@ static void test_channel_lost(void **state)
 	world_close(&w);
 }
 
+/* ---- callouts ---- */
+
+static void on_callout_result(void *arg, struct ipc_in *in, const struct err *err)
+{
+	struct world *w = arg;
+
+	if (!in)
+		fail_msg("no answer: %s", err->text);
+	ipc_copy(&ipc_type_callout_answer, in->msg, &w->callout, &w->arena);
+	w->n_results++;
+}
+
+#define HELLO "EHLO me.example|MAIL FROM:<>|"
+
+/* What the first server says (a second one refuses all recipients), what is asked, what comes of it: status, stage, code, random, recipient,
+ * postmaster; and what the servers heard. */
+static const struct callout_case {
+	const char *name;
+	struct server first;
+	struct ipc_callout_ask ask;
+	const char *want, *sent, *commands;
+	unsigned second;              /* how often the second server was asked */
+	const char *driver_option[2];
+} callouts[] = {
+	{ "taken", { .fd = 0 }, { .end_ms = 0 }, "ok 5 0 0 1 0", "RCPT TO:<u@y>", HELLO "RCPT TO:<u@y>|QUIT|", 0, { NULL } },
+	{ "refused", { .rcpt = "550 5.1.1 no" }, { .end_ms = 0 }, "fail 5 550 0 2 0", "RCPT TO:<u@y>", HELLO "RCPT TO:<u@y>|QUIT|", 0, { NULL } },
+	{ "later", { .rcpt = "450 later" }, { .end_ms = 0 }, "fail 5 550 0 2 0", "RCPT TO:<u@y>", HELLO "RCPT TO:<u@y>|QUIT|", 1, { NULL } },
+	{ "closing", { .rcpt = "421 bye" }, { .end_ms = 0 }, "fail 5 550 0 2 0", "RCPT TO:<u@y>", HELLO "RCPT TO:<u@y>|", 1, { NULL } },
+	{ "closed at RCPT", { .rcpt = "" }, { .end_ms = 0 }, "fail 5 550 0 2 0", "RCPT TO:<u@y>", HELLO "RCPT TO:<u@y>|", 1, { NULL } },
+	{ "closed at the banner", { .banner = "" }, { .end_ms = 0 }, "fail 5 550 0 2 0", "RCPT TO:<u@y>", "", 1, { NULL } },
+	{ "closed at EHLO", { .ehlo = "" }, { .end_ms = 0 }, "fail 5 550 0 2 0", "RCPT TO:<u@y>", "EHLO me.example|", 1, { NULL } },
+	{ "nonsense", { .rcpt = "hello" }, { .end_ms = 0 }, "fail 5 550 0 2 0", "RCPT TO:<u@y>", HELLO "RCPT TO:<u@y>|", 1, { NULL } },
+	{ "354 to RCPT", { .rcpt = "354 go" }, { .end_ms = 0 }, "fail 5 550 0 2 0", "RCPT TO:<u@y>", HELLO "RCPT TO:<u@y>|", 1, { NULL } },
+	{ "half a reply", { .rcpt = "250-and" }, { .end_ms = 0 }, "fail 5 550 0 2 0", "RCPT TO:<u@y>", HELLO "RCPT TO:<u@y>|", 1, { NULL } },
+	{ "banner refuses", { .banner = "554 no" }, { .end_ms = 0 }, "fail 1 554 0 0 0", "initial connection", "QUIT|", 0, { NULL } },
+	{ "EHLO and HELO refused", { .ehlo = "550 no" }, { .end_ms = 0 }, "fail 2 550 0 0 0", "HELO me.example", "EHLO me.example|HELO me.example|QUIT|", 0, { NULL } },
+	{ "MAIL refused", { .mail = "550 no" }, { .end_ms = 0 }, "fail 3 550 0 0 0", "MAIL FROM:<>", HELLO "QUIT|", 0, { NULL } },
+	{ "MAIL deferred", { .mail = "450 no" }, { .end_ms = 0 }, "fail 5 550 0 2 0", "RCPT TO:<u@y>", HELLO "QUIT|", 1, { NULL } },
+	{ "with a sender", { .fd = 0 }, { .sender = STR_LIT("s@x") }, "ok 5 0 0 1 0", "RCPT TO:<u@y>", "EHLO me.example|MAIL FROM:<s@x>|RCPT TO:<u@y>|QUIT|", 0, { NULL } },
+	{ "random taken", { .fd = 0 }, { .random = STR_LIT("z@y"), .postmaster = STR_LIT("postmaster@y") }, "ok 4 0 1 0 0", "RCPT TO:<z@y>",
+		HELLO "RCPT TO:<z@y>|QUIT|", 0, { NULL } },
+	{ "random refused", { .rcpt = "550 no" }, { .random = STR_LIT("z@y") }, "fail 5 550 2 2 0", "RCPT TO:<u@y>",
+		HELLO "RCPT TO:<z@y>|RSET|MAIL FROM:<>|RCPT TO:<u@y>|QUIT|", 0, { NULL } },
+	{ "random deferred", { .rcpt = "450 no" }, { .random = STR_LIT("z@y") }, "fail 5 550 2 2 0", "RCPT TO:<u@y>", HELLO "RCPT TO:<z@y>|QUIT|", 1, { NULL } },
+	{ "postmaster", { .fd = 0 }, { .postmaster = STR_LIT("postmaster@y"), .postmaster_sender = STR_LIT("p@x") }, "ok 6 0 0 1 1", "RCPT TO:<postmaster@y>",
+		HELLO "RCPT TO:<u@y>|RSET|MAIL FROM:<p@x>|RCPT TO:<postmaster@y>|QUIT|", 0, { NULL } },
+	{ "not pipelined, no SIZE", { .ehlo = "250-s\r\n250-SIZE 10\r\n250-DSN\r\n250 PIPELINING" }, { .end_ms = 0 }, "ok 5 0 0 1 0", "RCPT TO:<u@y>",
+		HELLO "RCPT TO:<u@y>|QUIT|", 0, { NULL } },
+	{ "no SMTPUTF8", { .fd = 0 }, { .addr = STR_LIT("\xc3\xbc@y"), .utf8 = true }, "fail 5 0 0 2 0", "RCPT TO:<\xc3\xbc@y>", "EHLO me.example|QUIT|", 0, { NULL } },
+	{ "unspeakable", { .fd = 0 }, { .addr = STR_LIT("a\r\nDATA@y") }, "fail 1 0 0 0 0", "", "", 0, { NULL } },
+	{ "unspeakable sender", { .fd = 0 }, { .sender = STR_LIT("a>\r\nDATA") }, "fail 1 0 0 0 0", "", "", 0, { NULL } },
+	{ "no time for a second host", { .rcpt = "450 later" }, { .maxwait_ms = 1 }, "defer 5 450 0 0 0", "RCPT TO:<u@y>", HELLO "RCPT TO:<u@y>|QUIT|", 0, { NULL } },
+	{ "the time is over", { .rcpt = "250-and" }, { .end_ms = 100 }, "defer 5 0 0 0 0", "", HELLO "RCPT TO:<u@y>|", 0, { NULL } },
+	{ "LMTP", { .rcpt = "550 no" }, { .end_ms = 0 }, "fail 5 550 0 2 0", "RCPT TO:<u@y>", "LHLO me.example|MAIL FROM:<>|RCPT TO:<u@y>|QUIT|", 0, { "protocol", "lmtp" } },
+};
+
+static void test_callouts(void **state)
+{
+	unsigned bad = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof callouts / sizeof *callouts; i++) {
+		const struct callout_case *c = &callouts[i];
+		struct world w = { .n_servers = 2, .options = { { "command_timeout", "1s" }, { c->driver_option[0], c->driver_option[1] } } };
+		struct ipc_callout_ask m = c->ask;
+		char got[64];
+
+		w.servers[0] = c->first;
+		w.servers[1].rcpt = "550 second";
+		world_open(&w);
+		m.plan = plan_make(&w, "smtp");
+		if (!m.addr.len)
+			m.addr = STR_LIT("u@y");
+		m.end_ms = m.end_ms ? m.end_ms : DEADLINE_MS;
+		m.maxwait_ms = m.maxwait_ms == 1 ? 0 : DEADLINE_MS;
+		channel_ask(w.front, &ipc_type_callout_ask, &m, NULL, 0, &ipc_type_callout_answer, 0, on_callout_result, &w);
+		world_wait(&w, &w.n_results, 1);
+		world_idle(&w, 10);
+		snprintf(got, sizeof got, "%s %u %u %u %u %u", status_name((enum status)w.callout.status), (unsigned)w.callout.stage, (unsigned)w.callout.code,
+			(unsigned)w.callout.random, (unsigned)w.callout.recipient, (unsigned)w.callout.postmaster);
+		if (strcmp(got, c->want) || !str_is(w.callout.sent, c->sent) || !str_is(buf_str(&w.servers[0].commands), c->commands) ||
+			w.servers[1].accepted != c->second || w.so->n_deliveries || w.so->n_conns) {
+			print_error("%s: got %s sent \"%.*s\" commands %.*s second %u (%.*s) left %u %u\n  want %s sent \"%s\" commands %s second %u\n", c->name, got,
+				STR_FMT(w.callout.sent), STR_FMT(buf_str(&w.servers[0].commands)), w.servers[1].accepted, STR_FMT(w.callout.text), w.so->n_deliveries,
+				w.so->n_conns, c->want, c->sent, c->commands, c->second);
+			bad++;
+		}
+		world_close(&w);
+	}
+	assert_int_equal(bad, 0);
+}
+
+/* Postmaster refused, then asked without a domain: each RCPT in a transaction of its own. */
+static void test_callout_fullpostmaster(void **state)
+{
+	struct world w = { .n_servers = 1 };
+	struct ipc_callout_ask m = { .addr = STR_LIT("u@y"), .postmaster = STR_LIT("postmaster@y"), .fullpostmaster = true, .end_ms = DEADLINE_MS, .maxwait_ms = 1000 };
+
+	(void)state;
+	world_open(&w);
+	w.servers[0].postmaster = "550 none";
+	m.plan = plan_make(&w, "smtp");
+	channel_ask(w.front, &ipc_type_callout_ask, &m, NULL, 0, &ipc_type_callout_answer, 0, on_callout_result, &w);
+	world_wait(&w, &w.n_results, 1);
+	assert_int_equal(w.callout.status, ST_OK);
+	assert_int_equal(w.callout.recipient, 1);
+	assert_int_equal(w.callout.postmaster, 1);
+	assert_true(str_is(w.callout.sent, "RCPT TO:<postmaster>"));
+	assert_true(str_is(w.callout.ip, "127.0.0.1"));
+	assert_int_equal(w.callout.port, w.servers[0].port);
+	world_close(&w);
+}
+
+static void test_callout_bad_plan(void **state)
+{
+	struct world w = { .n_servers = 1 };
+	struct ipc_callout_ask m = { .addr = STR_LIT("u@y"), .plan = STR_LIT("nonsense"), .end_ms = 1000 };
+
+	(void)state;
+	world_open(&w);
+	channel_ask(w.front, &ipc_type_callout_ask, &m, NULL, 0, &ipc_type_callout_answer, 0, on_callout_result, &w);
+	world_wait(&w, &w.n_results, 1);
+	assert_int_equal(w.callout.status, ST_DEFER);
+	assert_true(w.callout.text.len > 0);
+	world_close(&w);
+}
+
+/* The router's worker dies in the middle: the connection is closed. */
+static void test_callout_abandoned(void **state)
+{
+	struct world w = { .n_servers = 1 };
+	struct ipc_callout_ask m = { .addr = STR_LIT("u@y"), .end_ms = DEADLINE_MS, .maxwait_ms = 1000 };
+
+	(void)state;
+	w.servers[0].mail = "250-not yet";
+	world_open(&w);
+	m.plan = plan_make(&w, "smtp");
+	channel_ask(w.front, &ipc_type_callout_ask, &m, NULL, 0, &ipc_type_callout_answer, 0, on_callout_result, &w);
+	world_wait(&w, &w.servers[0].accepted, 1);
+	world_idle(&w, 20);
+	assert_int_equal(w.so->n_deliveries, 1);
+	smtp_out_channel_closed(w.so, w.agent);
+	assert_int_equal(w.so->n_deliveries, 0);
+	assert_int_equal(w.so->n_conns, 0);
+	channel_cancel(w.front, 1);
+	world_close(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -773,7 +934,8 @@ int main(void)
 		cmocka_unit_test(test_failover), cmocka_unit_test(test_all_refuse), cmocka_unit_test(test_hosts_max_try),
 		cmocka_unit_test(test_timeout), cmocka_unit_test(test_idle_timeout), cmocka_unit_test(test_large),
 		cmocka_unit_test(test_file_too_short), cmocka_unit_test(test_lmtp_socket), cmocka_unit_test(test_bad_plans),
-		cmocka_unit_test(test_drain), cmocka_unit_test(test_channel_lost),
+		cmocka_unit_test(test_drain), cmocka_unit_test(test_channel_lost), cmocka_unit_test(test_callouts),
+		cmocka_unit_test(test_callout_fullpostmaster), cmocka_unit_test(test_callout_bad_plan), cmocka_unit_test(test_callout_abandoned),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
