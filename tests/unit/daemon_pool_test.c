@@ -54,6 +54,30 @@ static void work_lookup(struct worker *w, struct ipc_in *in)
 		a.status = st;
 		a.value = st ? str_of(arena_strdup(&w->arena, err.text)) : got.value;
 	}
+	if (str_begins(q->key, "allowed ") && str_u64(str_from(q->key, 8), 100000, &ms)) {
+		worker_allow(w, ms + 5000);
+		usleep((useconds_t)ms * 1000);
+	}
+	if (str_begins(q->key, "slow ") && str_u64(str_from(q->key, 5), 100000, &ms)) {
+		if (worker_slow_begin(w, 2)) {
+			usleep((useconds_t)ms * 1000);
+			worker_slow_end(w);
+		} else {
+			a.value = STR_LIT("too many");
+		}
+	}
+	if (str_is(q->key, "slow and die")) {
+		worker_slow_begin(w, 2);
+		raise(SIGKILL);
+	}
+	if (str_is(q->key, "upstream once")) {
+		struct ipc_lookup_ask up = { .type = STR_LIT("x"), .key = STR_LIT("from below") };
+		struct ipc_lookup_answer got;
+		struct err err = ERR_INIT;
+
+		a.status = worker_call_once(w, &ipc_type_lookup_ask, &up, &ipc_type_lookup_answer, &got, 1500, &err);
+		a.value = a.status ? str_of(arena_strdup(&w->arena, err.text)) : got.value;
+	}
 	if (str_begins(q->key, "sleep ") && str_u64(str_from(q->key, 6), 100000, &ms))
 		usleep((useconds_t)ms * 1000);
 	worker_answer(w, in, &ipc_type_lookup_answer, &a, NULL, 0);
@@ -516,6 +540,67 @@ static void test_upstream(void **state)
 	close(fd);
 }
 
+/* A question that is asked once is not put to the successor of the daemon that died with it. */
+static void test_upstream_once(void **state)
+{
+	struct fixture *f = *state;
+	int fd = client_new(f, "qmgr", 0), up[2];
+	struct pollfd ready[2];
+	struct answer got;
+
+	upstream_give(f, up, ready, 2);
+	ask(f, fd, "upstream once");
+	assert_int_equal(poll(ready, 2, 3000), 1);
+	close(ready[0].revents ? up[0] : up[1]);
+	assert_int_equal(answers_take(f, fd, &got, 1, 1000), 1);
+	assert_string_equal(got.value, "router did not answer");
+	close(ready[0].revents ? up[1] : up[0]);
+	close(fd);
+}
+
+/* Two may be slow at a time; one that dies with it leaves its place. */
+static void test_slow_ones_are_bounded(void **state)
+{
+	struct fixture *f = *state;
+	int fd = client_new(f, "qmgr", 0);
+	unsigned refused = 0, done = 0;
+	struct answer got[8];
+
+	for (int i = 0; i < 4; i++) {
+		ask(f, fd, "slow and die");
+		assert_int_equal(answers_take(f, fd, got, 1, 3000), 1);
+		assert_true(got[0].lost);
+	}
+	for (int i = 0; i < 5; i++)
+		ask(f, fd, "slow 1500");
+	assert_int_equal(answers_take(f, fd, got, 5, 8000), 5);
+	for (int i = 0; i < 5; i++) {
+		refused += !strcmp(got[i].value, "too many");
+		done += !strcmp(got[i].value, "slow 1500");
+	}
+	assert_int_equal(refused + done, 5);
+	assert_true(done >= 2 && refused >= 1);
+	ask(f, fd, "slow 1");
+	assert_int_equal(answers_take(f, fd, got, 1, 3000), 1);
+	assert_string_equal(got[0].value, "slow 1");
+	close(fd);
+}
+
+static void test_allowed_time(void **state)
+{
+	struct fixture *f = *state;
+	int fd = client_new(f, "qmgr", 0);
+	struct answer got;
+
+	ask(f, fd, "allowed 3000");
+	assert_int_equal(answers_take(f, fd, &got, 1, 8000), 1);
+	assert_false(got.lost);
+	ask(f, fd, "sleep 5000"); /* it held for that question alone */
+	assert_int_equal(answers_take(f, fd, &got, 1, 4800), 1);
+	assert_true(got.lost);
+	close(fd);
+}
+
 static void test_drains_when_its_clients_are_gone(void **state)
 {
 	struct fixture *f = *state;
@@ -588,6 +673,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_grows_and_shrinks, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_clients_that_misbehave, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_upstream, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_upstream_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_slow_ones_are_bounded, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_allowed_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drains_when_its_clients_are_gone, setup, teardown),
 		cmocka_unit_test(test_a_start_that_fails_says_why),
 		cmocka_unit_test_setup_teardown(test_killed_manager, setup, teardown),
