@@ -13,6 +13,12 @@ struct own {
 	bool fixed;               /* what is found depends on the domain alone */
 };
 
+/* Another address may find another value. */
+static bool varies(const struct conf_text *t)
+{
+	return t->text.p && str_find(t->text, '$') >= 0;
+}
+
 static enum status dnslookup_compile(struct site *site, struct site_router *r, struct err *err)
 {
 	const struct conf_opts_router_dnslookup *o = CONF_OWN(r->conf, router_dnslookup);
@@ -29,8 +35,10 @@ static enum status dnslookup_compile(struct site *site, struct site_router *r, s
 		site_text(site, &o->check_srv, &own->check_srv, err) != ST_OK || site_text(site, &o->ipv4_only, &own->ipv4_only, err) != ST_OK ||
 		site_text(site, &o->ipv4_prefer, &own->ipv4_prefer, err) != ST_OK)
 		return err->status;
-	own->fixed = (!own->check_srv || expansion_is_constant(own->check_srv)) && (!own->ipv4_only || expansion_is_constant(own->ipv4_only)) &&
-		(!own->ipv4_prefer || expansion_is_constant(own->ipv4_prefer));
+	own->fixed = o->same_domain_copy_routing || (!varies(&o->fail_defer_domains) && !varies(&o->mx_domains) && !varies(&o->mx_fail_domains) && !varies(&o->srv_fail_domains) &&
+		!varies(&r->o->ignore_target_hosts) && !varies(&r->o->dnssec_require_domains) && !varies(&r->o->dnssec_request_domains) &&
+		(!own->check_srv || expansion_is_constant(own->check_srv)) && (!own->ipv4_only || expansion_is_constant(own->ipv4_only)) &&
+		(!own->ipv4_prefer || expansion_is_constant(own->ipv4_prefer)));
 	while (o->widen_domains.text.len && lang_split_next(&split, &site->arena, &item)) {
 		struct str *more = arena_alloc(&site->arena, (own->n_widen + 1) * sizeof *more);
 		if (own->n_widen)
@@ -101,25 +109,69 @@ static enum status options_make(struct route *rt, struct addr *addr, const struc
 	return ST_OK;
 }
 
-/* The domain, then with each of widen_domains behind it. */
-static enum status hosts_find(struct route *rt, struct addr *addr, const struct own *own, const struct find_options *options,
-	struct find_result *found, struct err *err)
-{
-	enum status st = find_mail_hosts(rt->r->dns, rt->a, addr->domain, options, found, err);
-	bool widen = rt->mode != MODE_VERIFY_SENDER || !own->o->rewrite_headers;
+/* One name; a definite "no such domain" lets the next one be tried. */
+struct search {
+	struct route *rt;
+	const struct find_options *options;
+	struct find_result *found;
+	struct err *err;
+	struct str name;         /* that was found */
+	enum status st;
+	bool tried;
+};
 
-	for (uint32_t i = 0; widen && st == ST_FAIL && found->why == FIND_NO_DOMAIN && i < own->n_widen; i++) {
-		struct str wider = str_printf(rt->a, "%.*s.%.*s", STR_FMT(addr->domain), STR_FMT(own->widen[i]));
-		struct find_result more;
-		struct err more_err = ERR_INIT;
-		enum status next = find_mail_hosts(rt->r->dns, rt->a, wider, options, &more, &more_err);
-		if (next == ST_FAIL)
-			continue;
-		*found = more;
-		*err = more_err;
-		st = next;
+static bool search_try(struct search *s, struct str name)
+{
+	struct find_result found;
+	struct err err = ERR_INIT;
+	enum status st = find_mail_hosts(s->rt->r->dns, s->rt->a, name, s->options, &found, &err);
+
+	/* what the name as it was given had to say counts, if no other is found */
+	if (!s->tried || st != ST_FAIL) {
+		*s->found = found;
+		*s->err = err;
+		s->st = st;
+		s->name = name;
 	}
-	return st;
+	s->tried = true;
+	return st != ST_FAIL || found.why != FIND_NO_DOMAIN;
+}
+
+static struct str joined(struct route *rt, struct str domain, struct str tail)
+{
+	return str_printf(rt->a, "%.*s.%.*s", STR_FMT(domain), STR_FMT(tail));
+}
+
+/* The resolver's list: a name of one part is completed by its first domain (qualify_single), any by all of them (search_parents). */
+static bool search_list(struct search *s, struct str domain, bool all)
+{
+	struct str list = s->rt->r->search, word;
+
+	while (str_split(&list, ' ', &word)) {
+		if (!word.len)
+			continue;
+		if (search_try(s, joined(s->rt, domain, word)) && s->st != ST_FAIL)
+			return true;
+		if (!all)
+			break;
+	}
+	return false;
+}
+
+/* The domain; completed as the resolver does; then with each of widen_domains behind it. */
+static enum status hosts_find(struct route *rt, struct addr *addr, const struct own *own, const struct find_options *options,
+	struct find_result *found, struct str *name_out, struct err *err)
+{
+	struct search s = { .rt = rt, .options = options, .found = found, .err = err, .name = addr->domain, .st = ST_FAIL };
+	bool widen = rt->mode != MODE_VERIFY_SENDER || !own->o->rewrite_headers, single = str_find(addr->domain, '.') < 0;
+	bool over = search_try(&s, addr->domain);
+
+	if (!over && (single ? own->o->qualify_single || own->o->search_parents : own->o->search_parents))
+		over = search_list(&s, addr->domain, own->o->search_parents);
+	for (uint32_t i = 0; widen && !over && i < own->n_widen; i++)
+		over = search_try(&s, joined(rt, addr->domain, own->widen[i])) && s.st != ST_FAIL;
+	*name_out = s.name;
+	return s.st;
 }
 
 /* No host: what the definite no means. */
@@ -180,6 +232,7 @@ static enum verdict dnslookup_run(struct route *rt, struct addr *addr, const str
 	const struct hosts_memo *memo = own->fixed ? route_memo_find(rt, r, addr->domain) : NULL;
 	struct find_options options;
 	struct find_result found;
+	struct str name;
 	enum verdict verdict;
 	enum status st;
 
@@ -188,12 +241,18 @@ static enum verdict dnslookup_run(struct route *rt, struct addr *addr, const str
 		*err = memo->err;
 		return memo->verdict;
 	}
-	if (addr->domain.len && addr->domain.p[0] == '[')
+	if (addr->domain.len && addr->domain.p[0] == '[') {
+		err_set(err, ST_FAIL, "%.*s is an address, not a domain", STR_FMT(addr->domain));
 		return RT_DECLINE;
+	}
 	st = options_make(rt, addr, own, r, &options, err);
 	if (st != ST_OK)
 		return RT_DEFER;
-	st = hosts_find(rt, addr, own, &options, &found, err);
+	st = hosts_find(rt, addr, own, &options, &found, &name, err);
+	if (st == ST_OK && !str_eqi(name, addr->domain)) {
+		route_trace(rt, "  %.*s is %.*s: routed again by its full name", STR_FMT(addr->domain), STR_FMT(name));
+		return route_domain_change(rt, addr, r, name, true, err) == ST_OK ? RT_REDIRECT : RT_DEFER;
+	}
 	if (st == ST_OK)
 		verdict = hosts_use(rt, addr, r, &found, out, err);
 	else if (st == ST_FAIL)

@@ -184,21 +184,26 @@ static enum verdict work_hosts(struct route *rt, struct addr *addr, const struct
 {
 	const struct own *own = r->own;
 	struct hosts_wish wish = { .find_failed = own->o->host_find_failed.text, .all_ignored = own->o->host_all_ignored.text };
-	const struct hosts_memo *memo = w->fixed ? route_memo_find(rt, r, w->text) : NULL;
+	bool fixed = own->o->same_domain_copy_routing || (w->fixed && str_find(r->o->ignore_target_hosts.text, '$') < 0);
+	const struct hosts_memo *memo;
+	struct str key;
 	enum verdict verdict;
 
+	wish.randomize = (own->o->hosts_randomize || w->options.randomize) && !w->options.no_randomize;
+	wish.find_flags = (w->options.bydns ? FIND_DNS_ONLY : 0) | (w->options.ipv4_only ? FIND_IPV4_ONLY : 0) |
+		(w->options.ipv4_prefer ? FIND_IPV4_FIRST : 0);
+	/* two rules may name the same hosts, to be found in different ways */
+	key = str_printf(rt->a, "%x %x %.*s", wish.find_flags, wish.randomize, STR_FMT(w->text));
+	memo = fixed ? route_memo_find(rt, r, key) : NULL;
 	if (memo) {
 		out->hosts = memo->out.hosts;
 		out->n_hosts = memo->out.n_hosts;
 		*err = memo->err;
 		return memo->verdict;
 	}
-	wish.randomize = (own->o->hosts_randomize || w->options.randomize) && !w->options.no_randomize;
-	wish.find_flags = (w->options.bydns ? FIND_DNS_ONLY : 0) | (w->options.ipv4_only ? FIND_IPV4_ONLY : 0) |
-		(w->options.ipv4_prefer ? FIND_IPV4_FIRST : 0);
 	verdict = route_hosts(rt, addr, r, &w->items, &wish, out, err);
-	if (w->fixed && verdict == RT_ACCEPT)
-		route_memo_keep(rt, r, w->text, verdict, out, err);
+	if (fixed && verdict == RT_ACCEPT)
+		route_memo_keep(rt, r, key, verdict, out, err);
 	return verdict;
 }
 

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/lang/rewrite.h"
 #include "common/mail/address.h"
 #include "router/redirect_list.h"
 #include "router/route.h"
@@ -190,6 +191,7 @@ struct work {
 	struct driver_out *out;
 	struct hash seen;            /* addresses made, once each */
 	uint32_t made, skipped;
+	bool enough;                 /* the rest of the data does not count */
 	bool over;                   /* the verdict is in `verdict` */
 	enum verdict verdict;
 };
@@ -252,6 +254,8 @@ static enum status item_address(struct work *w, const struct redirect_item *item
 		return st;
 	if (text.len > 1000)
 		return err_set(err, ST_ERROR, "an address of more than 1000 octets");
+	if (w->own->o->rewrite)
+		text = rewrite_address(w->rt->ev, REWRITE_ENV_TO, text);
 	if (w->own->o->check_ancestor && is_ancestor(w->rt, w->addr, text))
 		text = w->addr->text;
 	if (hash_get(&w->seen, text))
@@ -288,7 +292,8 @@ static enum status item_path(struct work *w, const struct redirect_item *item, s
 	bool pipe = item->kind == REDIRECT_PIPE, dir = item->kind == REDIRECT_DIRECTORY;
 	enum status st;
 
-	if (pipe ? o->forbid_pipe || o->one_time : o->forbid_file || o->one_time)
+	/* an address that leads there exists, and verifies, all the same */
+	if (!route_is_verify(w->rt) && (o->one_time || (pipe ? o->forbid_pipe : o->forbid_file)))
 		return forbidden(pipe ? "a pipe" : "a file", o->one_time ? "one_time" : pipe ? "forbid_pipe" : "forbid_file", err);
 	if (item->kind != REDIRECT_NOWHERE && !(route_is_verify(w->rt))) {
 		st = item_transport(w, pipe ? w->own->pipe_transport : dir ? w->own->directory_transport : w->own->file_transport,
@@ -312,8 +317,13 @@ static enum status item_refusal(struct work *w, const struct redirect_item *item
 	if (!fail && !o->allow_defer)
 		return forbidden(":defer:", "allow_defer", err);
 	redirect_codes_take(&text, fail ? '5' : '4', &status);
-	if (!o->forbid_smtp_code)
+	if (!o->forbid_smtp_code) {
+		/* the code stays in the text: it is the reply's when an ACL verifies the address */
 		w->out->status = status;
+		text = item->text;
+	} else {
+		redirect_codes_drop(&text);
+	}
 	err_set(err, fail ? ST_FAIL : ST_DEFER, "%.*s", STR_FMT(text));
 	if (!text.len)
 		err_set(err, err->status, fail ? "address is refused" : "address is deferred");
@@ -325,6 +335,10 @@ static enum status item_verdict(struct work *w, const struct redirect_item *item
 {
 	if (item->kind == REDIRECT_BLACKHOLE && w->own->o->forbid_blackhole)
 		return forbidden(":blackhole:", "forbid_blackhole", err);
+	if (item->kind == REDIRECT_UNKNOWN && w->made) {
+		w->enough = true; /* what stands before it holds */
+		return ST_OK;
+	}
 	work_end(w, item->kind == REDIRECT_BLACKHOLE ? RT_DISCARD : RT_DECLINE);
 	return ST_OK;
 }
@@ -341,8 +355,10 @@ static enum status item_include(struct work *w, struct str path, unsigned depth,
 		return forbidden(":include:", "forbid_include", err);
 	if (path.tainted)
 		return err_set(err, ST_ERROR, ":include: the path \"%.*s\" is tainted (it comes from a stranger)", STR_FMT(path));
-	if (!path.len || path.p[0] != '/' || str_find_str(path, STR_LIT("/../")) >= 0)
+	if (!path.len || path.p[0] != '/')
 		return err_set(err, ST_ERROR, ":include: \"%.*s\" is no absolute path", STR_FMT(path));
+	if (dir.len && str_find_str(path, STR_LIT("/../")) >= 0)
+		return err_set(err, ST_ERROR, ":include: %.*s: with \"..\" it may leave %.*s (include_directory)", STR_FMT(path), STR_FMT(dir));
 	if (dir.len && !(path.len > dir.len && str_eq(str_sub(path, 0, dir.len), dir) && (path.p[dir.len] == '/' || dir.p[dir.len - 1] == '/')))
 		return err_set(err, ST_ERROR, ":include: %.*s is not in %.*s (include_directory)", STR_FMT(path), STR_FMT(dir));
 	if (depth == INCLUDE_DEPTH_MAX)
@@ -372,7 +388,7 @@ static enum status data_work(struct work *w, struct str data, unsigned depth, st
 	struct redirect_item item;
 	enum status st = ST_OK;
 
-	while (st == ST_OK && !w->over && redirect_next(&scan, w->rt->a, &item)) {
+	while (st == ST_OK && !w->over && !w->enough && redirect_next(&scan, w->rt->a, &item)) {
 		switch (item.kind) {
 		case REDIRECT_ADDRESS: st = item_address(w, &item, err); break;
 		case REDIRECT_FILE:
@@ -417,8 +433,8 @@ static enum verdict redirect_run(struct route *rt, struct addr *addr, const stru
 	struct str data;
 	enum status st = data_get(rt, own, addr, &data, err);
 
-	if (st == ST_OK && own->o->allow_filter && is_filter(data))
-		st = err_set(err, ST_ERROR, "the data is a filter; there are none here");
+	if (st == ST_OK && is_filter(data))
+		st = err_set(err, ST_ERROR, "the data is a filter: Exim and Sieve filters are not implemented");
 	if (st == ST_OK && !route_is_verify(rt))
 		st = route_delivery_options(rt, addr, r, err);
 	if (st == ST_FAIL) {

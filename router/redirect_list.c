@@ -34,12 +34,12 @@ static void gap_skip(struct redirect_scan *s)
 	}
 }
 
-/* Up to a comma or line end outside quotes and comments. */
+/* Up to a comma or line end outside quotes and comments; the commas of a source route (@one,@two:local@domain) are its own. */
 static struct str item_take(struct redirect_scan *s)
 {
 	struct str r = s->rest;
 	uint32_t i = 0, depth = 0;
-	bool quoted = false;
+	bool quoted = false, route = r.len && r.p[0] == '@';
 
 	for (; i < r.len; i++) {
 		char c = r.p[i];
@@ -53,7 +53,9 @@ static struct str item_take(struct redirect_scan *s)
 			quoted = true;
 		else if (c == '(')
 			depth = 1;
-		else if (c == ',' || c == '\n')
+		else if (route && c == ':')
+			route = false;
+		else if ((c == ',' && !(route && i + 1 < r.len && r.p[i + 1] == '@')) || c == '\n')
 			break;
 	}
 	if (i > r.len)
@@ -104,11 +106,21 @@ static bool has_domain(struct str addr)
 	return address_split(addr, &local, &domain) && domain.len;
 }
 
+/* "@one,@two:local@domain" is local@domain (RFC 5321 section 4.1.1.3: source routes are ignored). */
+static struct str route_drop(struct str item)
+{
+	ptrdiff_t colon = item.p[0] == '@' ? str_find(item, ':') : -1;
+
+	return colon > 0 ? str_trim(str_from(item, (size_t)colon + 1)) : item;
+}
+
 static void path_or_pipe(struct str item, struct redirect_item *out)
 {
 	if (item.p[0] == '|') {
-		out->kind = REDIRECT_PIPE;
 		out->text = str_trim(str_from(item, 1));
+		out->kind = out->text.len ? REDIRECT_PIPE : REDIRECT_BAD;
+		if (!out->text.len)
+			out->text = STR_LIT("\"|\": no command");
 	} else {
 		out->kind = str_is(item, "/dev/null") ? REDIRECT_NOWHERE : item.p[item.len - 1] == '/' ? REDIRECT_DIRECTORY : REDIRECT_FILE;
 		out->text = item;
@@ -124,6 +136,7 @@ static void address_item(struct str item, struct arena *a, struct redirect_item 
 		out->backslash = true;
 		item = str_from(item, 1);
 	}
+	item = item.len ? route_drop(item) : item;
 	if (address_parse_item(item, a, &out->text, &err) && out->text.len && (!special || has_domain(out->text))) {
 		out->kind = REDIRECT_ADDRESS;
 		return;
@@ -140,7 +153,7 @@ static bool special_item(struct redirect_scan *s, struct arena *a, struct redire
 {
 	for (size_t i = 0; i < sizeof specials / sizeof *specials; i++) {
 		size_t n = __builtin_strlen(specials[i].word);
-		if (!str_beginsi(s->rest, specials[i].word))
+		if (!str_begins(s->rest, specials[i].word))
 			continue;
 		out->kind = specials[i].kind;
 		s->rest = str_from(s->rest, n);
@@ -213,4 +226,12 @@ void redirect_codes_take(struct str *text, char digit, struct str *status_out)
 		return;
 	*status_out = word;
 	*text = str_trim(str_from(s, word.len));
+}
+
+void redirect_codes_drop(struct str *text)
+{
+	struct str status;
+
+	if (text->len)
+		redirect_codes_take(text, text->p[0], &status);
 }

@@ -36,5 +36,7 @@ bool redirect_next(struct redirect_scan *scan, struct arena *a, struct redirect_
 /* "550 5.7.1 text" of :fail:, "451 ..." of :defer:: takes the codes off when they fit the digit ('4', '5'); status_out may come out empty.
  * A code that does not fit stays in the text. */
 void redirect_codes_take(struct str *text, char digit, struct str *status_out);
+/* forbid_smtp_code: takes off any three digits and enhanced code, whatever they say. */
+void redirect_codes_drop(struct str *text);
 
 #endif

@@ -2,9 +2,11 @@
 /* route.c - an address's way through the routers: which run, what their verdicts mean, what becomes of children. */
 #include "router/route.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "common/lang/rewrite.h"
 #include "common/mail/address.h"
 #include "router/callout.h"
 
@@ -108,11 +110,31 @@ enum status route_child(struct route *rt, struct addr *addr, const struct site_r
 	return ST_OK;
 }
 
+enum status route_domain_change(struct route *rt, struct addr *addr, const struct site_router *r, struct str domain, bool rewrite, struct err *err)
+{
+	ptrdiff_t at = str_rfind(addr->text, '@');
+	struct str text = str_taint(str_printf(rt->a, "%.*s@%.*s", STR_FMT(str_sub(addr->text, 0, (size_t)at)), STR_FMT(domain)));
+	enum status st;
+
+	if (rewrite)
+		text = rewrite_address(rt->ev, REWRITE_ENV_TO, text);
+	st = route_child(rt, addr, r, KIND_ADDRESS, text, NULL, err);
+	if (st == ST_OK)
+		((struct addr *)((char *)rt->queue_end - offsetof(struct addr, next)))->start = NULL; /* it is the same address still */
+	return st;
+}
+
 static const struct addr *addr_top(const struct addr *addr)
 {
 	while (addr->parent)
 		addr = addr->parent;
 	return addr;
+}
+
+/* The whole local part, as the router that redirected it saw it; of an address that still is on its way, as this one sees it. */
+static struct str local_seen(const struct addr *addr, const struct site_router *r)
+{
+	return r && r->o->caseful_local_part ? addr->local : addr->local_lower;
 }
 
 void addr_enter(struct route *rt, const struct addr *addr, const struct site_router *r)
@@ -127,10 +149,10 @@ void addr_enter(struct route *rt, const struct addr *addr, const struct site_rou
 	eval_set(ev, EV_domain, addr->domain);
 	eval_set(ev, EV_local_part, addr->lp.p ? addr->lp : ev->caseful_local_part ? addr->local : addr->local_lower);
 	eval_set(ev, EV_original_domain, top->domain);
-	eval_set(ev, EV_original_local_part, top->local);
+	eval_set(ev, EV_original_local_part, local_seen(top, top == addr ? r : top->router));
 	if (addr->parent) {
 		eval_set(ev, EV_parent_domain, addr->parent->domain);
-		eval_set(ev, EV_parent_local_part, addr->parent->lp.p ? addr->parent->lp : addr->parent->local);
+		eval_set(ev, EV_parent_local_part, local_seen(addr->parent, addr->parent->router));
 	}
 	eval_set(ev, EV_local_part_prefix, addr->prefix);
 	eval_set(ev, EV_local_part_prefix_v, addr->prefix_v);
@@ -491,20 +513,23 @@ static void router_run(struct route *rt, struct addr *addr, const struct site_ro
 	struct err err = ERR_INIT;
 	struct addr *at = addr, before = *addr;
 	enum verdict verdict;
-	bool unseen;
+	bool unseen = false, is_copy = false;
 	enum status st = data_expand(rt, addr, r, &err);
 
 	if (st == ST_OK && (st = bool_expand(rt, r->unseen, "unseen", false, &unseen, &err)) == ST_OK) {
-		if (unseen && !route_is_verify(rt)) {
+		if (unseen && router_after(rt, r) && !route_is_verify(rt)) {
 			at = arena_memdup(rt->a, addr, sizeof *addr);
-			at->unseen = true;
-		} else {
-			unseen = false;
+			at->unseen = is_copy = true;
 		}
 		at->router = r;
 		verdict = r->driver->run(rt, at, r, &out, &err);
+		/* the address goes on besides its children: there are several, which verification does not follow */
+		if (verdict == RT_REDIRECT && unseen && route_is_verify(rt)) {
+			leaf_redirected(rt, addr, r);
+			turn->over = true;
+			return;
+		}
 	} else {
-		unseen = false;
 		verdict = st == ST_FAIL ? RT_DECLINE : RT_DEFER;
 		if (st != ST_FAIL)
 			err_prefix(&err, "router %.*s", STR_FMT(r->conf->name));
@@ -516,7 +541,7 @@ static void router_run(struct route *rt, struct addr *addr, const struct site_ro
 	if (rt->trace_on)
 		verdict_trace(rt, r, verdict, &out, &err);
 	turn_take(rt, at, r, verdict, &out, &err, turn);
-	if (unseen && turn->over)
+	if (is_copy && turn->over)
 		unseen_go_on(addr, &before, r, rt, turn);
 	else if (at != addr)
 		*addr = *at;

@@ -37,6 +37,7 @@ struct addr {
 	struct str text;                      /* address; path or command for the other kinds */
 	struct str local, local_lower, domain; /* without quotes; as written, in lower case; domain in lower case */
 	const struct site_router *start;      /* begins here; NULL: the first */
+	bool hide_child;                      /* reports name the recipient in its place */
 	const struct site_router *router;     /* that handled it */
 	const struct site_transport *transport; /* for the other kinds */
 	/* what routers attached, inherited by children */
@@ -127,6 +128,8 @@ void route_recipient(struct route *rt, uint32_t index, const struct ipc_recipien
 /* A child of addr, made by r. text: address with domain, or path and so on. ST_FAIL: too many of them. */
 enum status route_child(struct route *rt, struct addr *addr, const struct site_router *r, enum addr_kind kind, struct str text,
 	const struct site_transport *transport, struct err *err);
+/* The address with another domain, routed from the first router on. */
+enum status route_domain_change(struct route *rt, struct addr *addr, const struct site_router *r, struct str domain, bool rewrite, struct err *err);
 /* errors_to, headers_add, headers_remove, which children inherit. */
 enum status route_delivery_options(struct route *rt, struct addr *addr, const struct site_router *r, struct err *err);
 enum status route_expand(struct route *rt, const struct expansion *x, struct str *out, struct err *err);

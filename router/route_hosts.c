@@ -151,8 +151,7 @@ enum verdict route_self(struct route *rt, struct addr *addr, const struct site_r
 		return RT_PASS;
 	case SELF_REROUTE:
 		err_clear(err);
-		return route_child(rt, addr, r, KIND_ADDRESS, str_taint(str_printf(rt->a, "%.*s@%.*s", STR_FMT(str_sub(addr->text, 0,
-			(size_t)str_rfind(addr->text, '@'))), STR_FMT(r->reroute_to))), NULL, err) == ST_OK ? RT_REDIRECT : RT_DEFER;
+		return route_domain_change(rt, addr, r, r->reroute_to, r->reroute_rewrite, err) == ST_OK ? RT_REDIRECT : RT_DEFER;
 	case SELF_FREEZE:
 		break;
 	}
@@ -208,19 +207,16 @@ struct gathering {
 	const struct hosts_wish *wish;
 	struct driver_out *out;
 	uint32_t group;
-	bool ignored;         /* a host fell to ignore_target_hosts */
+	bool ignored;         /* a host was not found, and that is ignored */
 	bool trouble;         /* a host can't be known now */
 	bool over;            /* this host was met: nothing behind it counts */
 	struct err trouble_err;
 };
 
 /* RT_ACCEPT: go on with the next item. */
-static enum verdict item_missing(struct gathering *g, const struct find_result *found, struct err *err)
+static enum verdict item_missing(struct gathering *g, struct err *err)
 {
-	if (found->why == FIND_ALL_IGNORED) {
-		g->ignored = true;
-		return RT_ACCEPT;
-	}
+	/* an ignored address does not exist: a host of such alone is not found */
 	if (str_is(g->wish->find_failed, "ignore")) {
 		g->ignored = true;
 		return RT_ACCEPT;
@@ -241,9 +237,11 @@ static enum verdict item_take(struct gathering *g, const struct host_item *item,
 	else
 		st = find_addresses(g->rt->r->dns, g->rt->a, item->name, &options, &found, err);
 	if (st == ST_FAIL)
-		return item_missing(g, &found, err);
+		return item_missing(g, err);
 	if (st != ST_OK) {
-		/* the others may do; if none is left, the address waits */
+		if (!g->wish->never_self)
+			return g->r->o->pass_on_timeout ? RT_PASS : RT_DEFER;
+		/* the transport's own: the others may do; if none is left, the address waits */
 		g->trouble = true;
 		g->trouble_err = *err;
 		return RT_ACCEPT;

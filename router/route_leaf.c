@@ -138,7 +138,9 @@ void leaf_deliver(struct route *rt, struct addr *addr, const struct site_router 
 
 	if (route_is_verify(rt)) {
 		if (router_fails_verify(rt, r)) {
-			leaf_end(rt, addr, r, ROUTE_FAIL, false, STR_LIT("5.1.1"), "Unrouteable address");
+			struct err why = ERR_INIT;
+			err_set(&why, ST_FAIL, "%.*s router forced verify failure", STR_FMT(r->conf->name));
+			leaf_end(rt, addr, r, ROUTE_FAIL, false, STR_LIT("5.1.1"), why.text);
 			return;
 		}
 	} else if (leaf_is_twice(rt, addr, plan)) {

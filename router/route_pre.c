@@ -43,7 +43,8 @@ static size_t suffix_length(struct str local, struct str suffix, size_t *wild_ou
 
 	*wild_out = 0;
 	if (suffix.p[suffix.len - 1] != '*') {
-		if (local.len < suffix.len || !str_eqi(str_from(local, local.len - suffix.len), suffix))
+		/* something must be left */
+		if (local.len <= suffix.len || !str_eqi(str_from(local, local.len - suffix.len), suffix))
 			return 0;
 		return suffix.len;
 	}
@@ -96,13 +97,13 @@ static enum status check_mode(const struct check *c, struct err *err)
 	enum route_mode mode = c->rt->mode;
 
 	if (mode == MODE_VERIFY_RECIPIENT && !(o->verify && o->verify_recipient))
-		return err_set(err, ST_FAIL, "not for verifying recipients");
+		return err_set(err, ST_FAIL, "not for verifying recipients (no_verify_recipient)");
 	if (mode == MODE_VERIFY_SENDER && !(o->verify && o->verify_sender))
-		return err_set(err, ST_FAIL, "not for verifying senders");
+		return err_set(err, ST_FAIL, "not for verifying senders (no_verify_sender)");
 	if (mode == MODE_TEST && !o->address_test)
-		return err_set(err, ST_FAIL, "not for address tests");
+		return err_set(err, ST_FAIL, "not for address tests (no_address_test)");
 	if (o->verify_only && !route_is_verify(c->rt))
-		return err_set(err, ST_FAIL, "for verification only");
+		return err_set(err, ST_FAIL, "for verification only (verify_only)");
 	addr_enter(c->rt, c->addr, c->r);
 	return ST_OK;
 }
@@ -174,7 +175,8 @@ static enum status check_user(const struct check *c, struct err *err)
 
 	if (!c->r->o->check_local_user)
 		return ST_OK;
-	st = users_find(c->rt->r->users, max ? str_sub(name, 0, max) : name, &user, err);
+	/* a name longer than max_username_length is nobody's */
+	st = max && name.len > max ? ST_FAIL : users_find(c->rt->r->users, name, &user, err);
 	if (st == ST_FAIL)
 		return err_set(err, ST_FAIL, "the local part is no login (check_local_user)");
 	if (st != ST_OK)
@@ -212,51 +214,119 @@ static enum status check_home(const struct check *c, struct err *err)
 
 /* ---- files ---- */
 
+/* Whose access counts, once an item of require_files named a user. */
+struct file_user {
+	bool named;
+	uint64_t uid, gid;
+};
+
 struct file_check {
 	bool negated, lenient;   /* "!", "+" */
 	struct str path;
+	const struct file_user *user;
 };
+
+/* The permissions alone are looked at, like Exim does: "x" of the directories, "r" of the file. */
+static bool mode_allows(const struct stat *st, const struct file_user *u, unsigned bit)
+{
+	unsigned shift = st->st_uid == u->uid ? 6 : st->st_gid == u->gid ? 3 : 0;
+
+	return u->uid == 0 || st->st_mode & (bit << shift);
+}
+
+/* EACCES where the user may not read it, else what stat() says. */
+static int file_error(const struct check *c, const struct file_check *f)
+{
+	struct stat st;
+
+	for (uint32_t i = 1; f->user->named && i < f->path.len; i++) {
+		if (f->path.p[i] != '/')
+			continue;
+		if (stat(str_cstr(c->rt->a, str_sub(f->path, 0, i)), &st))
+			return errno;
+		if (S_ISDIR(st.st_mode) && !mode_allows(&st, f->user, 01))
+			return EACCES;
+	}
+	if (stat(str_cstr(c->rt->a, f->path), &st))
+		return errno;
+	return f->user->named && !mode_allows(&st, f->user, 04) ? EACCES : 0;
+}
 
 static enum status file_exists(const struct check *c, const struct file_check *f, bool *out, struct err *err)
 {
-	struct stat st;
-	const char *path;
+	int error;
 
 	if (f->path.tainted)
 		return err_set(err, ST_ERROR, "the path \"%.*s\" is tainted (it comes from a stranger)", STR_FMT(f->path));
 	if (f->path.p[0] != '/' || memchr(f->path.p, 0, f->path.len))
 		return err_set(err, ST_ERROR, "\"%.*s\" is no absolute path", STR_FMT(f->path));
-	path = str_cstr(c->rt->a, f->path);
-	*out = stat(path, &st) == 0;
-	if (*out || errno == ENOENT || errno == ENOTDIR || (errno == EACCES && f->lenient))
+	error = file_error(c, f);
+	*out = !error;
+	if (!error || error == ENOENT || (error == EACCES && f->lenient))
 		return ST_OK;
-	return err_set(err, ST_DEFER, "%s: %s", path, strerror(errno));
+	return err_set(err, ST_DEFER, "%.*s: %s", STR_FMT(f->path), strerror(error));
+}
+
+/* "user" or "user,group". */
+static enum status file_user_set(const struct check *c, struct str item, struct file_user *out, struct err *err)
+{
+	ptrdiff_t comma = str_find(item, ',');
+	struct str name = str_trim(str_sub(item, 0, comma < 0 ? item.len : (size_t)comma));
+	struct user user = { .gid = 0 };
+	enum status st = ST_OK;
+	bool number = str_u64(name, UINT32_MAX, &out->uid);
+
+	if (!number) {
+		st = users_find(c->rt->r->users, name, &user, err);
+		if (st == ST_FAIL)
+			st = err_set(err, ST_DEFER, "there is no login \"%.*s\"", STR_FMT(name));
+	}
+	if (st != ST_OK)
+		return st;
+	if (!number)
+		out->uid = user.uid;
+	out->gid = user.gid;
+	out->named = true;
+	if (comma < 0)
+		return number ? err_set(err, ST_DEFER, "\"%.*s\": a user by number needs a group behind it (user,group)", STR_FMT(name)) : ST_OK;
+	st = users_group(c->rt->r->users, str_trim(str_from(item, (size_t)comma + 1)), &out->gid, err);
+	return st == ST_FAIL ? err_set(err, ST_DEFER, "there is no group \"%.*s\"", STR_FMT(str_from(item, (size_t)comma + 1))) : st;
+}
+
+static enum status file_check_item(const struct check *c, struct str item, struct file_user *user, struct err *err)
+{
+	struct file_check f = { false, false, item, user };
+	bool exists = false;
+	enum status st;
+
+	while (f.path.len && (f.path.p[0] == '!' || f.path.p[0] == '+')) {
+		f.negated |= f.path.p[0] == '!';
+		f.lenient |= f.path.p[0] == '+';
+		f.path = str_trim(str_from(f.path, 1));
+	}
+	if (!f.path.len)
+		return ST_OK;
+	if (str_find(f.path, '/') < 0)
+		return file_user_set(c, f.path, user, err);
+	st = file_exists(c, &f, &exists, err);
+	if (st == ST_OK && exists == f.negated)
+		return err_set(err, ST_FAIL, "%.*s %s", STR_FMT(f.path), exists ? "exists" : "does not exist");
+	return st;
 }
 
 static enum status check_files(const struct check *c, struct err *err)
 {
+	struct file_user user = { false, 0, 0 };
+
 	for (uint32_t i = 0; i < c->r->require_files.n; i++) {
-		struct file_check f = { false, false, STR_NULL };
-		bool exists = false;
-		enum status st = route_expand(c->rt, c->r->require_files.v[i], &f.path, err);
+		struct str item;
+		enum status st = route_expand(c->rt, c->r->require_files.v[i], &item, err);
 		if (st == ST_FAIL)
 			continue;
+		if (st == ST_OK)
+			st = file_check_item(c, str_trim(item), &user, err);
 		if (st != ST_OK)
 			return err_prefix(err, "require_files");
-		f.path = str_trim(f.path);
-		while (f.path.len && (f.path.p[0] == '!' || f.path.p[0] == '+')) {
-			f.negated |= f.path.p[0] == '!';
-			f.lenient |= f.path.p[0] == '+';
-			f.path = str_trim(str_from(f.path, 1));
-		}
-		/* an item without a slash names a user whose access is looked at; this daemon can't act for him */
-		if (!f.path.len || str_find(f.path, '/') < 0)
-			continue;
-		st = file_exists(c, &f, &exists, err);
-		if (st != ST_OK)
-			return err_prefix(err, "require_files");
-		if (exists == f.negated)
-			return err_set(err, ST_FAIL, "require_files: %.*s %s", STR_FMT(f.path), exists ? "exists" : "does not exist");
 	}
 	return ST_OK;
 }

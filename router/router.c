@@ -206,6 +206,10 @@ static enum status dns_open(struct router *r, const struct router_files *files, 
 		config.retry = (unsigned)o->dns_retry;
 	config.timeout_ms = (uint32_t)o->dns_timeout * 1000;
 	config.hosts_file = system_file(files && files->hosts ? files->hosts : "/etc/hosts", a);
+	r->search = str_dup(&r->arena, config.search);
+	for (uint32_t i = 0; i < r->search.len; i++)
+		if (r->search.p[i] == '\t')
+			((char *)(uintptr_t)r->search.p)[i] = ' ';
 	r->dns = dns_new(&config, err);
 	return r->dns ? ST_OK : err->status;
 }
@@ -282,6 +286,7 @@ void router_close(struct router *r)
 	hash_clear(&r->local.asked);
 	arena_clear(&r->local.arena);
 	arena_clear(&r->dns_arena);
+	arena_clear(&r->arena);
 }
 
 /* ---- the pool ---- */

@@ -296,7 +296,7 @@ static enum status texts_make(struct site *site, struct site_router *r, struct e
 		{ &o->address_data, &r->address_data }, { &o->cannot_route_message, &r->cannot_route }, { &o->debug_print, &r->debug_print },
 		{ &o->errors_to, &r->errors_to }, { &o->user, &r->user }, { &o->group, &r->group }, { &o->router_home_directory, &r->home },
 		{ &o->transport_home_directory, &r->transport_home }, { &o->transport_current_directory, &r->transport_directory }, { &o->more, &r->more }, { &o->unseen, &r->unseen },
-		{ &o->transport, &r->transport },
+		{ &o->transport, &r->transport }, { &o->translate_ip_address, &r->translate },
 	};
 
 	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)

@@ -79,7 +79,7 @@ struct site_router {
 	struct lang_list *domains, *local_parts, *senders, *ignore_hosts, *dnssec_require;
 	struct site_texts condition, headers_add, headers_remove, require_files;
 	struct expansion *address_data, *cannot_route, *debug_print, *errors_to, *user, *group, *home, *transport_home, *transport_directory, *more, *unseen,
-		*transport;
+		*transport, *translate;
 	struct site_set *sets;
 	uint32_t n_sets;
 	struct str *prefixes, *suffixes;

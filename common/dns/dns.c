@@ -124,6 +124,8 @@ void dns_config_resolv(struct dns_config *config, struct str text)
 		else if (str_is(word, "options"))
 			while (word_next(&line, &word))
 				resolv_option(config, word);
+		else if (str_is(word, "search") || str_is(word, "domain")) /* the last of them holds */
+			config->search = str_trim(line);
 	}
 	if (!config->n_servers)
 		dns_config_server(config, STR_LIT("127.0.0.1"), NULL);

@@ -109,6 +109,7 @@ struct dns_config {
 	bool no_ipv6;              /* disable_ipv6: AAAA is never asked */
 	struct str check_names;    /* dns_check_names_pattern, expanded; empty: none */
 	struct str hosts_file;     /* its content; empty: none */
+	struct str search;         /* domains that complete a name (resolv.conf: search, domain), blanks between them; the caller's to use */
 	uint32_t cache_max;        /* entries; 0: DNS_CACHE_MAX */
 	bool (*listed)(void *ctx, enum dns_list list, struct str domain); /* NULL: never */
 	void *ctx;

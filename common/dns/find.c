@@ -349,7 +349,7 @@ static enum status targets_finish(struct gather *g, struct str domain, struct er
 		r->n = 0;
 		return no_hosts(g, domain, err);
 	}
-	if ((g->options->flags & FIND_SECONDARY) && !r->dropped) {
+	if ((g->options->flags & FIND_SECONDARY) && !r->dropped && !r->self) {
 		r->why = FIND_NO_HOSTS;
 		return err_set(err, ST_FAIL, "this host is no secondary mail exchanger of %.*s", STR_FMT(domain));
 	}

@@ -147,6 +147,8 @@ bool address_literal_valid(struct str literal)
 	if (str_beginsi(s, "IPv6:")) {
 		s = str_from(s, 5);
 		family = AF_INET6;
+	} else if (str_beginsi(s, "IPv4:")) { /* no standard has it; sooner or later somebody writes it */
+		s = str_from(s, 5);
 	}
 	if (!s.len || s.len >= sizeof text || memchr(s.p, 0, s.len))
 		return false;

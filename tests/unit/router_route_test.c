@@ -171,7 +171,7 @@ static const struct one cases[] = {
 	{ "srv, ipv4_only, mx_domains", "r:\n driver = dnslookup\n check_srv = smtp\n ipv4_only = true\n mx_domains = smart.example\n transport = smtp\n", "a@smart.example",
 		"a@smart.example FAIL 5.1.2 Unrouteable address: smart.example has no MX record", 0 },
 	{ "widen_domains", "r:\n driver = dnslookup\n widen_domains = nothing.example : example\n transport = smtp\n", "a@remote",
-		"a@remote -> smtp [192.0.2.1:25 192.0.2.2:25] rules=2 helo_data=mail.here.example", 0 },
+		"a@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example <a@remote>", 0 },
 	/* ipliteral */
 	{ "literal", "r:\n driver = ipliteral\n transport = smtp\n", "a@[192.0.2.7]", "a@[192.0.2.7] -> smtp [192.0.2.7:25] rules=2 helo_data=mail.here.example", 0 },
 	{ "literal of this host", "r:\n driver = ipliteral\n transport = smtp\n", "a@[192.0.2.99]",
@@ -214,8 +214,8 @@ static const struct one cases[] = {
 		"bob@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example <sales@here.example>", 0 },
 	{ "the same by two ways", ALIASES USERS, "both@here.example",
 		"joe@here.example -> homed rules=1,2 directory=/home/joe/Maildir maildir_format=true uid=1001 gid=1001 max=1 <both@here.example>", 0 },
-	{ "fail", ALIASES, "gone@here.example", "gone@here.example FAIL 5.7.1 moved away, sorry", 0 },
-	{ "defer", ALIASES, "later@here.example", "later@here.example DEFER 4.3.9 back soon", 0 },
+	{ "fail", ALIASES, "gone@here.example", "gone@here.example FAIL 5.7.1 550 5.7.1 moved away, sorry", 0 },
+	{ "defer", ALIASES, "later@here.example", "later@here.example DEFER 4.3.9 451 4.3.9 back soon", 0 },
 	{ "blackhole", ALIASES, "hole@here.example", "hole@here.example DISCARD", 0 },
 	{ "unknown: the next router", ALIASES "r2:\n driver = accept\n transport = lmtp_sock\n", "unk@here.example",
 		"unk@here.example -> lmtp_sock rules=2 batch_max=20 socket=/run/lmtp max=20", 0 },
@@ -263,11 +263,11 @@ static const struct one cases[] = {
 	{ "an alias of several", ALIASES USERS REMOTE, "sales@here.example", "OK aliases", MODE_VERIFY_RECIPIENT },
 	{ "not verified", ALIASES USERS REMOTE, "who@here.example", "FAIL 5.1.1 Unrouteable address", MODE_VERIFY_RECIPIENT },
 	{ "no_verify", "r:\n driver = accept\n no_verify\n transport = smtp\n", "who@here.example", "FAIL 5.1.1 Unrouteable address", MODE_VERIFY_RECIPIENT },
-	{ "fail_verify", "r:\n driver = accept\n fail_verify_sender\n transport = smtp\n", "who@here.example", "FAIL 5.1.1 Unrouteable address", MODE_VERIFY_SENDER },
+	{ "fail_verify", "r:\n driver = accept\n fail_verify_sender\n transport = smtp\n", "who@here.example", "FAIL 5.1.1 r router forced verify failure", MODE_VERIFY_SENDER },
 	{ "fail_verify of the other kind", "r:\n driver = accept\n fail_verify_sender\n transport = smtp\n", "who@here.example", "OK r", MODE_VERIFY_RECIPIENT },
 	{ "sender's domain", REMOTE, "a@nowhere.example", "FAIL 5.1.2 Unrouteable address: nowhere.example does not exist", MODE_VERIFY_SENDER },
 	{ "sender's domain in trouble", REMOTE, "a@servfail.example", "DEFER  servfail.example: server failure (SERVFAIL)", MODE_VERIFY_SENDER },
-	{ "redirected to :fail:", ALIASES, "gone@here.example", "FAIL 5.7.1 moved away, sorry", MODE_VERIFY_RECIPIENT },
+	{ "redirected to :fail:", ALIASES, "gone@here.example", "FAIL 5.7.1 550 5.7.1 moved away, sorry", MODE_VERIFY_RECIPIENT },
 	{ "verify_only", "r:\n driver = accept\n verify_only\n", "who@here.example", "OK r", MODE_VERIFY_RECIPIENT },
 };
 
