@@ -194,7 +194,8 @@ static void line_address(struct qmgr *q, const struct log_delivery *l, bool deli
 	size_t before = b->len;
 	ptrdiff_t at;
 
-	if (delivered && l->plan && (l->plan->class == AGENT_LOCAL || l->plan->class == AGENT_PIPE) && addr.len && addr.p[0] != '|' && addr.p[0] != '/' && (at = str_rfind(addr, '@')) > 0)
+	if (delivered && l->plan && !l->leaf->l->log_whole && (l->plan->class == AGENT_LOCAL || l->plan->class == AGENT_PIPE) &&
+		addr.len && addr.p[0] != '|' && addr.p[0] != '/' && (at = str_rfind(addr, '@')) > 0)
 		buf_add_str(b, str_sub(addr, 0, (size_t)at));
 	else
 		buf_add_str(b, addr);

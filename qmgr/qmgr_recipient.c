@@ -81,6 +81,10 @@ static void due_fill(struct due *due, struct rcpt *r, const struct leaf *leaf, c
 	due->rcpt = r;
 	due->addr = leaf->l->addr.len ? leaf->l->addr : r->r->addr;
 	due->parent = leaf_is_redirected(leaf) ? r->r->addr : r->r->parent;
+	if (leaf->l->hide_child) {
+		due->addr = r->r->parent.len ? r->r->parent : r->r->addr;
+		due->parent = STR_NULL;
+	}
 	due->status = end->status;
 	due->host = end->host;
 	due->ip = end->ip;

@@ -443,6 +443,7 @@ static enum verdict redirect_run(struct route *rt, struct addr *addr, const stru
 	}
 	if (st == ST_OK) {
 		addr->one_time |= own->o->one_time;
+		addr->hide_child |= own->o->hide_child_in_errmsg;
 		st = data_work(&w, data, 0, err);
 		hash_clear(&w.seen);
 	}

@@ -92,6 +92,7 @@ static void leaf_common(struct route *rt, struct addr *addr, const struct site_r
 	l->router = r ? r->conf->name : STR_NULL;
 	l->one_time = addr->one_time && addr->parent;
 	l->unseen = addr->unseen;
+	l->hide_child = addr->hide_child;
 }
 
 static void key_put(struct buf *b, struct str s)
@@ -154,6 +155,7 @@ void leaf_deliver(struct route *rt, struct addr *addr, const struct site_router 
 	l->local_part_prefix = addr->prefix;
 	l->local_part_suffix = addr->suffix;
 	l->lasthop = o->dsn_lasthop;
+	l->log_whole = !r->log_as_local;
 	if (!route_is_verify(rt))
 		leaf_retry(rt, addr, retry_by_address(r, transport_named(rt, rt->plans[plan].transport)), l);
 	if (rt->trace_on && !route_is_verify(rt))

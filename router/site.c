@@ -319,6 +319,7 @@ static enum status router_make(struct site *site, struct site_router *r, struct 
 			r->driver = router_drivers[i];
 	if (!r->driver)
 		return err_set(err, ST_ERROR, "driver %s does not work here", r->conf->driver->name);
+	r->log_as_local = r->conf->generic_meta[CONF_INDEX(router, log_as_local)].set ? o->log_as_local : r->driver == &router_accept;
 	affixes_make(site, &o->local_part_prefix, &r->prefixes, &r->n_prefixes);
 	affixes_make(site, &o->local_part_suffix, &r->suffixes, &r->n_suffixes);
 	if (lists_make(site, r, err) != ST_OK || texts_make(site, r, err) != ST_OK || conditions_make(site, r, err) != ST_OK ||

@@ -89,6 +89,7 @@ struct site_router {
 	enum self_action self;
 	struct str reroute_to;
 	bool reroute_rewrite;
+	bool log_as_local;                   /* default: the accept router's alone */
 	struct host_items fallback;
 	bool reads_message;                  /* an option names its header or body */
 	bool plain;                          /* what it adds to a delivery depends on nothing */
