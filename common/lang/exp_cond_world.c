@@ -90,10 +90,10 @@ static enum status cond_crypteq(struct eval *ev, const struct cond *c, const str
 		*yes = digest_fits(ev, EVP_md5(), args[0], want);
 	else if (str_isi(kind, "sha1"))
 		*yes = digest_fits(ev, EVP_sha1(), args[0], want);
-	else if (end < 0 || str_isi(kind, "crypt"))
+	else if (!want.len || (end < 0 && want.p[0] != '{') || str_isi(kind, "crypt"))
 		*yes = crypt_fits(ev, args[0], want);
 	else
-		return err_set(err, ST_ERROR, "crypteq: unknown encryption {%.*s}: md5, sha1 and crypt are known", STR_FMT(expand_quote(ev, kind)));
+		return err_set(err, ST_ERROR, "crypteq: unknown encryption {%.*s}: md5, sha1 and crypt are known", STR_FMT(expand_quote(ev, end > 0 ? kind : want)));
 	return ST_OK;
 }
 

@@ -220,39 +220,40 @@ static enum status item_extract(struct eval *ev, const struct call *call, const 
 
 /* ---- sg ---- */
 
-/* $0..., ${12}, \\ and \$ of a replacement. */
-static void sg_replace(struct buf *b, struct str with, const struct regex_match *m, bool *tainted)
+/* The replacement is itself expanded for each match, with the match's $0, $1 ...: "\\$1" of the configuration has become "$1" by then.
+ * What came from a stranger is not: in it only these numbers mean something. */
+static void sg_replace_tainted(struct buf *b, struct str with, const struct regex_match *m)
 {
 	for (uint32_t i = 0; i < with.len; i++) {
-		char c = with.p[i];
-		bool braced = false;
-		unsigned n = 0, digits = 0;
-		uint32_t at = i + 1;
+		bool number = with.p[i] == '$' && i + 1 < with.len && ascii_is_digit(with.p[i + 1]);
+		int n = number ? with.p[i + 1] - '0' : 0;
 
-		if (c == '\\' && i + 1 < with.len) {
-			buf_addc(b, with.p[++i]);
-			continue;
-		}
-		if (c == '$') {
-			if (at < with.len && with.p[at] == '{')
-				braced = true, at++;
-			while (at < with.len && ascii_is_digit(with.p[at]) && digits++ < 3)
-				n = n * 10 + (unsigned)(with.p[at++] - '0');
-			if (braced && digits && at < with.len && with.p[at] == '}')
-				at++;
-			else if (braced)
-				digits = 0;
-		}
-		if (!digits) {
-			buf_addc(b, c);
-			continue;
-		}
-		if ((int)n < m->n) {
+		if (!number)
+			buf_addc(b, with.p[i]);
+		else if (n < m->n)
 			buf_add_str(b, m->group[n]);
-			*tainted |= m->group[n].tainted;
-		}
-		i = at - 1;
+		i += number;
 	}
+}
+
+static enum status sg_replace(struct eval *ev, struct buf *b, struct str with, const struct regex_match *m, bool *tainted, struct err *err)
+{
+	struct str made;
+	enum status st;
+
+	if (with.tainted) {
+		sg_replace_tainted(b, with, m);
+		return ST_OK;
+	}
+	for (int i = 0; i < m->n; i++)
+		ev->num[i] = m->group[i];
+	ev->n_num = m->n;
+	st = expand_text(ev, with, &made, err);
+	if (!st) {
+		buf_add_str(b, made);
+		*tainted |= made.tainted;
+	}
+	return st;
 }
 
 static enum status item_sg(struct eval *ev, const struct call *call, const struct str *args, struct item_value *out, struct err *err)
@@ -262,16 +263,22 @@ static enum status item_sg(struct eval *ev, const struct call *call, const struc
 	struct regex_match m;
 	struct regex *re;
 	bool tainted = subject.tainted || args[2].tainted;
+	struct nums_saved nums;
 	uint32_t at = 0;
+	bool done = false;
 	enum status st = eval_regex(ev, args[1], 0, &re, err);
 
 	(void)call;
+	nums_save(ev, &nums);
 	while (!st) {
 		uint32_t from, end;
 
 		st = regex_match(re, subject, at, &m, err);
-		if (st == ST_FAIL)
+		if (st == ST_FAIL) {
+			st = ST_OK;
+			done = true;
 			break;
+		}
 		if (!st)
 			st = eval_step(ev, 4, err);
 		if (st)
@@ -282,20 +289,22 @@ static enum status item_sg(struct eval *ev, const struct call *call, const struc
 		end = from + m.group[0].len;
 		if (from > at)
 			buf_add_str(&b, str_sub(subject, at, from - at));
-		sg_replace(&b, args[2], &m, &tainted);
+		st = sg_replace(ev, &b, args[2], &m, &tainted, err);
+		if (st)
+			break;
 		/* An empty match: the octet behind it is kept, and the search goes on behind that. */
 		if (end == from) {
 			if (end >= subject.len) {
 				at = subject.len + 1;
+				done = true;
 				break;
 			}
 			buf_addc(&b, subject.p[end++]);
 		}
 		at = end;
-		if (at > subject.len)
-			break;
 	}
-	if (st == ST_FAIL || st == ST_OK) {
+	nums_restore(ev, &nums);
+	if (done) {
 		if (at < subject.len)
 			buf_add_str(&b, str_from(subject, at));
 		st = b.full ? err_set(err, ST_ERROR, "result of \"sg\" longer than %d octets", EVAL_LENGTH_MAX) : ST_OK;
@@ -310,12 +319,17 @@ static enum status item_sg(struct eval *ev, const struct call *call, const struc
 
 /* ---- substr, length, tr ---- */
 
+/* Digits with a sign, nothing else; nothing at all is 0, as Exim has it. */
 static enum status number_arg(const struct call *call, struct str s, int64_t *out, struct err *err)
 {
-	struct err why = ERR_INIT;
+	bool negative = s.len && s.p[0] == '-';
+	struct str rest = s.len && (negative || s.p[0] == '+') ? str_from(s, 1) : s;
+	uint64_t v = 0;
 
-	if (expand_number(s, out, &why) || !str_trim(s).len)
+	*out = 0;
+	if (s.len && !str_u64(rest, INT32_MAX, &v))
 		return err_set(err, ST_ERROR, "\"%.*s\" is no number, in \"%s\"", STR_FMT(str_sub(s, 0, 60)), call->row->name);
+	*out = negative ? -(int64_t)v : (int64_t)v;
 	return ST_OK;
 }
 

@@ -69,8 +69,8 @@ bool text_base64_decode(struct arena *a, struct str s, struct str *out)
 			v = k = 0;
 		}
 	}
-	/* What is left over must be the octets that the padding says; missing padding is forgiven. */
-	if (k == 1 || pad > 2 || (pad && (k + pad) != 4))
+	/* What is left over must be the octets that the padding says. */
+	if (k == 1 || pad > 2 || ((pad || k) && (k + pad) != 4))
 		return false;
 	if (k >= 2)
 		to[n++] = (char)(k == 2 ? v >> 4 : v >> 10);
@@ -180,7 +180,11 @@ static enum status to_base(struct eval *ev, const struct node *n, struct str in,
 	unsigned at = sizeof text, len = 0;
 	uint64_t v;
 
-	if (!str_u64(in, UINT64_MAX, &v))
+	while (in.len && ascii_is_space(in.p[0]))
+		in = str_from(in, 1);
+	if (!in.len)
+		v = 0;
+	else if (!str_u64(in, UINT64_MAX, &v))
 		return err_set(err, ST_ERROR, "%s: \"%.*s\" is no decimal number", n->op->name, STR_FMT(expand_quote(ev, in)));
 	for (; v || len < width; v /= base, len++)
 		text[--at] = digits[v % base];

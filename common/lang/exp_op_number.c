@@ -108,9 +108,22 @@ static int64_t arith_divide(struct arith *a, int64_t x, int64_t y, bool rest)
 		a->wrong = rest ? "modulo by zero" : "divide by zero";
 		return 0;
 	}
-	if (y == -1) /* the one quotient that overflows */
-		return rest ? 0 : (int64_t)-(uint64_t)x;
+	if (y == -1) /* the one quotient that overflows is the largest number, as Exim has it */
+		return rest ? 0 : x == INT64_MIN ? INT64_MAX : -x;
 	return rest ? x % y : x / y;
+}
+
+enum arith_op { ADD, SUBTRACT, MULTIPLY };
+
+static int64_t arith_checked(struct arith *a, enum arith_op op, int64_t x, int64_t y)
+{
+	int64_t out = 0;
+	bool over = op == ADD ? __builtin_add_overflow(x, y, &out) : op == SUBTRACT ? __builtin_sub_overflow(x, y, &out)
+		: __builtin_mul_overflow(x, y, &out);
+
+	if (over && !a->wrong)
+		a->wrong = op == MULTIPLY ? "overflow in product" : "overflow in sum";
+	return out;
 }
 
 static int64_t arith_shift(int64_t x, int64_t y, bool left)
@@ -142,11 +155,11 @@ static int64_t arith_binary(struct arith *a, unsigned level)
 		else if (level == 3 && arith_take(a, ">>"))
 			x = arith_shift(x, arith_binary(a, 4), false);
 		else if (level == 4 && arith_take(a, "+"))
-			x = (int64_t)((uint64_t)x + (uint64_t)arith_binary(a, 5));
+			x = arith_checked(a, ADD, x, arith_binary(a, 5));
 		else if (level == 4 && arith_take(a, "-"))
-			x = (int64_t)((uint64_t)x - (uint64_t)arith_binary(a, 5));
+			x = arith_checked(a, SUBTRACT, x, arith_binary(a, 5));
 		else if (level == 5 && arith_take(a, "*"))
-			x = (int64_t)((uint64_t)x * (uint64_t)arith_binary(a, 6));
+			x = arith_checked(a, MULTIPLY, x, arith_binary(a, 6));
 		else if (level == 5 && arith_take(a, "/"))
 			x = arith_divide(a, x, arith_binary(a, 6), false);
 		else if (level == 5 && arith_take(a, "%"))
@@ -188,12 +201,12 @@ static enum status op_randint(struct eval *ev, const struct node *n, struct str 
 	uint64_t r;
 
 	(void)n;
-	if (!in.len || expand_number(in, &max, err) || max < 1)
-		return err_set(err, ST_ERROR, "randint: a number above 0 expected");
+	if (!in.len || expand_number(in, &max, err) || max < 0)
+		return err_set(err, ST_ERROR, "randint: a number of 0 or more expected");
 	if (getrandom(&r, sizeof r, 0) != sizeof r)
 		return err_set(err, ST_ERROR, "randint: no random numbers");
 	ev->deps |= DEP_TIME;
-	*out = str_printf(ev->arena, "%llu", (unsigned long long)(r % (uint64_t)max));
+	*out = str_printf(ev->arena, "%llu", (unsigned long long)(max ? r % (uint64_t)max : 0));
 	return ST_OK;
 }
 
@@ -202,7 +215,7 @@ static enum status op_time_eval(struct eval *ev, const struct node *n, struct st
 	int64_t v;
 
 	(void)n;
-	if (conf_time_parse(in, &v, err))
+	if (str_trim(in).len != in.len || conf_time_parse(in, &v, err))
 		return err_set(err, ST_ERROR, "\"%.*s\" is not a time interval", STR_FMT(expand_quote(ev, in)));
 	*out = str_printf(ev->arena, "%lld", (long long)v);
 	return ST_OK;
@@ -215,7 +228,9 @@ static enum status op_time_interval(struct eval *ev, const struct node *n, struc
 	size_t len;
 
 	(void)n;
-	if (!str_u64(in, INT64_MAX, &v))
+	if (!in.len)
+		v = 0;
+	else if (!str_u64(in, INT64_MAX, &v))
 		return err_set(err, ST_ERROR, "time_interval: \"%.*s\" is no number of seconds", STR_FMT(expand_quote(ev, in)));
 	len = conf_time_format(text, (int64_t)v);
 	*out = str_dup(ev->arena, str_make(text, len));

@@ -23,20 +23,31 @@ static enum status built(struct eval *ev, struct buf *b, bool tainted, struct st
 	return st;
 }
 
-/* Numbers behind the operator's name: _3 or _3_5. Count of them, or -1. */
+/* Numbers behind the operator's name: _3 or _3_5; nothing is 0. Count of them, or -1. */
 static int op_numbers(const struct node *n, int64_t out[2])
 {
 	struct str rest = n->op_arg, part;
-	struct err err = ERR_INIT;
 	int count = 0;
 
 	if (!n->has_op_arg)
 		return 0;
-	while (str_split(&rest, '_', &part)) {
-		if (count == 2 || !part.len || expand_number(part, &out[count], &err))
+	do {
+		bool negative, more = str_find(rest, '_') >= 0;
+		uint64_t v = 0;
+
+		if (count == 2)
 			return -1;
-		count++;
-	}
+		if (!str_split(&rest, '_', &part))
+			part = STR_NULL;
+		negative = part.len && part.p[0] == '-';
+		if (negative || (part.len && part.p[0] == '+'))
+			part = str_from(part, 1);
+		if ((part.len || n->op_arg.len) && !str_u64(part, INT32_MAX, &v))
+			return -1;
+		out[count++] = negative ? -(int64_t)v : (int64_t)v;
+		if (!more)
+			break;
+	} while (true);
 	return count;
 }
 
@@ -281,6 +292,17 @@ uint32_t text_utf8(struct str s, uint32_t *code_out)
 	return n;
 }
 
+/* Length of what is replaced by one "?": a sequence that is whole but means nothing, or that the end cuts off; else one octet. */
+static uint32_t utf8_bad(struct str s)
+{
+	unsigned char c = (unsigned char)s.p[0];
+	uint32_t n = c >= 0xc2 && c < 0xe0 ? 2 : (c & 0xf0) == 0xe0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 1, i = 1;
+
+	while (i < n && i < s.len && ((unsigned char)s.p[i] & 0xc0) == 0x80)
+		i++;
+	return i == n || i == s.len ? i : 1;
+}
+
 static enum status op_utf8clean(struct eval *ev, const struct node *n, struct str in, struct str *out, struct err *err)
 {
 	struct buf b = BUF_LIMIT(EVAL_LENGTH_MAX);
@@ -294,7 +316,7 @@ static enum status op_utf8clean(struct eval *ev, const struct node *n, struct st
 			buf_add(&b, in.p + i, k);
 		else
 			buf_addc(&b, '?');
-		i += k ? k : 1;
+		i += k ? k : utf8_bad(str_from(in, i));
 	}
 	return built(ev, &b, in.tainted, out, err);
 }

@@ -397,7 +397,7 @@ bool expansion_mentions(const struct expansion *x, const char *variable)
 
 enum status expand_number(struct str text, int64_t *out, struct err *err)
 {
-	static const char units[] = "KMGT";
+	static const char units[] = "KMG";
 	struct str s = str_trim(text);
 	bool negative = false;
 	uint64_t v, scale = 1;
@@ -415,9 +415,9 @@ enum status expand_number(struct str text, int64_t *out, struct err *err)
 		scale = (uint64_t)1 << (10 * (unit + 1));
 		s.len--;
 	}
-	if (!str_u64(s, (uint64_t)INT64_MAX / scale, &v))
+	if (!str_u64(s, (uint64_t)INT64_MAX / scale + (negative && scale == 1), &v))
 		return err_set(err, ST_ERROR, "\"%.*s\" is no number, or too large", STR_FMT(str_sub(text, 0, QUOTE_MAX)));
-	*out = negative ? -(int64_t)(v * scale) : (int64_t)(v * scale);
+	*out = negative ? (int64_t)-(v * scale) : (int64_t)(v * scale);
 	return ST_OK;
 }
 
