@@ -516,6 +516,8 @@ static void router_run(struct route *rt, struct addr *addr, const struct site_ro
 	bool unseen = false, is_copy = false;
 	enum status st = data_expand(rt, addr, r, &err);
 
+	if (st == ST_OK && r->pending)
+		st = err_set(&err, ST_DEFER, "option \"%s\" is not served in this build", r->pending->name);
 	if (st == ST_OK && (st = bool_expand(rt, r->unseen, "unseen", false, &unseen, &err)) == ST_OK) {
 		if (unseen && router_after(rt, r) && !route_is_verify(rt)) {
 			at = arena_memdup(rt->a, addr, sizeof *addr);

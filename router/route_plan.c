@@ -745,6 +745,8 @@ enum status plan_make(struct route *rt, struct addr *addr, const struct site_rou
 	bool memorable = is_memorable(addr, r, t);
 	enum status st;
 
+	if (t->pending)
+		return err_set(err, ST_DEFER, "transport %.*s: option \"%s\" is not served in this build", STR_FMT(t->conf->name), t->pending->name);
 	for (unsigned i = 0; memorable && i < rt->n_plan_memo; i++) {
 		const struct plan_memo *memo = &rt->plan_memo[i];
 		if (memo->router == r && memo->transport == t && memo->hosts == out->hosts) {

@@ -377,6 +377,7 @@ enum status site_new(struct router *router, struct site **out, struct err *err)
 	site->routers = arena_alloc(&site->arena, (routers->n + 1) * sizeof *site->routers);
 	for (uint32_t i = 0; i < routers->n; i++) {
 		site->routers[i].conf = &routers->v[i];
+		site->routers[i].pending = conf_instance_pending(&routers->v[i], CONF_ROUTERS);
 		site->routers[i].o = routers->v[i].generic;
 		site->routers[i].index = i;
 	}

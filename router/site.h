@@ -92,6 +92,7 @@ struct site_router {
 	bool log_as_local;                   /* default: the accept router's alone */
 	struct host_items fallback;
 	bool reads_message;                  /* an option names its header or body */
+	const struct conf_option *pending;   /* an option that this build cannot serve is set: addresses are put off */
 	bool plain;                          /* what it adds to a delivery depends on nothing */
 };
 
@@ -114,6 +115,7 @@ struct site_transport {
 	struct site_reply *reply;
 	struct site_option *options;         /* those to be sent with a plan */
 	uint32_t n_options;
+	const struct conf_option *pending;   /* as in struct site_router */
 	bool constant;                       /* no option depends on anything */
 	bool reads_message;
 	struct site_texts headers_add, headers_remove;

@@ -156,6 +156,7 @@ enum status site_transport_make(struct site *site, const struct conf_instance *c
 
 	t->conf = conf;
 	t->o = conf->generic;
+	t->pending = conf_instance_pending(conf, CONF_TRANSPORTS);
 	t->smtp = CONF_OWN(conf, transport_smtp);
 	t->lmtp = CONF_OWN(conf, transport_lmtp);
 	t->appendfile = CONF_OWN(conf, transport_appendfile);

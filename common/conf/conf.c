@@ -133,3 +133,18 @@ struct str conf_problem_format(const struct conf *conf, const struct conf_proble
 	return str_printf(a, "%.*s%s%s%.*s", STR_FMT(place), place.len ? ": " : "", p->severity == CONF_WARNING ? "warning: " : "",
 		STR_FMT(p->text));
 }
+
+static const struct conf_option *table_pending(const struct conf_table *table, const struct conf_meta *meta)
+{
+	for (uint32_t i = 0; i < table->n; i++)
+		if ((table->rows[i].flags & F_PENDING) == F_PENDING && meta[i].set)
+			return &table->rows[i];
+	return NULL;
+}
+
+const struct conf_option *conf_instance_pending(const struct conf_instance *instance, enum conf_class class)
+{
+	const struct conf_option *found = table_pending(conf_class_table(class), instance->generic_meta);
+
+	return found ? found : table_pending(instance->driver->table, instance->own_meta);
+}

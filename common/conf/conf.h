@@ -150,6 +150,8 @@ void conf_free(struct conf *conf);
 const struct conf_instance *conf_instance_find(const struct conf *conf, enum conf_class class, struct str name);
 const struct conf_list *conf_list_find(const struct conf *conf, enum conf_list_kind kind, struct str name);
 const struct conf_acl *conf_acl_find(const struct conf *conf, struct str name);
+/* The first F_PENDING option that the instance sets, or NULL. */
+const struct conf_option *conf_instance_pending(const struct conf_instance *instance, enum conf_class class);
 #define conf_main_meta(conf, option) (&(conf)->main_meta[CONF_INDEX(main, option)])
 
 /* "/etc/bulkhead/bulkhead.conf:41"; in the arena. Empty for a default. */

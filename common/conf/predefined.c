@@ -30,7 +30,7 @@ void conf_predefined_fill(struct hash *set, struct arena *a, const struct conf_m
 			add(set, a, driver_prefix[d->class], "", d->name);
 	for (unsigned t = 0; conf_tables[t]; t++)
 		for (const struct conf_option *o = conf_tables[t]->rows; o->name; o++)
-			if (!(o->flags & F_LATER))
+			if (!(o->flags & F_LATER) && (o->flags & F_PENDING) != F_PENDING)
 				add(set, a, "_OPT_", arena_printf(a, "%s_", conf_tables[t]->family), o->name);
 	for (unsigned i = 0; i < LOG_SELECTORS; i++)
 		add(set, a, "_LOG_", "", log_selector_name(i));

@@ -139,7 +139,8 @@ static bool option_passed_over(const struct line *l, const struct conf_option *o
 		return true;
 	}
 	if (o->flags & F_UNREAD)
-		conf_problem_add(l->conf, CONF_WARNING, l->place, "%soption \"%s\": is accepted, but has no effect in this build", l->where, o->name);
+		conf_problem_add(l->conf, CONF_WARNING, l->place, "%soption \"%s\": is accepted, but %s in this build", l->where, o->name,
+			(o->flags & F_PENDING) == F_PENDING ? "not served, and what needs it is put off," : "has no effect");
 	if (meta->set && !(o->flags & F_REPEAT)) {
 		struct str before = conf_place_format(l->conf, meta->place, &l->conf->arena);
 		conf_problem_add(l->conf, CONF_ERROR, l->place, "%soption \"%s\": set a second time (first at %.*s)", l->where, o->name,

@@ -58,12 +58,12 @@ const struct acl_control_row acl_controls[] = {
 	{ "suppress_local_fixups", STAGES_BEFORE_DATA | STAGE(ACL_NOTSMTP_START), MSG_NO_FIXUPS, 0, false, NULL, NULL, false,
 		"nothing is mended in a local message" },
 	{ "allow_auth_unadvertised", STAGE(ACL_CONNECT) | STAGE(ACL_HELO), 0, 0, false, NULL, NULL, true, "AUTH may be used though it was not offered" },
-	{ "bmi_run", STAGES_RECEIVING, 0, 0, false, NULL, NULL, true, "the Brightmail scanner is run" },
+	{ "bmi_run", STAGES_RECEIVING, 0, 0, false, NULL, NULL, false, "the Brightmail scanner is run", "does nothing" },
 	{ "cutthrough_delivery", STAGE(ACL_RCPT), 0, 0, true, NULL, NULL, true, "delivery while the message arrives" },
 	{ "debug", STAGES_ALL, 0, 0, true, NULL, NULL, true, "a debug log for this session" },
 	{ "dkim_disable_verify", STAGES_SMTP, 0, 0, false, NULL, NULL, false, "no DKIM check of this message; none is made in this build" },
-	{ "dmarc_disable_verify", STAGES_SMTP, 0, 0, false, NULL, NULL, true, "no DMARC check" },
-	{ "dmarc_enable_forensic", STAGES_SMTP, 0, 0, false, NULL, NULL, true, "DMARC failure reports" },
+	{ "dmarc_disable_verify", STAGES_SMTP, 0, 0, false, NULL, NULL, false, "no DMARC check of this message; none is made in this build" },
+	{ "dmarc_enable_forensic", STAGES_SMTP, 0, 0, false, NULL, NULL, false, "DMARC failure reports", "does nothing" },
 	{ "dscp", STAGES_SMTP, 0, 0, true, NULL, NULL, true, "class of service of the connection" },
 	{ "error", STAGES_ALL, 0, 0, false, NULL, NULL, true, "an error, for tests" },
 	{ "no_mbox_unspool", STAGES_RECEIVING, 0, 0, false, NULL, NULL, true, "scanned copies are kept" },
@@ -117,9 +117,11 @@ static enum status compile_control(struct acl_compiler *c, struct acl_item *item
 	if (str_find(slash < 0 ? text : str_sub(text, 0, (size_t)slash), '$') >= 0)
 		return ST_OK;
 	st = control_parse(c->lang, text, &row, &option, err);
-	if (!st)
-		item->stages &= row->stages;
-	return st;
+	if (st)
+		return st;
+	item->stages &= row->stages;
+	item->pending = row->pending;
+	return ST_OK;
 }
 
 static enum acl_rc mod_control(struct acl_state *s, const struct acl_item *item, struct str text, struct err *err)
@@ -148,19 +150,12 @@ const struct acl_item_row acl_items_control[] = {
 };
 
 const struct acl_item_row acl_items_later[] = {
-	{ "bmi_optin", true, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "rules of the Brightmail scanner" },
-	{ "dcc", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "the DCC calls the message bulk" },
 	{ "decode", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "a MIME part is decoded into a file" },
-	{ "dkim_signers", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "the DKIM signer is in the list" },
-	{ "dkim_status", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "the DKIM result is in the list" },
-	{ "dmarc_status", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "the DMARC result is in the list" },
 	{ "malware", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "a virus scanner objects" },
 	{ "mime_regex", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "a MIME part matches a regular expression" },
 	{ "queue", true, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "the message goes to a named queue" },
 	{ "regex", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "the content matches a regular expression" },
 	{ "spam", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "a spam scanner objects" },
-	{ "spf", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "the SPF result is in the list" },
-	{ "spf_guess", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "the SPF result, guessed, is in the list" },
 	{ "udpsend", true, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "sends a packet" },
 	{ NULL }
 };

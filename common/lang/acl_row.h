@@ -69,6 +69,7 @@ struct acl_item {
 	const void *own;              /* of row->compile */
 	uint32_t stages;              /* row's, or narrower: by kind of verify or control */
 	struct str text;              /* value as written, for traces */
+	const char *pending;          /* what it does for want of its feature in this build: a warning at load; NULL: it is served */
 };
 
 struct acl_statement {
@@ -124,7 +125,9 @@ struct str acl_client_words(struct acl_state *s); /* "H=name (helo) [ip]", as in
 enum acl_rc acl_statements_run(struct acl_state *s, const struct acl *acl, struct err *err);
 
 extern const struct acl_item_row acl_items_address[], acl_items_session[], acl_items_message[], acl_items_verify[], acl_items_control[], acl_items_rate[], acl_items_dnslists[],
-	acl_items_later[];
+	acl_items_later[], acl_items_pending[];
+/* Deferred for want of a feature. */
+enum acl_rc acl_pending(struct acl_state *s, const char *what, struct err *err);
 
 /* ---- controls ---- */
 
@@ -137,6 +140,7 @@ struct acl_control_row {
 	enum acl_rc (*fn)(struct acl_state *s, struct str option, struct err *err);
 	bool later;
 	const char *what;
+	const char *pending;          /* as in struct acl_item */
 };
 extern const struct acl_control_row acl_controls[];
 

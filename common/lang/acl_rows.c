@@ -4,7 +4,7 @@
 #include "common/lang/lang_priv.h"
 
 static const struct acl_item_row *const files[] = { acl_items_address, acl_items_session, acl_items_message, acl_items_verify, acl_items_control, acl_items_rate, acl_items_dnslists,
-	acl_items_later };
+	acl_items_pending, acl_items_later };
 #define FILES (sizeof files / sizeof *files)
 
 static const struct lang_row verbs[] = {
@@ -31,7 +31,7 @@ bool acl_condition_at(size_t i, struct lang_row *out)
 	for (size_t f = 0; f < FILES; f++)
 		for (const struct acl_item_row *r = files[f]; r->name; r++)
 			if (!i--) {
-				*out = (struct lang_row){ r->name, r->what, r->later };
+				*out = (struct lang_row){ r->name, r->what, r->later || files[f] == acl_items_pending };
 				return true;
 			}
 	return false;
@@ -41,7 +41,7 @@ bool acl_control_at(size_t i, struct lang_row *out)
 {
 	for (const struct acl_control_row *r = acl_controls; r->name; r++)
 		if (!i--) {
-			*out = (struct lang_row){ r->name, r->what, r->later };
+			*out = (struct lang_row){ r->name, r->what, r->later || r->pending };
 			return true;
 		}
 	return false;

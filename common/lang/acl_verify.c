@@ -18,6 +18,7 @@ struct verify_row {
 	enum verify_kind kind;      /* whose options they are; 0: its own */
 	enum acl_rc (*fn)(struct acl_state *s, const struct verify_call *call, struct err *err);
 	bool later;
+	const char *pending;          /* as in struct acl_item */
 };
 
 /* One option of "a/b/c". */
@@ -29,6 +30,12 @@ static bool option_set(struct str options, const char *name)
 		if (str_is(str_trim(option), name))
 			return true;
 	return false;
+}
+
+static enum acl_rc verify_pending(struct acl_state *s, const struct verify_call *call, struct err *err)
+{
+	(void)call;
+	return acl_pending(s, "verify = arc", err);
 }
 
 /* ---- the session ---- */
@@ -152,7 +159,7 @@ static const struct verify_row verify_rows[] = {
 	{ "header_names_ascii", STAGES_CONTENT, false, false, 0, verify_names_ascii, false },
 	{ "header_syntax", STAGES_CONTENT, false, false, 0, verify_header_syntax, false },
 	{ "not_blind", STAGES_CONTENT, false, true, 0, NULL, true },
-	{ "arc", STAGES_CONTENT, false, true, 0, NULL, true },
+	{ "arc", STAGES_CONTENT, false, true, 0, verify_pending, false, "defers the statement" },
 	{ "csa", STAGES_SMTP, false, false, 0, NULL, true },
 	{ NULL }
 };
@@ -229,8 +236,10 @@ static enum status compile_verify(struct acl_compiler *c, struct acl_item *item,
 		return ST_OK;
 	verify_split(c->arena, from->value.text, &w);
 	st = verify_find(&w, &row, err);
-	if (!st)
+	if (!st) {
 		item->stages &= row->stages;
+		item->pending = row->pending;
+	}
 	/* Options that come of an expansion are looked at when it is made. */
 	if (!st && row->kind && str_find(w.options, '$') < 0)
 		st = options_parse(row, w.options, &options, err);

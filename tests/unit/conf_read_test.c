@@ -44,7 +44,7 @@ static const struct {
 	{ "  smtp_accept_max =\t5  ", "smtp_accept_max", "5" },
 	{ "message_size_limit = 1G\r\n", "message_size_limit", "1G" },
 	{ "queue_only", "queue_only", "true" },
-	{ "no_prdr_enable\nprdr_enable = false\ntls_advertise_hosts =\nsmtp_banner = x", "smtp_banner", "x" },
+	{ "no_perl_at_start\nperl_at_start = false\ntls_advertise_hosts =\nsmtp_banner = x", "smtp_banner", "x" },
 	{ "no_accept_8bitmime", "accept_8bitmime", "false" },
 	{ "not_accept_8bitmime", "accept_8bitmime", "false" },
 	{ "accept_8bitmime = no", "accept_8bitmime", "false" },
@@ -139,7 +139,7 @@ static const struct {
 	{ "daemon_smtp_port = 25\ndaemon_smtp_ports = 26",
 		"t:1: warning: option \"daemon_smtp_port\": an older name of \"daemon_smtp_ports\"\n"
 		"t:2: option \"daemon_smtp_ports\": set a second time (first at t:1)\n" },
-	{ "prdr_enable\ntls_advertise_hosts = *", "t:1: option \"prdr_enable\": known to Exim, not implemented in this build\n"
+	{ "perl_at_start\ntls_advertise_hosts = *", "t:1: option \"perl_at_start\": known to Exim, not implemented in this build\n"
 		"t:2: option \"tls_advertise_hosts\": known to Exim, not implemented in this build\n" },
 	{ "tls_certificate = /x", "t:1: option \"tls_certificate\": known to Exim, not implemented in this build\n" },
 	{ "split_spool_directory", "t:1: warning: option \"split_spool_directory\": has no effect here (subdirectories in the spool)\n" },
