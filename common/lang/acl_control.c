@@ -51,7 +51,7 @@ const struct acl_control_row acl_controls[] = {
 	{ "queue", STAGES_RECEIVING, MSG_QUEUE, 0, true, "queue_only", NULL, false, "the message waits for a queue run" },
 	{ "queue_only", STAGES_RECEIVING, MSG_QUEUE, 0, false, NULL, NULL, false, "older name of queue" },
 	{ "no_delay_flush", STAGES_SMTP, MSG_NO_DELAY_FLUSH, 0, false, NULL, NULL, false, "replies are not sent before a delay" },
-	{ "no_callout_flush", STAGES_SMTP, 0, 0, false, NULL, NULL, false, "replies are not sent before a callout" },
+	{ "no_callout_flush", STAGES_SMTP, 0, 0, false, NULL, NULL, false, "no effect: replies are never held back, and so go out before a callout" },
 	{ "no_multiline_responses", STAGES_SMTP, MSG_NO_MULTILINE, 0, false, NULL, NULL, false, "replies have one line" },
 	{ "no_pipelining", STAGES_SMTP, MSG_NO_PIPELINING, 0, false, NULL, NULL, false, "PIPELINING is not offered" },
 	{ "submission", STAGES_BEFORE_DATA, MSG_SUBMISSION, 0, true, "submission", NULL, false, "the message comes from a user's mail program" },

@@ -344,6 +344,16 @@ def test_refused_options(make):
             i.destroy()
 
 
+def test_replies_before_it_are_sent(make):
+    with ScriptedServer({"RCPT": Silent()}) as server:
+        b = make(server, "recipient/callout=20s")
+        c = b.client()
+        c.ask("EHLO client.example", 250)
+        c.send("MAIL FROM:<s@from.example>\r\nRCPT TO:<u@far.example>\r\n")
+        assert c.reply().startswith("250"), "MAIL is answered while the server is silent about RCPT"
+        c.close()
+
+
 # ---- routing ----
 
 def test_what_is_not_called_out(make):
