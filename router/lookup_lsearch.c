@@ -138,6 +138,8 @@ static enum status iplsearch_find(void *env, void *handle, struct str file, stru
 	out->ttl_s = LOOKUP_TTL_FILE;
 	if (str_is(key, "*"))
 		return lsearch_find(env, handle, file, key, options, a, out, err);
+	if (str_beginsi(key, "::ffff:") && net_parse(str_from(key, 7), false, &ip))
+		key = str_from(key, 7); /* an IPv4 address in the clothes of IPv6 */
 	if (!net_parse(key, false, &ip))
 		return err_set(err, ST_ERROR, "iplsearch: the key \"%.*s\" is no IP address", STR_FMT(str_sub(key, 0, 100)));
 	for (const struct entry *e = ((struct table *)handle)->first; e; e = e->next)

@@ -50,10 +50,8 @@ static enum status match_at_at(struct list_run *run, const struct list_item *ite
 				st = list_item_parse(run->ev->lang, run->ev->arena, LIST_LOCALPART, entry, &one, run->err);
 			if (!st)
 				st = item_match_text(run, &one, local, run->caseful);
-			if (st == ST_OK) {
-				list_run_data(run, value, item->text);
+			if (st == ST_OK) /* what matched within the list is the value */
 				return negated ? ST_FAIL : ST_OK;
-			}
 			if (st != ST_FAIL)
 				return st;
 		}
@@ -103,6 +101,8 @@ enum status item_match_address(struct list_run *run, const struct list_item *ite
 	case ITEM_REGEX:
 		return item_match_text(run, item, text, run->caseful);
 	case ITEM_LOOKUP:
+		if (item->spec.type->style == LOOKUP_KEY && str_find(text, '@') < 0)
+			return ST_FAIL; /* no whole address */
 		st = item_match_lookup(run, item, text, &value);
 		if (!st)
 			list_run_data(run, value, item->text);
@@ -111,11 +111,9 @@ enum status item_match_address(struct list_run *run, const struct list_item *ite
 	case ITEM_MX: case ITEM_NET: case ITEM_NET_LOOKUP: case ITEM_HOST_NAME: case ITEM_SWITCH: case ITEM_BROKEN:
 		break;
 	}
-	/* All else can match only an address that is not empty. */
-	if (!text.len)
+	/* All else can match only an address that has a domain. */
+	if (!text.len || !address_split(text, &local, &domain))
 		return ST_FAIL;
-	if (!address_split(text, &local, &domain))
-		domain = STR_NULL;
 	domain_as_is = domain;
 	domain = str_lower(run->ev->arena, domain);
 	if (item->kind == ITEM_ANY || item->kind == ITEM_TAIL) {
@@ -139,10 +137,8 @@ enum status item_match_address(struct list_run *run, const struct list_item *ite
 	if (!st)
 		numbers_set(run->ev, text, item->part.len && item->part.p[0] == '*' && str_find(item->text, '@') >= 0, wild, item->domain, domain_as_is);
 	run->unknown = inner.unknown;
-	/* The value: a lookup's, or local part and domain as the items have them. */
-	if (!st && item->domain->kind == ITEM_LOOKUP) {
-		list_run_data(run, m.data, item->text);
-	} else if (!st) {
+	/* The value: local part and domain as the items have them, the domain's perhaps from a lookup. */
+	if (!st) {
 		struct str local_item = str_find(item->text, '@') < 0 ? STR_NULL : item->part;
 
 		list_run_data(run, str_printf(run->ev->arena, "%.*s@%.*s", STR_FMT(local_item), STR_FMT(m.data)), item->text);

@@ -175,6 +175,8 @@ static enum status address_parse_item(struct lang *lang, struct arena *a, struct
 		return st;
 	}
 	at = semi < 0 ? str_rfind(text, '@') : str_find(str_sub(text, 0, (size_t)semi), '@');
+	if (at > 0 && text.p[at - 1] == '@') /* LOCAL@@ and LOCAL@@[]: the domain is @ or @[] */
+		at--;
 	/* lsearch*@;/file is a lookup of the whole address, user@lsearch;/file one of the domain. */
 	if (semi >= 0 && !lookup_parse(text, out, &why)) {
 		if (out->spec.partial >= 0)

@@ -235,7 +235,8 @@ static enum status item_match_named(struct list_run *run, const struct list_item
 	return st;
 }
 
-/* The lines of a file stand in for the item; a line's own ! turns around what the item's says. ST_FAIL: no line matched. */
+/* The lines of a file stand in for the item; a line's own ! turns around what the item's says. ST_FAIL: no line matched, negated_out is then
+ * that of the last line, which may be the list's last item. */
 static enum status item_match_file(struct list_run *run, const struct list_item *item, bool *negated_out)
 {
 	struct lang_list lines = { .kind = run->list->kind };
@@ -264,6 +265,8 @@ static enum status item_match_file(struct list_run *run, const struct list_item 
 		if (st != ST_FAIL || run->unknown)
 			return st;
 	}
+	if (lines.n)
+		*negated_out = item->negated != lines.last_negated;
 	return ST_FAIL;
 }
 
@@ -319,6 +322,8 @@ static enum status item_match(struct list_run *run, const struct list_item *item
 
 enum status list_run_items(struct list_run *run, const struct lang_list *list)
 {
+	bool last_negated = list->n && list->last_negated;
+
 	for (uint32_t i = 0; i < list->n; i++) {
 		const struct list_item *item = &list->items[i];
 		bool negated;
@@ -344,11 +349,12 @@ enum status list_run_items(struct list_run *run, const struct lang_list *list)
 			return ST_OK;
 		if (st == ST_DEFER && run->ignore_defer)
 			continue;
+		last_negated = negated;
 		if (st == ST_FAIL)
 			continue;
 		return st == ST_OK && negated ? ST_FAIL : st;
 	}
-	return list->n && list->last_negated ? ST_OK : ST_FAIL;
+	return last_negated ? ST_OK : ST_FAIL;
 }
 
 static struct str list_key(struct arena *a, enum lang_list_kind kind, struct str text)

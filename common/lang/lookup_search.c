@@ -101,7 +101,7 @@ enum status lookup_search(const struct lookup_driver *driver, void *env, void *h
 	st = search_key(&s, key);
 	if (st == ST_FAIL && spec->partial >= 0)
 		st = search_partial(&s, key);
-	if (st == ST_FAIL && at >= 0)
+	if (st == ST_FAIL && at > 0)
 		st = search_key(&s, joined(a, STR_LIT("*"), str_from(key, (size_t)at)));
 	if (st == ST_FAIL && spec->star)
 		st = search_key(&s, STR_LIT("*"));

@@ -201,7 +201,7 @@ static const struct ctx_case ctx_cases[] = {
 	{ "${listnamed:outer}|${listnamed_h:hl}", ST_OK, "q.example:a.example:*.b.example:!x.c.example:*.c.example|10.0.0.0/8", 0 },
 	{ "${listnamed_h:dl}", ST_ERROR, "not a named list", -1 },
 	{ "${if match_domain{z.b.example}{+outer}{$value:$1}}", ST_OK, "*.b.example:z", 0 },
-	{ "${if match_ip{10.1.1.1}{@[] : 10.0.0.0/8}{$value}}${if match_ip{127.0.0.1}{@[]}{y}}", ST_OK, "10.0.0.0/8y", 0 },
+	{ "${if match_ip{10.1.1.1}{@[] : 10.0.0.0/8}{$value}}${if match_ip{127.0.0.1}{@[]}{y}}", ST_OK, "y", 0 },
 	{ "${if match_ip{10.1.1.1}{iplsearch;/t/nets}{y}{n}}${if match_ip{192.0.2.1}{lsearch;/t/nets}{y}{n}}", ST_OK, "ny", 0 },
 	{ "${if first_delivery{f}{-}}${if queue_running{q}{-}}", ST_OK, "f-", 0 },
 	/* signed addresses: one that was signed here is found good, a changed one is not */

@@ -157,7 +157,7 @@ static const struct list_case cases[] = {
 	{ A, "lsearch*@;/t/addresses", "v@y.example", ST_OK, "hit y" },
 	{ A, "lsearch;/t/addresses", "", ST_FAIL, NULL },
 	{ A, "partial-lsearch;/t/addresses", "u@x.example", ST_ERROR, "not looked up in parts" },
-	{ A, "u@lsearch;/t/domains", "u@a.example", ST_OK, "data a" },
+	{ A, "u@lsearch;/t/domains", "u@a.example", ST_OK, "u@data a" },
 	{ A, "u@lsearch;/t/domains", "v@a.example", ST_FAIL, NULL },
 	{ A, "@@lsearch;/t/locals", "zyx@at.example", ST_OK, NULL },
 	{ A, "@@lsearch;/t/locals", "postmaster@at.example", ST_FAIL, NULL },
