@@ -484,7 +484,7 @@ enum status lang_list_named(struct lang *lang, enum lang_list_kind kind, struct 
 		return err_set(err, st, "%s", named->err.text);
 	}
 	named->list->name = conf_list->name;
-	/* Asked for the cache: its result holds within a context although it is expanded. */
+	named->list->cache = conf_list->cache;
 	*out = named->list;
 	return ST_OK;
 }

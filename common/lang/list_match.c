@@ -12,7 +12,8 @@
 struct list_memo {
 	struct list_memo *next;
 	const struct lang_list *list;
-	struct str subject;
+	struct str subject, host_name;
+	bool caseful;
 	enum status st;
 	struct lang_list_match match;
 };
@@ -402,10 +403,10 @@ static enum status list_expand(struct eval *ev, const struct lang_list *list, st
 	return ST_OK;
 }
 
-static struct list_memo *memo_find(struct eval *ev, const struct lang_list *list, struct str subject)
+static struct list_memo *memo_find(struct eval *ev, const struct lang_list *list, const struct list_subject *subject)
 {
 	for (struct list_memo *m = ev->memos; m; m = m->next)
-		if (m->list == list && str_eq(m->subject, subject))
+		if (m->list == list && m->caseful == subject->caseful && str_eq(m->subject, subject->text) && str_eq(m->host_name, subject->host_name))
 			return m;
 	return NULL;
 }
@@ -417,12 +418,12 @@ enum status lang_list_match(struct eval *ev, const struct lang_list *list, const
 	struct list_run run = { .ev = ev, .list = list, .subject = subject, .text = subject->text, .caseful = subject->caseful,
 		.out = match_out ? match_out : &own, .err = err };
 	struct lang_list *expanded = NULL;
-	bool remember = list->costly && !list->x && list->name.len;
+	bool remember = list->costly && list->name.len && (!list->x || list->cache);
 	struct list_memo *memo;
 	enum status st;
 
 	*run.out = (struct lang_list_match){ STR_NULL, STR_NULL };
-	if (remember && (memo = memo_find(ev, list, subject->text))) {
+	if (remember && (memo = memo_find(ev, list, subject))) {
 		*run.out = memo->match;
 		return memo->st;
 	}
@@ -446,7 +447,7 @@ enum status lang_list_match(struct eval *ev, const struct lang_list *list, const
 		*run.out = (struct lang_list_match){ STR_NULL, STR_NULL };
 	if (remember && (st == ST_OK || st == ST_FAIL)) {
 		memo = arena_alloc(ev->arena, sizeof *memo);
-		*memo = (struct list_memo){ ev->memos, list, subject->text, st, *run.out };
+		*memo = (struct list_memo){ ev->memos, list, subject->text, subject->host_name, subject->caseful, st, *run.out };
 		ev->memos = memo;
 	}
 	return st;

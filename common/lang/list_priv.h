@@ -58,6 +58,7 @@ struct lang_list {
 	struct list_item *items;
 	uint32_t n;
 	bool last_negated;
+	bool cache;                 /* domainlist_cache ...: expanded, but remembered all the same */
 	bool costly;                /* asks the world: results are remembered within a context */
 	struct str quoted_by;       /* text is tainted, but all of it that is has passed this type's quote operator */
 };
