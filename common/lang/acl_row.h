@@ -145,6 +145,7 @@ struct acl_control_row {
 extern const struct acl_control_row acl_controls[];
 
 /* Checks of a configuration: problems of one ACL, and whether the ACL may stand at a stage. */
+void lang_names_check(struct conf *conf, struct conf_place place, struct str text);
 void acl_check(struct lang *lang, struct conf *conf, const struct conf_acl *conf_acl);
 enum status acl_stage_check(const struct acl *acl, enum acl_stage stage, struct err *err);
 

@@ -110,6 +110,10 @@ const struct var_row exp_vars_results[] = {
 	PROXY("proxy_external_port", "external_port", "0", "port of the proxy that the client had connected to"),
 	PROXY("proxy_local_address", "local_address", NULL, "address of the proxy that speaks to us"),
 	PROXY("proxy_local_port", "local_port", "0", "port of the proxy that speaks to us"),
+	PROXY("proxy_host_address", "local_address", NULL, "older name of $proxy_local_address"),
+	PROXY("proxy_host_port", "local_port", "0", "older name of $proxy_local_port"),
+	PROXY("proxy_target_address", "external_address", NULL, "older name of $proxy_external_address"),
+	PROXY("proxy_target_port", "external_port", "0", "older name of $proxy_external_port"),
 	PROXY("proxy_session", "session", "no", "yes when the connection came through a proxy"),
 	{ NULL }
 };

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* What is checked when a configuration is loaded: everything that is expanded, matched or run is compiled once. */
+#include <string.h>
+
 #include "common/lang/acl_row.h"
 #include "common/lang/expand_tree.h"
 #include "common/lang/lang_priv.h"
@@ -21,6 +23,23 @@ static bool kind_list(enum conf_kind kind, enum lang_list_kind *out)
 			return true;
 		}
 	return false;
+}
+
+/* Older names of variables: taken, with a warning. */
+void lang_names_check(struct conf *conf, struct conf_place place, struct str text)
+{
+	static const char *const old[][2] = {
+		{ "proxy_host_address", "proxy_local_address" }, { "proxy_host_port", "proxy_local_port" },
+		{ "proxy_target_address", "proxy_external_address" }, { "proxy_target_port", "proxy_external_port" },
+	};
+
+	for (size_t i = 0; i < sizeof old / sizeof *old; i++) {
+		ptrdiff_t at = str_find_str(text, str_of(old[i][0]));
+		size_t end = (size_t)at + strlen(old[i][0]);
+
+		if (at > 0 && (text.p[at - 1] == '$' || text.p[at - 1] == '{' || text.p[at - 1] == ':') && (end == text.len || !(ascii_is_alnum(text.p[end]) || text.p[end] == '_')))
+			conf_problem_add(conf, CONF_WARNING, place, "\"$%s\" is an older name: write $%s", old[i][0], old[i][1]);
+	}
 }
 
 /* An ACL named plainly must be fit for the stage of the option. */
@@ -46,6 +65,7 @@ static void check_value(void *ctx, struct conf *conf, const struct conf_option *
 	struct expansion *x = NULL;
 	enum status st;
 
+	lang_names_check(conf, text->place, text->text);
 	/* Defaults that the daemons build in C name variables of later stages: only what an administrator wrote is checked. */
 	if (!text->text.len || !text->set)
 		return;
@@ -67,6 +87,7 @@ static void check_list(void *ctx, struct conf *conf, const struct conf_list *lis
 	struct lang_list *out;
 	struct err err = ERR_INIT;
 
+	lang_names_check(conf, list->value.place, list->value.text);
 	if (lang_list_named(ctx, (enum lang_list_kind)list->kind, list->name, &out, &err))
 		conf_problem_add(conf, CONF_ERROR, list->value.place, "%s", err.text);
 }
