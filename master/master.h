@@ -44,6 +44,7 @@ enum root_kind {
 	ROOT_SPOOL,  /* the spool itself */
 	ROOT_TABLES, /* own mount namespace: lookup_directories, read-only; hints_directory */
 	ROOT_STORE,  /* own mount namespace: store_directories */
+	ROOT_HANDOVER, /* own mount namespace: directories of the queuefile transports */
 	ROOT_HOST,   /* the machine's own: commands need their programs */
 	ROOT_SOCKETS, /* own mount namespace: directories of the lmtp transports' sockets; empty when there are none */
 };
@@ -58,11 +59,13 @@ struct service {
 	bool on_demand;                /* started by ctl_need, for a uid */
 	bool listens;
 	unsigned stop_stage;           /* in which order they stop, from 0 */
+	const char *driver;            /* only if there is a transport of this driver; NULL: always */
 	const char *program;           /* executable, where it is not the name */
 };
 enum { STOP_STAGES = 4 };
 extern const struct service services[];              /* ended by a NULL name */
 const struct service *service_find(struct str name); /* NULL: none */
+bool service_is_wanted(const struct service *s, const struct conf *conf); /* some transport needs it */
 unsigned service_count(const struct service *s, const struct conf *conf);
 
 /* Who is given a channel to whom at start, and who may ask for one. */

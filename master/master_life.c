@@ -281,7 +281,7 @@ static enum status users_check(const struct master *m, struct err *err)
 		uid_t uid;
 		gid_t gid;
 
-		if (!s->on_demand && service_user(s, m->conf, &uid, &gid, err))
+		if (!s->on_demand && service_is_wanted(s, m->conf) && service_user(s, m->conf, &uid, &gid, err))
 			return ST_ERROR;
 	}
 	return ST_OK;

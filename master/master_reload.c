@@ -6,6 +6,7 @@
  * and smtp-out, the new smtpd processes get channel and listeners, the old ones are told to drain. */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +18,23 @@
 
 enum { STAGE_MIN_MS = 2000 };
 
+static bool group_find(struct str name, gid_t *out)
+{
+	char text[64], room[8192];
+	struct group gr, *found = NULL;
+	uint64_t n;
+
+	if (str_u64(name, INT32_MAX, &n)) {
+		*out = (gid_t)n;
+		return n > 0;
+	}
+	snprintf(text, sizeof text, "%.*s", STR_FMT(str_sub(name, 0, sizeof text - 1)));
+	if (getgrnam_r(text, &gr, room, sizeof room, &found) || !found || !found->gr_gid)
+		return false;
+	*out = found->gr_gid;
+	return true;
+}
+
 static struct child *service_child_new(struct master *m, const struct service *s, unsigned number, uint64_t generation, const struct conf *conf,
 	struct err *err)
 {
@@ -26,6 +44,10 @@ static struct child *service_child_new(struct master *m, const struct service *s
 
 	if (m->privileged && service_user(s, conf, &uid, &gid, err))
 		return NULL;
+	if (m->privileged && s->root == ROOT_HANDOVER && conf->main.group_handover.text.len && !group_find(conf->main.group_handover.text, &gid)) {
+		err_set(err, ST_ERROR, "group_handover: there is no group \"%.*s\", or it is root's", STR_FMT(conf->main.group_handover.text));
+		return NULL;
+	}
 	c = child_new(m, s, number, generation);
 	c->uid = uid;
 	c->gid = gid;

@@ -168,6 +168,30 @@ static int bind_cmp(const void *a, const void *b)
 	return c ? c : (int)x->write - (int)y->write;
 }
 
+/* A queuefile transport's directory; as far as it is known before expansion, and down to what exists. */
+static void handover_bind(struct arena *a, const struct conf_instance *t, struct binds *b)
+{
+	const struct conf_opts_transport_queuefile *o = CONF_OWN(t, transport_queuefile);
+	struct str path = o ? str_trim(o->directory.text) : STR_NULL;
+	bool whole = true;
+	struct stat st;
+
+	for (uint32_t i = 0; i < path.len; i++)
+		if (path.p[i] == '$' || path.p[i] == '\\') {
+			path = str_sub(path, 0, i);
+			whole = false;
+		}
+	while (path.len > 1 && (!whole || stat(str_cstr(a, path), &st) < 0)) {
+		ptrdiff_t slash = str_rfind(path, '/');
+
+		path = str_sub(path, 0, slash > 0 ? (size_t)slash : 0);
+		whole = true;
+	}
+	/* A final symbolic link is refused: bound, it would look like the directory that it leads to. */
+	if (path.len > 1 && lstat(str_cstr(a, path), &st) == 0 && S_ISDIR(st.st_mode))
+		bind_add(b, str_cstr(a, path), true);
+}
+
 static void binds_make(const struct master *m, const struct child *c, struct binds *b)
 {
 	const struct conf *conf = child_conf(c);
@@ -175,6 +199,9 @@ static void binds_make(const struct master *m, const struct child *c, struct bin
 
 	if (c->service->root == ROOT_STORE) {
 		binds_add_list(b, o->store_directories.text, true);
+	} else if (c->service->root == ROOT_HANDOVER) {
+		for (uint32_t i = 0; i < t->n; i++)
+			handover_bind(&b->arena, &t->v[i], b);
 	} else if (c->service->root == ROOT_SOCKETS) {
 		struct str dir;
 

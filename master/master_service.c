@@ -15,6 +15,7 @@ const struct service services[] = {
 	{ "smtpd", V_SMTPD, ROOT_EMPTY, 0, CONF_INDEX(main, smtpd_processes), .listens = true, .stop_stage = 0 },
 	{ "local", V_LOCAL, ROOT_STORE, -1, CONF_NO_FIELD, .on_demand = true, .stop_stage = 1 },
 	{ "pipe", V_LOCAL, ROOT_HOST, -1, CONF_NO_FIELD, .on_demand = true, .stop_stage = 1, .program = "local" },
+	{ "queuefile", V_QUEUEFILE, ROOT_HANDOVER, 5, CONF_NO_FIELD, .stop_stage = 1, .driver = "queuefile" },
 	{ NULL },
 };
 
@@ -27,6 +28,7 @@ const struct service_link service_links[] = {
 	{ "router", "smtp-out", true },
 	{ "qmgr", "local", true },
 	{ "qmgr", "pipe", true },
+	{ "qmgr", "queuefile", true },
 	{ NULL, NULL, false },
 };
 
@@ -38,12 +40,22 @@ const struct service *service_find(struct str name)
 	return NULL;
 }
 
+bool service_is_wanted(const struct service *s, const struct conf *conf)
+{
+	const struct conf_instances *t = &conf->of[CONF_TRANSPORTS];
+
+	for (uint32_t i = 0; s->driver && i < t->n; i++)
+		if (t->v[i].driver && !strcmp(t->v[i].driver->name, s->driver))
+			return true;
+	return !s->driver;
+}
+
 unsigned service_count(const struct service *s, const struct conf *conf)
 {
 	const struct conf_option *row;
 	int64_t n;
 
-	if (s->on_demand)
+	if (s->on_demand || !service_is_wanted(s, conf))
 		return 0;
 	if (s->count == CONF_NO_FIELD)
 		return 1;

@@ -40,6 +40,7 @@ static void root_choose(struct child *c)
 		break;
 	case ROOT_TABLES:
 	case ROOT_STORE:
+	case ROOT_HANDOVER:
 	case ROOT_SOCKETS:
 		if (root_has_namespace(m, c))
 			snprintf(c->root, sizeof c->root, "%.4000s/root", m->run);

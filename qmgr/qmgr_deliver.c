@@ -274,6 +274,8 @@ bool deliver_send(struct qmgr *q, struct delivery *d, struct agent *agent, struc
 		msg.ret = env->ret;
 		msg.envid = env->envid;
 	}
+	if (agent->class == AGENT_QUEUEFILE)
+		msg.facts = env->facts;
 	agent->busy++;
 	q->class[agent->class].busy++;
 	d->plan->lane->busy++;

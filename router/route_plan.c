@@ -44,7 +44,7 @@ enum status route_transport(struct route *rt, const struct site_router *r, const
 
 static bool is_local(const struct site_transport *t)
 {
-	return !t->smtp && !t->lmtp;
+	return !t->smtp && !t->lmtp && t->conf->driver->table != &conf_table_transport_queuefile;
 }
 
 /* An expansion that may be missing, or be forced to fail: then *out stays as it is and *got is false. */
@@ -643,7 +643,7 @@ static void make_limits(struct making *m)
 	else if (t->pipe)
 		m->plan.max_rcpt = (uint64_t)t->pipe->batch_max;
 	else
-		m->plan.max_rcpt = t->appendfile ? (uint64_t)t->appendfile->batch_max : 1;
+		m->plan.max_rcpt = t->appendfile ? (uint64_t)t->appendfile->batch_max : t->autoreply ? 1 : 0;
 }
 
 /* ---- all of it ---- */

@@ -271,6 +271,19 @@ static void routers_reach_check(struct check *c)
 	}
 }
 
+/* What is handed over is the message as it lies in the queue: nothing that transports do to one is done. */
+static void queuefile_check(struct check *c, const struct conf_instance *t)
+{
+	const struct conf_opts_transport_queuefile *o = CONF_OWN(t, transport_queuefile);
+
+	if (!o->directory.text.len)
+		conf_problem_add(c->conf, CONF_ERROR, t->place, "transport %.*s: option \"directory\" must be set", STR_FMT(t->name));
+	for (uint32_t i = 0; i < conf_table_transport.n; i++)
+		if (t->generic_meta[i].set && strcmp(conf_table_transport.rows[i].name, "driver") != 0)
+			conf_problem_add(c->conf, CONF_WARNING, t->generic_meta[i].place, "transport %.*s: option \"%s\" means nothing to queuefile",
+				STR_FMT(t->name), conf_table_transport.rows[i].name);
+}
+
 static void transport_check(struct check *c, const struct conf_instance *t)
 {
 	const struct conf_opts_transport_appendfile *append = CONF_OWN(t, transport_appendfile);
@@ -286,6 +299,8 @@ static void transport_check(struct check *c, const struct conf_instance *t)
 			STR_FMT(t->name));
 	if (lmtp && !lmtp->socket.text.len)
 		conf_problem_add(c->conf, CONF_ERROR, t->place, "transport %.*s: option \"socket\" must be set", STR_FMT(t->name));
+	if (t->driver && t->driver->table == &conf_table_transport_queuefile)
+		queuefile_check(c, t);
 	if (!c->transport_used[t->index])
 		conf_problem_add(c->conf, CONF_WARNING, t->place, "transport %.*s: no router uses it", STR_FMT(t->name));
 }

@@ -375,3 +375,178 @@ def test_autoreply_header_injection_is_deferred(bulkhead, sink):
     i.send("a@client.example", "joe@local.example")
     i.wait_log("non-printing characters in the Reply-To: field")
     assert not sink.messages
+
+
+# ---- queuefile ----
+
+SCAN = """
+scan:
+  driver = accept
+  condition = ${if !eq{$sender_host_address}{127.0.0.9}}
+  transport = scan
+""" + ROUTER
+HANDOVER = HEAD + """
+scan:
+  driver = queuefile
+  directory = {dir}/scan
+%s
+t:
+  driver = appendfile
+  directory = {dir}/mail/box
+  maildir_format
+  user = {mail_uid}
+  group = {mail_uid}
+"""
+QUEUEFILE_UID = 62005
+
+
+def scanner(bulkhead, more="", **kw):
+    import tempfile
+    d = tempfile.mkdtemp(prefix="bulkhead-test-")
+    os.chmod(d, 0o755)
+    os.mkdir(d + "/scan")
+    os.chown(d + "/scan", QUEUEFILE_UID, QUEUEFILE_UID)
+    return bulkhead(routers=SCAN, transports=HANDOVER % more, directory=d, **kw)
+
+
+def exim(tmp_path, i, args, **kw):
+    """Debian's Exim with the directory as its input directory."""
+    from oracle import Oracle
+    spool = tmp_path / "spool"
+    if not spool.exists():
+        (spool / "input").mkdir(parents=True)
+        for f in glob.glob(i.dir + "/scan/*"):
+            with open(f, "rb") as src, open(str(spool / "input" / os.path.basename(f)), "wb") as dst:
+                dst.write(src.read())
+        for p in [tmp_path, *tmp_path.parents][:3]:
+            os.chmod(str(p), 0o755)
+        os.makedirs(str(tmp_path / "box"))
+        os.chmod(str(tmp_path / "box"), 0o777)
+    conf = ("spool_directory = %s/spool\nkeep_environment =\nprimary_hostname = x.example\ndomainlist local = *\nlog_file_path = %s/spool/%%slog\n"
+            "begin routers\nall:\n driver = accept\n transport = file\nbegin transports\nfile:\n driver = appendfile\n file = %s/box/all\n"
+            " user = Debian-exim\n group = Debian-exim\n message_prefix = \"=== $sender_address $local_part $acl_m_x $sender_host_address "
+            "$sender_helo_name $received_protocol\\n\"\n message_suffix =\n check_string =\n escape_string =\n mode = 0666\n") % (
+                tmp_path, tmp_path, tmp_path)
+    o = Oracle(tmp_path, shared=[str(tmp_path / "spool"), str(tmp_path / "box")])
+    import subprocess
+    import shutil
+    ids = subprocess.run(["chroot", o.lower, "id", "-u", "Debian-exim"], stdout=subprocess.PIPE, check=True).stdout.decode().strip()
+    subprocess.run(["chown", "-R", "%s:%s" % (ids, ids), str(spool), str(tmp_path / "box")], check=True)
+    del shutil
+    return o.run(args, conf=conf, **kw)
+
+
+def test_queuefile_is_read_and_delivered_by_exim(bulkhead, tmp_path):
+    """QFT1, QFT2, QFT3, QFT5: what we hand over is Exim's own form."""
+    i = scanner(bulkhead, main="dsn_advertise_hosts = *", acl="acl_check_rcpt:\n  warn set acl_m_x = two words\n       add_header = X-Added: yes\n  accept\n")
+    body = b"From here\r\n.dot\r\n\r\nlast line \xe4\r\n"
+    c = i.client()
+    c.ask("EHLO client.example", 250)
+    c.ask("MAIL FROM:<a@client.example> RET=HDRS ENVID=QQ314", 250)
+    c.ask("RCPT TO:<joe@local.example> NOTIFY=FAILURE,DELAY ORCPT=rfc822;joe@local.example", 250)
+    c.ask("RCPT TO:<ann@local.example> NOTIFY=NEVER", 250)
+    c.ask("RCPT TO:<bob@local.example>", 250)
+    c.ask("DATA", 354)
+    got = c.data(b"From: a@client.example\r\nTo: joe@local.example\r\nSubject: folded\r\n  subject\r\nMessage-ID: <m1@client.example>\r\n\r\n" + body)
+    mid = re.search(r"id=(\S+)", got).group(1)
+    i.wait_log("Completed")
+    head, data = i.dir + "/scan/" + mid + "-H", i.dir + "/scan/" + mid + "-D"
+    assert sorted(os.listdir(i.dir + "/scan")) == [mid + "-D", mid + "-H"]
+    for f in head, data:
+        st = os.stat(f)
+        assert (st.st_mode & 0o7777, st.st_uid) == (0o640, QUEUEFILE_UID)
+    assert len(re.findall(r"[-=]> \S+@local.example R=scan T=scan", i.log())) == 3, i.log()
+    assert open(data, "rb").read() == (mid + "-D\n").encode() + body.replace(b"\r\n", b"\n")
+    text = open(head, "rb").read().decode("latin-1")
+    lines = text.split("\n")
+    assert lines[0] == mid + "-H" and lines[2] == "<a@client.example>"
+    for line in ("--helo_name client.example", "-received_protocol esmtp", "-body_linecount 4", "-dsn_envid QQ314", "-dsn_ret 2",
+                 "joe@local.example rfc822;joe@local.example 24,24  0,-1#3", "ann@local.example  0,2  0,-1#3", "bob@local.example"):
+        assert line in lines, text
+    assert re.search(r"-aclm", text), text
+    assert "XX\n3\n" in text and re.search(r"-?-aclm _x 9\ntwo words\n", text) and re.search(r"\n\d{3}P Received: from", text)
+    assert "026  Subject: folded\n  subject\n" in text
+    seen = exim(tmp_path, i, ["-Mvh", mid])
+    assert seen.returncode == 0 and b"X-Added: yes" in seen.stdout, seen.stderr
+    assert b"last line \xe4" in exim(tmp_path, i, ["-Mvb", mid]).stdout
+    listed = exim(tmp_path, i, ["-bp"]).stdout
+    assert mid.encode() in listed and b"joe@local.example" in listed and b"spool format error" not in listed, listed
+    done = exim(tmp_path, i, ["-M", mid])
+    out = open(str(tmp_path / "box" / "all"), "rb").read()
+    assert out.count(b"=== a@client.example ") == 3, (out, done)
+    assert b"=== a@client.example joe two words 127.0.0.1 client.example esmtp\n" in out
+    assert out.count(b"Subject: folded\n  subject\n") == 3 and out.count(b"\n\nFrom here\n.dot\n\nlast line \xe4\n") == 3, out
+
+
+def test_queuefile_directory_that_goes_and_comes_back(bulkhead):
+    i = scanner(bulkhead)
+    os.rmdir(i.dir + "/scan")
+    i.send("a@client.example", "joe@local.example")
+    i.wait_log(r"== joe@local.example R=scan T=scan defer \(-1\): queuefile transport scan: open \S+/scan: it was removed")
+    i.wait_log("queuefile transport scan: open", which="panic")
+    os.mkdir(i.dir + "/scan")
+    os.chown(i.dir + "/scan", QUEUEFILE_UID, QUEUEFILE_UID)
+    i.command("reload")
+    i.wait_log("Completed")
+    assert len(os.listdir(i.dir + "/scan")) == 2
+
+
+def test_queuefile_symlink_is_refused(bulkhead):
+    i = scanner(bulkhead)
+    i.stop()
+    os.rmdir(i.dir + "/scan")
+    os.mkdir(i.dir + "/real", 0o777)
+    os.symlink(i.dir + "/real", i.dir + "/scan")
+    i.start()
+    i.send("a@client.example", "joe@local.example")
+    i.wait_log(r"== joe@local.example R=scan T=scan defer \(-1\): queuefile transport scan: open \S+/scan: ")
+    assert len(i.queue()) == 1 and not os.listdir(i.dir + "/real")
+
+
+def test_queuefile_warns_of_options_that_mean_nothing(bulkhead):
+    """QFT4."""
+    i = scanner(bulkhead, "  headers_add = X-A: b\n  return_path_add\n")
+    _, out, err = i.command("check-config", check=False)
+    for name in "headers_add", "return_path_add":
+        assert 'transport scan: option "%s" means nothing to queuefile' % name in out + err
+
+
+def test_queuefile_full_disk_leaves_nothing(bulkhead, tmpfs):
+    small = tmpfs("64k")
+    os.chown(small, QUEUEFILE_UID, QUEUEFILE_UID)
+    i = bulkhead(routers=SCAN, transports=HANDOVER.replace("{dir}/scan", small) % "")
+    i.send("a@client.example", "joe@local.example", b"Subject: big\r\n\r\n" + b"x" * 70 + b"\r\n" + b"0123456789\r\n" * 20000)
+    i.wait_log(r"defer \(-1\): queuefile transport scan: write \S+: No space left on device")
+    assert os.listdir(small) == []
+    i.send("a@client.example", "joe@local.example")
+    i.wait_log("Completed")
+    assert len(os.listdir(small)) == 2
+
+
+def test_queuefile_our_own_format_can_be_imported(bulkhead):
+    """QFT3: one file, which `bulkhead queue import` takes in."""
+    i = scanner(bulkhead, "  format = bulkhead\n")
+    mid = i.send("a@client.example", ["joe@local.example", "ann@local.example"], b"Subject: ours\r\n\r\nbody\r\n")
+    i.wait_log("Completed")
+    assert os.listdir(i.dir + "/scan") == [mid]
+    other = bulkhead(routers=ROUTER, transports=HANDOVER % "", privileged=None)
+    other.command("queue", "import", i.dir + "/scan/" + mid)
+    if other.queue():
+        other.command("queue", "release", "--all", check=False)
+    wait_for(lambda: len(glob.glob(other.dir + "/mail/box/new/*")) == 2, why=other.logs)
+    assert "Subject: ours" in read(glob.glob(other.dir + "/mail/box/new/*")[0])
+
+
+def test_queuefile_killed_in_the_middle_is_handed_over_once(bulkhead):
+    i = scanner(bulkhead)
+    stop = []
+    for n in range(30):
+        i.send("a@client.example", "joe@local.example", b"Subject: %d\r\n\r\n" % n + b"line\r\n" * 3000)
+        for d in i.daemons("queuefile") if n % 5 == 0 else stop:
+            if d["pid"]:
+                os.kill(d["pid"], signal.SIGKILL)
+    i.wait_empty()
+    heads = glob.glob(i.dir + "/scan/*-H")
+    assert len(heads) == 30 and len(glob.glob(i.dir + "/scan/*-D")) == 30
+    assert {re.search(r"Subject: (\d+)", read(h)).group(1) for h in heads} == {str(n) for n in range(30)}
+    assert all(len(open(h[:-1] + "D", "rb").read()) == len(os.path.basename(h)) + 1 + 5 * 3000 for h in heads)
