@@ -200,8 +200,8 @@ static void binds_make(const struct master *m, const struct child *c, struct bin
 	if (c->service->root == ROOT_STORE) {
 		binds_add_list(b, o->store_directories.text, true);
 	} else if (c->service->root == ROOT_HANDOVER) {
-		for (uint32_t i = 0; i < t->n; i++)
-			handover_bind(&b->arena, &t->v[i], b);
+		for (uint32_t i = 0; i < conf->of[CONF_TRANSPORTS].n; i++)
+			handover_bind(&b->arena, &conf->of[CONF_TRANSPORTS].v[i], b);
 	} else if (c->service->root == ROOT_SOCKETS) {
 		struct str dir;
 
