@@ -150,6 +150,9 @@ void policyd_answer(struct policyd *p, struct arena *a, const struct ipc_acl_ask
 	ev.trace = ask->trace;
 	p->log_id = stage_has_id(ask->stage) ? ask->facts->message_id : STR_NULL;
 	address_begin(&ev, ask->facts);
+	for (uint32_t i = 0; i < ask->facts->n_results; i++)
+		if (ask->stage == ACL_NOTQUIT && str_is(ask->facts->results[i].name, "notquit_reason"))
+			eval_set(&ev, EV_smtp_notquit_reason, ask->facts->results[i].value);
 	if (ask->stage == ACL_CONNECT)
 		policyd_settings_run(p, &ev, &settings);
 	if (ask->stage == ACL_HELO)

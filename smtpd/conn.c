@@ -196,7 +196,8 @@ void conn_leave(struct conn *c)
 	unsigned want = LOOP_READ;
 
 	input_go_on(c);
-	if (c->out.len && !(c->watch.want & LOOP_WRITE))
+	/* control = no_delay_flush: what has been said goes out with what is held back. */
+	if (c->out.len && !(c->watch.want & LOOP_WRITE) && !(c->session.state == SESSION_DELAY && c->session.flags & MSG_NO_DELAY_FLUSH))
 		conn_send(c);
 	arena_reset(&c->smtpd->server.scratch);
 	if (c->session.state == SESSION_CLOSING)

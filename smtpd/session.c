@@ -119,6 +119,9 @@ void session_clear(struct session *s)
 	client_settings_unref(s->client);
 	s->client = NULL;
 	mem_free(s->helo);
+	mem_free(s->end_text);
+	mem_free(s->end_esc);
+	s->end_text = s->end_esc = NULL;
 	mem_free(s->client_name);
 	mem_free(s->ident);
 	mem_free(s->connection_id);
@@ -156,6 +159,53 @@ void session_close(struct session *s)
 	session_transaction_end(s);
 	auth_clear(s);
 	session_enter(s, SESSION_CLOSING);
+}
+
+static void drop_proceed(struct session *s, const struct ipc_acl_answer *answer)
+{
+	struct str text = str_of(s->end_text);
+
+	if (answer && answer->text.len && s->end_code)
+		text = answer->text;
+	if (s->end_code)
+		reply(s, s->end_code, s->end_esc, text);
+	session_close(s);
+}
+
+/* code 0: the client has been told. */
+static void end_ask(struct session *s, const char *reason, unsigned code, const char *esc, const char *text)
+{
+	session_transaction_end(s);
+	s->notquit_asked = true;
+	s->end_reason = reason;
+	s->end_code = (uint16_t)code;
+	mem_free(s->end_text);
+	mem_free(s->end_esc);
+	s->end_text = text ? mem_strdup(text) : NULL;
+	s->end_esc = esc ? mem_strdup(esc) : NULL;
+	policy_ask(s, ACL_NOTQUIT, drop_proceed);
+}
+
+void session_end_without_quit(struct session *s, const char *reason)
+{
+	if (s->notquit_asked || !policy_has(s, ACL_NOTQUIT))
+		session_close(s);
+	else
+		end_ask(s, reason, 0, NULL, NULL);
+}
+
+void session_drop_for(struct session *s, const char *reason, unsigned code, const char *esc, const char *text)
+{
+	if (s->state == SESSION_CLOSING || s->state == SESSION_CLOSED)
+		return;
+	if (s->notquit_asked || !policy_has(s, ACL_NOTQUIT)) {
+		session_drop(s, code, esc, text);
+		return;
+	}
+	log_incomplete(s);
+	if (code == 421)
+		text = arena_printf(&s->server->scratch, "%.*s %s", STR_FMT(session_hostname(s)), text);
+	end_ask(s, reason, code, esc, text);
 }
 
 void session_drop(struct session *s, unsigned code, const char *esc, const char *text)
@@ -210,7 +260,7 @@ static void greet(struct session *s, struct str text)
 		session_logf(s, LOG_MAIN | LOG_REJECT,
 			"SMTP protocol synchronization error (input sent without waiting for greeting): rejected connection from %.*s", STR_FMT(log_peer(s)));
 		s->server->stats.rejects++;
-		session_drop(s, 554, "5.5.0", "SMTP synchronization error");
+		session_drop_for(s, "synchronization-error", 554, "5.5.0", "SMTP synchronization error");
 		return;
 	}
 	connection_log(s);
@@ -272,7 +322,8 @@ static void connect_proceed(struct session *s, const struct ipc_acl_answer *answ
 
 	if (answer) {
 		if (!policy_accepts(s, answer, "connection", STR_LIT("in \"connect\" ACL"))) {
-			session_close(s);
+			if (s->state != SESSION_ASK) /* not if another ACL runs because of it */
+				session_close(s);
 			return;
 		}
 		if (!s->client) {
@@ -360,7 +411,7 @@ static bool sync_broken(struct session *s, const struct verb *v, struct str next
 		"SMTP protocol synchronization error (next input sent too soon: pipelining was%s advertised): rejected \"%.*s\" %.*s next input=\"%.*s\"",
 		session_pipelining(s) ? "" : " not", STR_FMT(log_printable(s, str_of(s->line))), STR_FMT(log_host(s)), STR_FMT(next));
 	s->server->stats.rejects++;
-	session_drop(s, 554, "5.5.0", "SMTP synchronization error");
+	session_drop_for(s, "synchronization-error", 554, "5.5.0", "SMTP synchronization error");
 	return true;
 }
 
@@ -378,7 +429,7 @@ static bool nonmail_over(struct session *s, const struct verb *v)
 	if (++s->nonmail <= s->server->settings.max_nonmail || !(session_client(s)->flags & CLIENT_NONMAIL) || !s->server->settings.max_nonmail)
 		return false;
 	session_logf(s, LOG_MAIN, "SMTP call from %.*s dropped: too many nonmail commands (last was \"%s\")", STR_FMT(log_peer(s)), v->name);
-	session_drop(s, 421, "4.7.0", "Too many non-mail commands");
+	session_drop_for(s, "bad-commands", 421, "4.7.0", "Too many non-mail commands");
 	return true;
 }
 
@@ -392,7 +443,7 @@ static void unknown_command(struct session *s)
 	if (++s->unknown > set->max_unknown && set->max_unknown && !s->local) {
 		session_logf(s, LOG_MAIN, "SMTP call from %.*s dropped: too many unrecognized commands (last was \"%.*s\")", STR_FMT(log_peer(s)),
 			STR_FMT(log_printable(s, str_of(s->line))));
-		session_drop(s, 500, "5.5.2", "Too many unrecognized commands");
+		session_drop_for(s, "bad-commands", 500, "5.5.2", "Too many unrecognized commands");
 		return;
 	}
 	reply(s, 500, "5.5.2", STR_LIT("unrecognized command"));
@@ -538,6 +589,7 @@ static void session_lost(struct session *s)
 	if (!s->notquit_asked && policy_has(s, ACL_NOTQUIT) && s->state != SESSION_CONNECT && !s->quit) {
 		s->notquit_asked = true;
 		s->state = SESSION_COMMAND;
+		s->end_reason = "connection-lost";
 		policy_ask(s, ACL_NOTQUIT, notquit_done);
 		return;
 	}
@@ -568,7 +620,7 @@ static void command_late(struct session *s)
 {
 	s->server->stats.timeouts++;
 	session_logf(s, LOG_MAIN, "SMTP command timeout on connection from %.*s %.*s", STR_FMT(log_peer(s)), STR_FMT(log_duration(s)));
-	session_drop(s, 421, "4.4.2", "SMTP command timeout - closing connection");
+	session_drop_for(s, "command-timeout", 421, "4.4.2", "SMTP command timeout - closing connection");
 }
 
 static void data_late(struct session *s)
@@ -576,7 +628,7 @@ static void data_late(struct session *s)
 	s->server->stats.timeouts++;
 	session_logf(s, LOG_MAIN, "SMTP data timeout (message abandoned) on connection from %.*s F=<%.*s> %.*s", STR_FMT(log_peer(s)),
 		STR_FMT(s->txn->sender), STR_FMT(log_duration(s)));
-	session_drop(s, 421, "4.4.2", "SMTP data timeout - closing connection");
+	session_drop_for(s, "data-timeout", 421, "4.4.2", "SMTP data timeout - closing connection");
 }
 
 static void policy_late(struct session *s)
@@ -616,5 +668,5 @@ void session_on_deadline(struct session *s)
 void session_on_drain(struct session *s)
 {
 	if (s->state == SESSION_COMMAND && !s->line_ms)
-		session_drop(s, 421, "4.3.2", "service closing transmission channel");
+		session_drop_for(s, "signal-exit", 421, "4.3.2", "service closing transmission channel");
 }

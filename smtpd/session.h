@@ -148,6 +148,9 @@ struct session {
 	bool auth_advertised, auth_condition, auth_failed;
 	bool wipe;                        /* the caller's buffer held a secret: overwrite what was taken, and reset this */
 	uint8_t auth_failures;
+	const char *end_reason;           /* of an end without QUIT, for the ACL */
+	char *end_text, *end_esc;         /* the reply that waits for it, on the heap */
+	uint16_t end_code;
 	bool pretended;                   /* an administrator plays the client: no waiting, no order of turns */
 	bool trace;                       /* policyd is to say in the log what it does */
 };

@@ -18,7 +18,10 @@ static void data_begin(struct session *s)
 	data_scan_init(&t->scan, &limits);
 	t->scanning = true;
 	t->data_ms = s->server->now_ms;
-	reply(s, 354, NULL, STR_LIT("Enter message, ending with \".\" on a line by itself"));
+	if (t->data_text.len)
+		reply(s, t->data_code, NULL, t->data_text);
+	else
+		reply(s, 354, NULL, STR_LIT("Enter message, ending with \".\" on a line by itself"));
 	session_enter(s, SESSION_DATA);
 }
 
@@ -53,8 +56,10 @@ static void predata_proceed(struct session *s, const struct ipc_acl_answer *answ
 
 	if (!policy_accepts(s, answer, "DATA", STR_NULL))
 		return;
-	if (answer && answer->verdict == ACL_DISCARD)
-		t->discarded = true;
+	if (answer && answer->text.len) {
+		t->data_text = str_dup(&t->arena, answer->text);
+		t->data_code = (uint16_t)policy_code(answer, 354);
+	}
 	if (!t->n_rcpts || t->discarded) { /* all go nowhere: read, not kept */
 		data_begin(s);
 		return;
@@ -174,7 +179,7 @@ size_t data_input(struct session *s, const char *p, size_t n)
 		s->server->stats.timeouts++;
 		session_logf(s, LOG_MAIN, "SMTP data too slow (message abandoned) on connection from %.*s F=<%.*s> %.*s", STR_FMT(log_peer(s)),
 			STR_FMT(t->sender), STR_FMT(log_duration(s)));
-		session_drop(s, 421, "4.4.2", "SMTP data timeout - closing connection");
+		session_drop_for(s, "data-timeout", 421, "4.4.2", "SMTP data timeout - closing connection");
 	} else if (limit && t->scan.kept > limit + SESSION_OVERRUN_MAX) {
 		log_rejection(s, "after DATA", STR_NULL, false, STR_LIT("message too big, still coming"), true);
 		session_drop(s, 552, "5.3.4", "Message size exceeds maximum permitted");
@@ -261,6 +266,13 @@ static void recipients_ahead(struct session *s, struct ipc_msg_commit *commit)
 	commit->recipients_sent = from;
 }
 
+/* The administrator's text as one field: line ends as in mail, and nothing that would end the header. */
+static struct str received_field(struct arena *a, struct str text)
+{
+	text = header_crlf(a, str_printf(a, "%.*s\n", STR_FMT(str_trim(text))));
+	return header_text_valid(text) ? text : STR_LIT("Received: (received_header_text gave no header field)\r\n");
+}
+
 /* Our Received: first, then the removal of fields that only a final delivery may write, then what the ACLs made. */
 static void edits_collect(struct session *s, struct ipc_facts *f, struct ipc_msg_commit *commit)
 {
@@ -277,7 +289,9 @@ static void edits_collect(struct session *s, struct ipc_facts *f, struct ipc_msg
 		.log_port = set->log & LOG_SEL(incoming_port) };
 
 	commit->edits = arena_alloc(a, (t->n_edits + 4) * sizeof *commit->edits);
-	if (!set->received_none)
+	if (t->received.len)
+		commit->edits[commit->n_edits++] = (struct ipc_edit){ EDIT_ADD_TOP, received_field(a, t->received) };
+	else if (!set->received_none)
 		commit->edits[commit->n_edits++] = (struct ipc_edit){ EDIT_ADD_TOP, received_format(a, &r) };
 	for (size_t i = 0; i < sizeof removals / sizeof *removals; i++)
 		if (removals[i].wanted && (t->scan.fields & 1u << removals[i].field))
@@ -325,6 +339,15 @@ static void message_discard(struct session *s, const char *stage)
 	session_transaction_end(s);
 }
 
+/* received_header_text, where the configuration has its own. */
+static struct str received_given(const struct ipc_acl_answer *answer)
+{
+	for (uint32_t i = 0; i < answer->n_settings; i++)
+		if (str_is(answer->settings[i].name, "received_header"))
+			return answer->settings[i].value;
+	return STR_NULL;
+}
+
 static void content_proceed(struct session *s, const struct ipc_acl_answer *answer)
 {
 	struct txn *t = s->txn;
@@ -338,8 +361,12 @@ static void content_proceed(struct session *s, const struct ipc_acl_answer *answ
 		message_discard(s, "DATA");
 		return;
 	}
-	if (answer && answer->text.len)
+	if (answer && answer->text.len) {
 		t->reply = str_dup(&t->arena, answer->text);
+		t->reply_code = (uint16_t)policy_code(answer, 250);
+	}
+	if (answer && received_given(answer).len)
+		t->received = str_dup(&t->arena, received_given(answer));
 	if ((t->flags & (MSG_LOCAL | MSG_SUBMISSION)) && !(t->flags & MSG_NO_FIXUPS) && local_fixups(s, &err)) {
 		log_rejection(s, "after DATA", STR_NULL, true, str_of(err.text), false);
 		reply(s, 451, "4.3.0", STR_LIT("Temporary local problem - please try later"));
@@ -370,14 +397,14 @@ static void content_end(struct session *s)
 
 static void reply_fake(struct session *s, struct txn *t)
 {
-	struct str text = t->reply.len ? t->reply :
+	struct str own = policy_kept(s, "!fake_text"), text = own.len ? own :
 		STR_LIT("Your message has been rejected but is being kept for evaluation.\n"
 			"If it was a legitimate message, it may still be delivered to the target recipient(s).");
 
 	if (t->flags & MSG_FAKE_REJECT)
 		reply(s, 550, "5.7.1", text);
 	else
-		reply(s, 451, "4.7.1", text);
+		reply(s, 450, "4.7.1", text);
 }
 
 void data_committed(struct session *s, enum status status, bool no_space, struct str text)
@@ -395,7 +422,7 @@ void data_committed(struct session *s, enum status status, bool no_space, struct
 		if (t->flags & (MSG_FAKE_REJECT | MSG_FAKE_DEFER))
 			reply_fake(s, t);
 		else if (t->reply.len)
-			reply(s, 250, "2.0.0", t->reply);
+			reply(s, t->reply_code, "2.0.0", t->reply);
 		else
 			replyf(s, 250, "2.0.0", "OK id=%s", t->id);
 	}

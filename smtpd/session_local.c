@@ -29,14 +29,46 @@ static void field_add(struct txn *t, struct str text)
 	txn_edit_add(t, EDIT_ADD_END, text);
 }
 
-/* The address that a submitter has: login at qualify_domain, or the authenticated one. */
-static struct str submitter(struct session *s)
+/* What control = submission was given. */
+struct submission {
+	bool on, retain, has_domain;
+	struct str domain, name;
+};
+
+static void submission_get(struct session *s, struct submission *out)
+{
+	struct str rest = policy_kept(s, "!submission"), word;
+
+	*out = (struct submission){ .on = !s->local && (s->txn->flags & MSG_SUBMISSION) };
+	while (out->on && rest.len) {
+		/* A name takes all that follows. */
+		if (str_begins(rest, "name=")) {
+			out->name = str_from(rest, 5);
+			return;
+		}
+		str_split(&rest, '/', &word);
+		if (str_begins(word, "domain=")) {
+			out->has_domain = true;
+			out->domain = str_from(word, 7);
+		} else if (str_is(word, "sender_retain")) {
+			out->retain = true;
+		}
+	}
+}
+
+/* The address that a submitter has: login at qualify_domain, or what the client authenticated as. */
+static struct str submitter(struct session *s, const struct submission *sub)
 {
 	struct arena *a = &s->txn->arena;
+	struct ipc_facts f;
+	struct str domain = sub->has_domain ? sub->domain : s->server->settings.qualify_domain;
 
-	if (!s->ident)
+	if (s->local)
+		return s->ident ? str_printf(a, "%.*s@%.*s", STR_FMT(address_local_quote(a, str_of(s->ident))), STR_FMT(s->server->settings.qualify_domain)) : STR_NULL;
+	session_facts(s, &f);
+	if (!sub->on || !f.auth_id.len)
 		return STR_NULL;
-	return str_printf(a, "%.*s@%.*s", STR_FMT(address_local_quote(a, str_of(s->ident))), STR_FMT(s->server->settings.qualify_domain));
+	return domain.len ? str_printf(a, "%.*s@%.*s", STR_FMT(address_local_quote(a, f.auth_id)), STR_FMT(domain)) : str_dup(a, f.auth_id);
 }
 
 /* Is the only author the submitter? */
@@ -52,25 +84,31 @@ static bool from_is(struct session *s, struct str value, struct str who)
 	return address_same(a, list.v[0].addr, who);
 }
 
-static void sender_fix(struct session *s, struct str header, struct str who)
+static void sender_fix(struct session *s, const struct submission *sub, struct str header, struct str who)
 {
 	struct settings *set = &s->server->settings;
 	struct txn *t = s->txn;
 	struct header_field from;
+	bool check = sub->on || set->from_check;
 
-	if (!s->local || s->trusted || !who.len)
+	if (sub->on ? sub->retain : !s->local || s->trusted || !who.len)
 		return;
-	if (!set->sender_retain && (t->scan.fields & 1u << DATA_FIELD_SENDER))
+	if ((sub->on || !set->sender_retain) && (t->scan.fields & 1u << DATA_FIELD_SENDER))
 		txn_edit_add(t, EDIT_REMOVE, STR_LIT("Sender"));
-	if (set->from_check && header_find(header, "From", 0, &from) && !from_is(s, from.value, who))
-		field_add(t, str_printf(&t->arena, "Sender: %.*s\r\n", STR_FMT(who)));
+	if (!who.len || !check || !header_find(header, "From", 0, &from) || from_is(s, from.value, who))
+		return;
+	field_add(t, str_printf(&t->arena, "Sender: %.*s\r\n", STR_FMT(addrlist_format(&t->arena, sub->name, who))));
+	/* Whoever is named as the sender gets what comes back. */
+	if (sub->on && t->sender.len)
+		t->sender = who;
 }
 
 enum status local_fixups(struct session *s, struct err *err)
 {
 	struct txn *t = s->txn;
 	struct arena *a = &t->arena;
-	struct str header, who = submitter(s);
+	struct submission sub;
+	struct str header, who;
 	const char *resent = t->scan.fields & 1u << DATA_FIELD_RESENT ? "Resent-" : "";
 	struct header_field field;
 	char date[DATE_TEXT];
@@ -78,15 +116,17 @@ enum status local_fixups(struct session *s, struct err *err)
 
 	if (st)
 		return st;
+	submission_get(s, &sub);
+	who = submitter(s, &sub);
 	if (!header_find(header, "Message-ID", 0, &field))
 		field_add(t, str_printf(a, "Message-Id: <E%s@%.*s>\r\n", t->id, STR_FMT(s->server->settings.hostname)));
 	if (!header_find(header, arena_printf(a, "%sFrom", resent), 0, &field)) {
 		struct str from = t->sender.len ? t->sender : who;
 
 		if (from.len)
-			field_add(t, str_printf(a, "%sFrom: %.*s\r\n", resent, STR_FMT(from)));
+			field_add(t, str_printf(a, "%sFrom: %.*s\r\n", resent, STR_FMT(sub.on ? addrlist_format(a, sub.name, from) : from)));
 	}
-	sender_fix(s, header, who);
+	sender_fix(s, &sub, header, who);
 	if (!header_find(header, arena_printf(a, "%sDate", resent), 0, &field)) {
 		date_format(date, s->server->wall_us / 1000000, s->server->settings.utc);
 		field_add(t, str_printf(a, "%sDate: %s\r\n", resent, date));

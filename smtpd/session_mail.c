@@ -315,13 +315,15 @@ static void mail_proceed(struct session *s, const struct ipc_acl_answer *answer)
 	}
 	t->accepted = true;
 	s->helo_free = s->rset_free = true;
-	if (answer && answer->verdict == ACL_DISCARD)
+	if (answer && answer->verdict == ACL_DISCARD) {
 		t->discarded = true;
+		t->discard_text = str_dup(&t->arena, answer->log_text);
+	}
 	if (rewritten(answer))
 		t->sender = str_dup(&t->arena, answer->rewritten);
 	if (s->queue_only || (s->server->settings.queue_per_connection && s->messages >= s->server->settings.queue_per_connection && !s->local))
 		t->flags |= MSG_QUEUE;
-	reply(s, 250, "2.1.0", answer && answer->text.len ? answer->text : STR_LIT("OK"));
+	reply(s, policy_code(answer, 250), "2.1.0", answer && answer->text.len ? answer->text : STR_LIT("OK"));
 }
 
 static void mail_ask(struct session *s)
@@ -397,6 +399,14 @@ static void rcpt_keep(struct session *s, const struct ipc_acl_answer *answer)
 	txn_file_want(s);
 }
 
+static void discard_log(struct session *s, const struct ipc_acl_answer *answer)
+{
+	struct str why = answer ? answer->log_text : s->txn->discard_text;
+
+	session_logf(s, LOG_MAIN | LOG_REJECT, "%.*s F=<%.*s> RCPT <%.*s>: discarded by %s ACL%s%.*s", STR_FMT(log_host(s)), STR_FMT(s->txn->sender),
+		STR_FMT(s->txn->recipient), answer ? "RCPT" : "MAIL", why.len ? ": " : "", STR_FMT(why));
+}
+
 static void rcpt_proceed(struct session *s, const struct ipc_acl_answer *answer)
 {
 	struct txn *t = s->txn;
@@ -407,10 +417,12 @@ static void rcpt_proceed(struct session *s, const struct ipc_acl_answer *answer)
 		return;
 	}
 	t->rcpt_accepted++;
-	if (!t->discarded && !(answer && answer->verdict == ACL_DISCARD))
+	if (t->discarded || (answer && answer->verdict == ACL_DISCARD))
+		discard_log(s, answer);
+	else
 		rcpt_keep(s, answer);
 	s->server->stats.recipients++;
-	reply(s, 250, "2.1.5", answer && answer->text.len ? answer->text : STR_LIT("Accepted"));
+	reply(s, policy_code(answer, 250), "2.1.5", answer && answer->text.len ? answer->text : STR_LIT("Accepted"));
 }
 
 static bool rcpt_order(struct session *s)
@@ -455,7 +467,7 @@ void verb_rcpt(struct session *s, struct str args)
 		return;
 	}
 	t->recipient = str_dup(&t->arena, t->recipient);
-	if (t->local_message) {
+	if (t->local_message || t->discarded) { /* what MAIL's ACL discarded needs no other */
 		rcpt_proceed(s, NULL);
 	} else if (!policy_has(s, ACL_RCPT) && !s->local) { /* specification, section 44.8: refused where there is no ACL */
 		t->rcpt_failed++;

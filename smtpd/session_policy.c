@@ -104,13 +104,27 @@ void session_facts(struct session *s, struct ipc_facts *f)
 		txn_facts(s->txn, f, s);
 }
 
+/* Why there was no QUIT: rides along as a result. */
+static void notquit_fact(struct session *s, struct ipc_facts *f)
+{
+	struct ipc_pair *v = arena_alloc(&s->server->scratch, (f->n_results + 1) * sizeof *v);
+
+	if (f->n_results)
+		memcpy(v, f->results, f->n_results * sizeof *v);
+	v[f->n_results] = (struct ipc_pair){ .name = STR_LIT("notquit_reason"), .value = str_of(s->end_reason ? s->end_reason : "connection-lost") };
+	f->results = v;
+	f->n_results += f->n_results < 64;
+}
+
 static void ask_send(struct session *s)
 {
 	struct ipc_facts f;
-	struct ipc_acl_ask ask = { .stage = s->stage, .facts = &f, .attempt = s->attempts, .trace = s->trace };
+	struct ipc_acl_ask ask = { .stage = s->stage, .facts = &f, .attempt = s->attempts, .trace = s->trace || (s->flags & MSG_DEBUG) };
 	bool reader = s->txn && s->txn->scanning && s->txn->file == FILE_OPEN;
 
 	session_facts(s, &f);
+	if (s->stage == ACL_NOTQUIT)
+		notquit_fact(s, &f);
 	s->server->stats.asked++;
 	s->server->ops->ask(s, &ask, reader);
 }
@@ -181,6 +195,7 @@ static void results_merge(struct session *s, const struct ipc_pair *v, uint32_t 
 static bool answer_keep(struct session *s, const struct ipc_acl_answer *a)
 {
 	uint64_t *flags = s->txn ? &s->txn->flags : &s->flags;
+	uint64_t lasting = a->flags & MSG_OF_CONNECTION, gone = a->flags_off & MSG_OF_CONNECTION;
 
 	if (pairs_size(a->acl_c, a->n_acl_c) > SESSION_VARS_MAX || pairs_size(a->acl_m, a->n_acl_m) > SESSION_VARS_MAX)
 		return false;
@@ -188,8 +203,8 @@ static bool answer_keep(struct session *s, const struct ipc_acl_answer *a)
 	session_vars_set(&s->acl_m, a->acl_m, a->n_acl_m);
 	if (a->n_results)
 		results_merge(s, a->results, a->n_results);
-	*flags = (*flags | a->flags) & ~a->flags_off;
-	s->flags &= ~a->flags_off;
+	*flags = (*flags | (a->flags & ~lasting)) & ~a->flags_off;
+	s->flags = (s->flags | lasting) & ~gone;
 	if (a->name_looked)
 		s->name_looked = true;
 	if (a->client_name.len && address_hostname_valid(a->client_name)) {
@@ -209,6 +224,19 @@ static void answer_proceed(struct session *s, const struct ipc_acl_answer *answe
 	s->proceed = NULL;
 	session_enter(s, SESSION_COMMAND);
 	proceed(s, answer);
+}
+
+unsigned policy_code(const struct ipc_acl_answer *a, unsigned code)
+{
+	return a && a->code / 100 == code / 100 ? (unsigned)a->code : code;
+}
+
+struct str policy_kept(const struct session *s, const char *name)
+{
+	for (uint32_t i = 0; i < s->acl_m.n; i++)
+		if (str_is(s->acl_m.v[i].name, name))
+			return s->acl_m.v[i].value;
+	return STR_NULL;
 }
 
 void session_on_acl(struct session *s, const struct ipc_acl_answer *answer, bool lost, const char *why)
@@ -272,7 +300,8 @@ bool policy_accepts(struct session *s, const struct ipc_acl_answer *a, const cha
 		log_rejected_header(s);
 	if (a->verdict == ACL_DROP) {
 		reply(s, code, "5.7.1", text);
-		session_close(s);
+		log_incomplete(s);
+		session_end_without_quit(s, "acl-drop");
 		return false;
 	}
 	reply(s, code, defer ? "4.3.0" : code / 100 == 2 ? "2.5.2" : "5.7.1", text);

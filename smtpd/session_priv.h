@@ -35,7 +35,11 @@ struct txn {
 	struct ipc_edit *edits;
 	uint32_t n_edits, edits_room;
 	size_t edits_size;
-	struct str reply;             /* accept's own text for the final 250, or the text of a fake reply */
+	struct str reply;             /* accept's own text for the final 250 */
+	struct str data_text;         /* and for 354 */
+	struct str received;          /* the Received: field, where the configuration has its own */
+	uint16_t reply_code, data_code;
+	struct str discard_text;      /* why, for the log */
 	bool discarded;               /* MAIL or DATA: goes nowhere */
 	bool accepted;                /* MAIL was accepted */
 	bool local_message;           /* submitted without SMTP (protocol "local") */
@@ -90,6 +94,9 @@ void verb_auth(struct session *s, struct str args);
 void session_enter(struct session *s, enum session_state state);
 void session_close(struct session *s);                         /* after what has been replied */
 void session_drop(struct session *s, unsigned code, const char *esc, const char *text); /* reply and close */
+/* The same; the not-QUIT ACL hears the reason ("bad-commands"), and may say something else. */
+void session_drop_for(struct session *s, const char *reason, unsigned code, const char *esc, const char *text);
+void session_end_without_quit(struct session *s, const char *reason); /* the client has been told */
 bool session_pipelining(const struct session *s);              /* offered to this client and usable */
 struct client_settings *session_client(const struct session *s);
 void session_vars_set(struct vars *vars, const struct ipc_pair *v, uint32_t n);
@@ -131,6 +138,10 @@ bool policy_has(const struct session *s, enum acl_stage stage);
 /* Asks about the stage (proceed comes with the answer); without an ACL proceed is called at once with NULL. */
 void policy_ask(struct session *s, enum acl_stage stage, void (*proceed)(struct session *s, const struct ipc_acl_answer *answer));
 /* Did the answer accept (or discard)? Otherwise replies, logs "rejected WHAT subject" and, on drop, closes. answer NULL: yes. */
+/* What an accepting answer says in place of this code, within its class. */
+unsigned policy_code(const struct ipc_acl_answer *answer, unsigned code);
+/* The option of a control, kept with the message's variables ("!fake_text"); STR_NULL: none. */
+struct str policy_kept(const struct session *s, const char *name);
 bool policy_accepts(struct session *s, const struct ipc_acl_answer *answer, const char *what, struct str subject);
 void session_facts(struct session *s, struct ipc_facts *f);    /* all that is known; lends from the session and scratch */
 void session_on_delay(struct session *s);                      /* the delay before a reply is over */

@@ -48,7 +48,7 @@ void reply(struct session *s, unsigned code, const char *esc, struct str text)
 	struct buf b = BUF_LIMIT(REPLY_MAX);
 	struct str own = str_of(esc), line;
 	size_t n = enhanced_len(text);
-	bool single = (s->flags | (s->txn ? s->txn->flags : 0)) & MSG_NO_MULTILINE;
+	bool single = (s->flags & MSG_NO_MULTILINE) && code >= 400;
 
 	if (n) {
 		own = str_sub(text, 0, n);

@@ -60,6 +60,12 @@ enum msg_flag {
 	MSG_NO_DELAY_FLUSH = 1 << 18,
 	MSG_CASELOWER_LOCAL = 1 << 19,
 	MSG_FROZEN_ADMIN = 1 << 20,
+	MSG_DEBUG = 1 << 22,           /* control = debug: ACLs say in the log what they do */
+	MSG_AUTH_UNADVERTISED = 1 << 23, /* control = allow_auth_unadvertised */
+	MSG_NO_CALLOUT_FLUSH = 1 << 24,
+	/* those that a control sets for the rest of the connection */
+	MSG_OF_CONNECTION = MSG_NO_PIPELINING | MSG_NO_ENFORCE_SYNC | MSG_ENFORCE_SYNC | MSG_NO_MULTILINE | MSG_NO_DELAY_FLUSH | MSG_DEBUG |
+		MSG_AUTH_UNADVERTISED | MSG_NO_CALLOUT_FLUSH,
 	MSG_HEADER_OPEN = 1 << 21,     /* no empty line ends the content's header: whoever sends it supplies one */
 };
 

@@ -249,14 +249,29 @@ void acl_check(struct lang *lang, struct conf *conf, const struct conf_acl *conf
 	}
 }
 
+const char *acl_stages_words(struct arena *a, uint32_t stages)
+{
+	const char *text = NULL;
+
+	for (unsigned i = 1; i < ACL_STAGES_END; i++)
+		if (stages & STAGE(i))
+			text = text ? arena_printf(a, "%s, %s", text, acl_stage_name(i)) : acl_stage_name(i);
+	return text ? arena_printf(a, "it can be used in the ACLs %s", text) : "it can be used in no ACL";
+}
+
 enum status acl_stage_check(const struct acl *acl, enum acl_stage stage, struct err *err)
 {
-	for (uint32_t i = 0; i < acl->n; i++)
-		for (uint32_t k = 0; k < acl->statements[i].n; k++) {
+	struct arena a = ARENA_INIT;
+	enum status st = ST_OK;
+
+	for (uint32_t i = 0; i < acl->n && !st; i++)
+		for (uint32_t k = 0; k < acl->statements[i].n && !st; k++) {
 			const struct acl_item *item = &acl->statements[i].items[k];
 
 			if (!(item->stages & STAGE(stage)))
-				return err_set(err, ST_ERROR, "\"%s\" (line %u) can't be used at stage %s", item->row->name, item->place.line, acl_stage_name(stage));
+				st = err_set(err, ST_ERROR, "cannot use \"%s\" (line %u) in the %s ACL; %s", item->what ? item->what : item->row->name,
+					item->place.line, acl_stage_name(stage), acl_stages_words(&a, item->stages));
 		}
-	return ST_OK;
+	arena_clear(&a);
+	return st;
 }

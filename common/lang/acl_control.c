@@ -8,7 +8,8 @@
 
 enum {
 	STAGES_RECEIVING = STAGE(ACL_MAIL) | STAGE(ACL_RCPT) | STAGE(ACL_PREDATA) | STAGE(ACL_DATA) | STAGE(ACL_MIME) | STAGE(ACL_DKIM) | STAGE(ACL_PRDR)
-		| STAGES_NOT_SMTP,
+		| STAGE(ACL_NOTSMTP) | STAGE(ACL_NOTSMTP_MIME),
+	STAGES_FAKE = STAGES_RECEIVING & ~(STAGES_NOT_SMTP | STAGE(ACL_PREDATA)),
 	STAGES_BEFORE_DATA = STAGE(ACL_MAIL) | STAGE(ACL_RCPT) | STAGE(ACL_PREDATA),
 };
 
@@ -38,38 +39,93 @@ static enum acl_rc control_caselower(struct acl_state *s, struct str option, str
 	return local_part_case(s, false);
 }
 
+static enum acl_rc control_error(struct acl_state *s, struct str option, struct err *err)
+{
+	(void)s;
+	(void)option;
+	err_set(err, ST_ERROR, "control = error");
+	return RC_ERROR;
+}
+
+/* What an option of a control may be; the whole text behind the first slash. */
+static bool option_words(struct str option, const char *const *words)
+{
+	struct str word;
+
+	while (option.len && str_split(&option, '/', &word)) {
+		size_t i = 0;
+
+		while (words[i] && !str_is(word, words[i]) && !(words[i][strlen(words[i]) - 1] == '=' && str_begins(word, words[i])))
+			i++;
+		if (!words[i])
+			return false;
+		/* A name may have slashes in it. */
+		if (!strcmp(words[i], "name="))
+			return true;
+	}
+	return true;
+}
+
+static bool option_freeze(struct str option) { return option_words(option, (const char *const[]){ "no_tell", NULL }); }
+static bool option_queue(struct str option) { return option_words(option, (const char *const[]){ "only", "first_pass_route", NULL }); }
+static bool option_submission(struct str option) { return option_words(option, (const char *const[]){ "sender_retain", "domain=", "name=", NULL }); }
+static bool option_debug(struct str option)
+{
+	return option_words(option, (const char *const[]){ "tag=", "opts=", "stop", "kill", "pretrigger=", "trigger=", NULL });
+}
+static bool option_cutthrough(struct str option) { return option_words(option, (const char *const[]){ "defer=spool", "defer=pass", NULL }); }
+static bool option_any(struct str option) { (void)option; return true; }
+
+static enum acl_rc control_debug(struct acl_state *s, struct str option, struct err *err)
+{
+	bool stop = option_words(option, (const char *const[]){ "stop", "kill", NULL }) && option.len;
+
+	(void)err;
+	s->ev->flags = stop ? s->ev->flags & ~(uint64_t)MSG_DEBUG : s->ev->flags | MSG_DEBUG;
+	s->ev->flags_off = stop ? s->ev->flags_off | MSG_DEBUG : s->ev->flags_off & ~(uint64_t)MSG_DEBUG;
+	s->ev->trace = !stop;
+	return RC_OK;
+}
+
 const struct acl_control_row acl_controls[] = {
-	{ "caseful_local_part", STAGE(ACL_RCPT), 0, 0, false, NULL, control_caseful, false, "$local_part keeps its capitals" },
-	{ "caselower_local_part", STAGE(ACL_RCPT), 0, 0, false, NULL, control_caselower, false, "$local_part is in lower case again" },
-	{ "enforce_sync", STAGES_SMTP, MSG_ENFORCE_SYNC, MSG_NO_ENFORCE_SYNC, false, NULL, NULL, false, "clients must wait for their turn" },
-	{ "no_enforce_sync", STAGES_SMTP, MSG_NO_ENFORCE_SYNC, MSG_ENFORCE_SYNC, false, NULL, NULL, false, "clients need not wait for their turn" },
-	{ "fakereject", STAGES_RECEIVING & ~STAGES_NOT_SMTP, MSG_FAKE_REJECT, MSG_FAKE_DEFER, true, "fake_text", NULL, false,
-		"the message is accepted, the client hears 550" },
-	{ "fakedefer", STAGES_RECEIVING & ~STAGES_NOT_SMTP, MSG_FAKE_DEFER, MSG_FAKE_REJECT, true, "fake_text", NULL, false,
-		"the message is accepted, the client hears 450" },
-	{ "freeze", STAGES_RECEIVING, MSG_FREEZE, 0, true, "freeze", NULL, false, "the message is queued frozen" },
-	{ "queue", STAGES_RECEIVING, MSG_QUEUE, 0, true, "queue_only", NULL, false, "the message waits for a queue run" },
-	{ "queue_only", STAGES_RECEIVING, MSG_QUEUE, 0, false, NULL, NULL, false, "older name of queue" },
-	{ "no_delay_flush", STAGES_SMTP, MSG_NO_DELAY_FLUSH, 0, false, NULL, NULL, false, "replies are not sent before a delay" },
-	{ "no_callout_flush", STAGES_SMTP, 0, 0, false, NULL, NULL, false, "no effect: replies are never held back, and so go out before a callout" },
-	{ "no_multiline_responses", STAGES_SMTP, MSG_NO_MULTILINE, 0, false, NULL, NULL, false, "replies have one line" },
-	{ "no_pipelining", STAGES_SMTP, MSG_NO_PIPELINING, 0, false, NULL, NULL, false, "PIPELINING is not offered" },
-	{ "submission", STAGES_BEFORE_DATA, MSG_SUBMISSION, 0, true, "submission", NULL, false, "the message comes from a user's mail program" },
-	{ "suppress_local_fixups", STAGES_BEFORE_DATA | STAGE(ACL_NOTSMTP_START), MSG_NO_FIXUPS, 0, false, NULL, NULL, false,
-		"nothing is mended in a local message" },
-	{ "allow_auth_unadvertised", STAGE(ACL_CONNECT) | STAGE(ACL_HELO), 0, 0, false, NULL, NULL, true, "AUTH may be used though it was not offered" },
-	{ "bmi_run", STAGES_RECEIVING, 0, 0, false, NULL, NULL, false, "the Brightmail scanner is run", "does nothing" },
-	{ "cutthrough_delivery", STAGE(ACL_RCPT), 0, 0, true, NULL, NULL, true, "delivery while the message arrives" },
-	{ "debug", STAGES_ALL, 0, 0, true, NULL, NULL, true, "a debug log for this session" },
-	{ "dkim_disable_verify", STAGES_SMTP, 0, 0, false, NULL, NULL, false, "no DKIM check of this message; none is made in this build" },
-	{ "dmarc_disable_verify", STAGES_SMTP, 0, 0, false, NULL, NULL, false, "no DMARC check of this message; none is made in this build" },
-	{ "dmarc_enable_forensic", STAGES_SMTP, 0, 0, false, NULL, NULL, false, "DMARC failure reports", "does nothing" },
-	{ "dscp", STAGES_SMTP, 0, 0, true, NULL, NULL, true, "class of service of the connection" },
-	{ "error", STAGES_ALL, 0, 0, false, NULL, NULL, true, "an error, for tests" },
-	{ "no_mbox_unspool", STAGES_RECEIVING, 0, 0, false, NULL, NULL, true, "scanned copies are kept" },
-	{ "requiretls", STAGES_RECEIVING, 0, 0, false, NULL, NULL, true, "REQUIRETLS for the message" },
-	{ "utf8_downconvert", STAGES_RECEIVING, 0, 0, true, NULL, NULL, true, "addresses in ASCII form" },
-	{ "wellknown", STAGES_SMTP, 0, 0, true, NULL, NULL, true, "a file of well-known content" },
+	{ "allow_auth_unadvertised", STAGE(ACL_CONNECT) | STAGE(ACL_HELO), MSG_AUTH_UNADVERTISED, 0, NULL, NULL, NULL, false,
+		"the client may use AUTH though it was not offered to it" },
+	{ "bmi_run", STAGES_RECEIVING, 0, 0, NULL, NULL, NULL, false, "the Brightmail scanner is run", "does nothing" },
+	{ "caseful_local_part", STAGE(ACL_RCPT), 0, 0, NULL, NULL, control_caseful, false, "$local_part keeps its capitals in the rest of the ACL" },
+	{ "caselower_local_part", STAGE(ACL_RCPT), 0, 0, NULL, NULL, control_caselower, false, "$local_part is in lower case again" },
+	{ "cutthrough_delivery", STAGE(ACL_RCPT), 0, 0, option_cutthrough, NULL, NULL, false,
+		"accepted for the sake of Exim's configurations, without effect: a message is always made durable before it is delivered" },
+	{ "debug", STAGES_ALL, 0, 0, option_debug, NULL, control_debug, false,
+		"the ACLs of the rest of the session say in the main log what their statements and conditions do; /stop ends it, other options have no effect" },
+	{ "dkim_disable_verify", STAGES_BEFORE_DATA | STAGE(ACL_CONNECT) | STAGE(ACL_HELO), 0, 0, NULL, NULL, NULL, false, "no DKIM check of this message; none is made in this build" },
+	{ "dmarc_disable_verify", STAGES_BEFORE_DATA | STAGE(ACL_CONNECT) | STAGE(ACL_HELO), 0, 0, NULL, NULL, NULL, false, "no DMARC check of this message; none is made in this build" },
+	{ "dmarc_enable_forensic", STAGES_RECEIVING, 0, 0, NULL, NULL, NULL, false, "DMARC failure reports", "does nothing" },
+	{ "dscp", STAGES_SMTP, 0, 0, option_any, NULL, NULL, false,
+		"accepted for the sake of Exim's configurations, without effect: the connection keeps its class of service" },
+	{ "enforce_sync", STAGES_SMTP, MSG_ENFORCE_SYNC, MSG_NO_ENFORCE_SYNC, NULL, NULL, NULL, false,
+		"from now on this client must wait for replies where SMTP asks for it" },
+	{ "error", STAGES_ALL, 0, 0, NULL, NULL, control_error, false, "the ACL ends with an error, for tests" },
+	{ "fakedefer", STAGES_FAKE, MSG_FAKE_DEFER, MSG_FAKE_REJECT, option_any, "!fake_text", NULL, false,
+		"the message is accepted, but the client hears 450 and the text given" },
+	{ "fakereject", STAGES_FAKE, MSG_FAKE_REJECT, MSG_FAKE_DEFER, option_any, "!fake_text", NULL, false,
+		"the message is accepted, but the client hears 550 and the text given" },
+	{ "freeze", STAGES_RECEIVING, MSG_FREEZE, 0, option_freeze, "!freeze", NULL, false, "the message is queued, and frozen" },
+	{ "no_callout_flush", STAGES_SMTP, MSG_NO_CALLOUT_FLUSH, 0, NULL, NULL, NULL, false, "no effect: replies are never held back, and so go out before a callout" },
+	{ "no_delay_flush", STAGES_SMTP, MSG_NO_DELAY_FLUSH, 0, NULL, NULL, NULL, false, "replies that wait are not sent before a delay" },
+	{ "no_enforce_sync", STAGES_SMTP, MSG_NO_ENFORCE_SYNC, MSG_ENFORCE_SYNC, NULL, NULL, NULL, false,
+		"this client need not wait for replies any more" },
+	{ "no_mbox_unspool", STAGES_RECEIVING, 0, 0, NULL, NULL, NULL, true, "scanned copies are kept" },
+	{ "no_multiline_responses", STAGES_SMTP, MSG_NO_MULTILINE, 0, NULL, NULL, NULL, false, "refusals have one line" },
+	{ "no_pipelining", STAGES_SMTP, MSG_NO_PIPELINING, 0, NULL, NULL, NULL, false, "PIPELINING is not offered to this client" },
+	{ "queue", STAGES_RECEIVING, MSG_QUEUE, 0, option_queue, NULL, NULL, false, "the message waits for the next queue run" },
+	{ "queue_only", STAGES_RECEIVING, MSG_QUEUE, 0, NULL, NULL, NULL, false, "older name of queue" },
+	{ "requiretls", STAGES_RECEIVING, 0, 0, NULL, NULL, NULL, true, "REQUIRETLS for the message" },
+	{ "submission", STAGES_BEFORE_DATA, MSG_SUBMISSION, 0, option_submission, "!submission", NULL, false,
+		"the message comes from a user's mail program: it gets the header fields that it lacks, and a true Sender:" },
+	{ "suppress_local_fixups", STAGES_BEFORE_DATA | STAGE(ACL_NOTSMTP_START), MSG_NO_FIXUPS, 0, NULL, NULL, NULL, false,
+		"a message from this machine keeps its header as it is" },
+	{ "utf8_downconvert", STAGES_RECEIVING, 0, 0, option_any, NULL, NULL, true, "addresses in ASCII form" },
+	{ "wellknown", STAGES_SMTP, 0, 0, option_any, NULL, NULL, true, "a file of well-known content" },
 	{ NULL }
 };
 
@@ -101,8 +157,11 @@ static enum status control_parse(struct lang *lang, struct str text, const struc
 	}
 	if ((*out)->later)
 		return err_set(err, ST_ERROR, "control \"%s\" is known to Exim, not implemented", (*out)->name);
-	if (slash >= 0 && !(*out)->takes_option)
+	if (slash >= 0 && !(*out)->option)
 		return err_set(err, ST_ERROR, "control \"%s\" takes no option", (*out)->name);
+	/* What is expanded is checked when it is known. */
+	if (slash >= 0 && str_find(*option, '$') < 0 && !(*out)->option(*option))
+		return err_set(err, ST_ERROR, "control \"%s\" has no option \"%.*s\"", (*out)->name, STR_FMT(str_sub(*option, 0, 60)));
 	return ST_OK;
 }
 
@@ -121,6 +180,7 @@ static enum status compile_control(struct acl_compiler *c, struct acl_item *item
 		return st;
 	item->stages &= row->stages;
 	item->pending = row->pending;
+	item->what = arena_printf(c->arena, "control=%s", row->name);
 	return ST_OK;
 }
 
@@ -134,17 +194,40 @@ static enum acl_rc mod_control(struct acl_state *s, const struct acl_item *item,
 	if (st)
 		return RC_ERROR;
 	if (s->stage && !(row->stages & STAGE(s->stage))) {
-		err_set(err, ST_ERROR, "\"control = %s\" can't be used in the %s ACL", row->name, acl_stage_name(s->stage));
+		err_set(err, ST_ERROR, "cannot use \"control=%s\" in the %s ACL; %s", row->name, acl_stage_name(s->stage),
+			acl_stages_words(s->ev->arena, row->stages));
 		return RC_ERROR;
 	}
 	s->ev->flags = (s->ev->flags | row->set) & ~row->clear;
 	s->ev->flags_off = (s->ev->flags_off | row->clear) & ~row->set;
-	if (row->result && option.len)
-		acl_result_set(s, row->result, option);
+	/* The option lives as long as the message: with its variables, under a name that no configuration can give. */
+	if (row->result && option.len && eval_var_set(s->ev, &s->ev->acl_m, str_of(row->result), option, err))
+		return RC_ERROR;
 	return row->fn ? row->fn(s, option, err) : RC_OK;
 }
 
+/* There is one queue. A text that comes out empty names it. */
+static enum acl_rc mod_queue(struct acl_state *s, const struct acl_item *item, struct str text, struct err *err)
+{
+	(void)item;
+	if (!str_trim(text).len)
+		return RC_OK;
+	err_set(err, ST_ERROR, "queue: there are no named queues, so none is called \"%.*s\"; control = queue keeps a message for the next queue run",
+		STR_FMT(expand_quote(s->ev, text)));
+	return RC_ERROR;
+}
+
+static enum status compile_queue(struct acl_compiler *c, struct acl_item *item, const struct conf_acl_item *from, struct err *err)
+{
+	(void)c;
+	if (!item->x->is_constant || !str_trim(from->value.text).len)
+		return ST_OK;
+	return err_set(err, ST_ERROR, "there are no named queues; control = queue keeps a message for the next queue run");
+}
+
 const struct acl_item_row acl_items_control[] = {
+	{ "queue", true, SHAPE_TEXT, STAGES_RECEIVING, 0, mod_queue, compile_queue, false,
+		"the queue that the message goes to; there is one only, which has no name" },
 	{ "control", true, SHAPE_TEXT, STAGES_ALL, 0, mod_control, compile_control, false, "changes how the session or the message is handled" },
 	{ NULL }
 };
@@ -153,8 +236,6 @@ const struct acl_item_row acl_items_later[] = {
 	{ "decode", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "a MIME part is decoded into a file" },
 	{ "malware", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "a virus scanner objects" },
 	{ "mime_regex", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "a MIME part matches a regular expression" },
-	{ "queue", true, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "the message goes to a named queue" },
-	{ "regex", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "the content matches a regular expression" },
 	{ "spam", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "a spam scanner objects" },
 	{ "udpsend", true, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "sends a packet" },
 	{ NULL }

@@ -70,6 +70,7 @@ struct acl_item {
 	uint32_t stages;              /* row's, or narrower: by kind of verify or control */
 	struct str text;              /* value as written, for traces */
 	const char *pending;          /* what it does for want of its feature in this build: a warning at load; NULL: it is served */
+	const char *what;             /* "control=freeze": for messages; NULL: the row's name */
 };
 
 struct acl_statement {
@@ -124,7 +125,7 @@ void acl_trace(struct acl_state *s, const char *fmt, ...) __attribute__((format(
 struct str acl_client_words(struct acl_state *s); /* "H=name (helo) [ip]", as in the log */
 enum acl_rc acl_statements_run(struct acl_state *s, const struct acl *acl, struct err *err);
 
-extern const struct acl_item_row acl_items_address[], acl_items_session[], acl_items_message[], acl_items_verify[], acl_items_control[], acl_items_rate[], acl_items_dnslists[],
+extern const struct acl_item_row acl_items_address[], acl_items_session[], acl_items_message[], acl_items_verify[], acl_items_control[], acl_items_rate[], acl_items_dnslists[], acl_items_regex[],
 	acl_items_later[], acl_items_pending[];
 /* Deferred for want of a feature. */
 enum acl_rc acl_pending(struct acl_state *s, const char *what, struct err *err);
@@ -135,14 +136,17 @@ struct acl_control_row {
 	const char *name;
 	uint32_t stages;
 	uint64_t set, clear;          /* enum msg_flag */
-	bool takes_option;            /* "/..." may follow */
-	const char *result;           /* the option is carried on under this name */
+	bool (*option)(struct str option); /* whether this may stand behind the slash; NULL: nothing may */
+	const char *result;           /* the option is carried on with the message, under this name */
 	enum acl_rc (*fn)(struct acl_state *s, struct str option, struct err *err);
 	bool later;
 	const char *what;
 	const char *pending;          /* as in struct acl_item */
 };
 extern const struct acl_control_row acl_controls[];
+
+/* "it can be used in the ACLs mail, rcpt, data" */
+const char *acl_stages_words(struct arena *a, uint32_t stages);
 
 /* Checks of a configuration: problems of one ACL, and whether the ACL may stand at a stage. */
 void lang_names_check(struct conf *conf, struct conf_place place, struct str text);

@@ -106,7 +106,8 @@ static enum acl_rc item_run(struct acl_state *s, const struct acl_item *item, st
 	enum status st;
 
 	if (s->stage && !(item->stages & STAGE(s->stage))) {
-		err_set(err, ST_ERROR, "\"%s\" can't be used in the %s ACL", item->row->name, stage_words(s->stage));
+		err_set(err, ST_ERROR, "cannot use \"%s\" in the %s ACL; %s", item->what ? item->what : item->row->name, stage_words(s->stage),
+			acl_stages_words(s->ev->arena, item->stages));
 		return RC_ERROR;
 	}
 	if (item->row->shape == SHAPE_TEXT) {

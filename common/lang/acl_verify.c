@@ -147,6 +147,66 @@ static enum acl_rc verify_header_syntax(struct acl_state *s, const struct verify
 	return acl_rc_of(st);
 }
 
+/* Every recipient stands in To: or Cc:. */
+static bool in_list(struct acl_state *s, const struct addrlist *list, struct str recipient, bool caseless)
+{
+	for (uint32_t i = 0; i < list->n; i++)
+		if (caseless ? str_eqi(list->v[i].addr, recipient) : address_same(s->ev->arena, list->v[i].addr, recipient))
+			return true;
+	return false;
+}
+
+static enum status visible_collect(struct acl_state *s, struct addrlist *all, struct err *err)
+{
+	static const char *const names[] = { "To", "Cc", "Resent-To", "Resent-Cc" };
+	struct header_field f;
+	struct str whole;
+	enum status st = header_whole(s->ev, &whole, err);
+
+	*all = (struct addrlist){ 0 };
+	for (size_t i = 0; !st && i < sizeof names / sizeof *names; i++)
+		for (unsigned nth = 0; header_find(whole, names[i], nth, &f); nth++) {
+			struct err why = ERR_INIT;
+			struct addrlist list;
+			struct addrlist_item *v;
+
+			if (addrlist_parse(f.value, ADDR_LENIENT | ADDR_UTF8, s->ev->arena, &list, &why) || !list.n)
+				continue; /* who stands in a broken field is not visible */
+			v = arena_alloc(s->ev->arena, (all->n + list.n) * sizeof *v);
+			if (all->n)
+				memcpy(v, all->v, all->n * sizeof *v);
+			memcpy(v + all->n, list.v, list.n * sizeof *v);
+			all->v = v;
+			all->n += list.n;
+		}
+	return st;
+}
+
+static enum acl_rc verify_not_blind(struct acl_state *s, const struct verify_call *call, struct err *err)
+{
+	const struct ipc_facts *f = s->ev->facts;
+	struct addrlist visible;
+	bool caseless = str_is(str_trim(call->options), "case_insensitive");
+	enum status st;
+
+	if (call->options.len && !caseless) {
+		err_set(err, ST_ERROR, "verify = not_blind: unknown option \"%.*s\"", STR_FMT(expand_quote(s->ev, call->options)));
+		return RC_ERROR;
+	}
+	s->ev->deps |= DEP_SESSION;
+	st = visible_collect(s, &visible, err);
+	if (st)
+		return acl_rc_of(st);
+	/* Of a long list the first recipients are known here; the others must at least find room in the header. */
+	for (uint32_t i = 0; i < f->recipients.n; i++)
+		if (!in_list(s, &visible, f->recipients.v[i], caseless)) {
+			s->log_text = str_printf(s->ev->arena, "bcc recipient detected");
+			s->user_text = s->log_text;
+			return RC_FAIL;
+		}
+	return f->rcpt_accepted > f->recipients.n && visible.n < f->rcpt_accepted ? RC_FAIL : RC_OK;
+}
+
 /* ---- the condition ---- */
 
 static const struct verify_row verify_rows[] = {
@@ -158,7 +218,7 @@ static const struct verify_row verify_rows[] = {
 	{ "certificate", STAGES_SMTP, false, false, 0, verify_certificate, false },
 	{ "header_names_ascii", STAGES_CONTENT, false, false, 0, verify_names_ascii, false },
 	{ "header_syntax", STAGES_CONTENT, false, false, 0, verify_header_syntax, false },
-	{ "not_blind", STAGES_CONTENT, false, true, 0, NULL, true },
+	{ "not_blind", STAGES_CONTENT, false, true, 0, verify_not_blind, false },
 	{ "arc", STAGES_CONTENT, false, true, 0, verify_pending, false, "defers the statement" },
 	{ "csa", STAGES_SMTP, false, false, 0, NULL, true },
 	{ NULL }
@@ -215,7 +275,7 @@ static enum status verify_find(const struct verify_words *w, const struct verify
 		return ST_OK;
 	}
 	return err_set(err, ST_ERROR, "expected \"sender[=address]\", \"recipient\", \"header_sender\", \"helo\", \"header_syntax\", \"header_names_ascii\", "
-		"\"reverse_host_lookup\" or \"certificate\", not \"%.*s\"", STR_FMT(str_sub(w->name, 0, 40)));
+		"\"reverse_host_lookup\", \"not_blind\" or \"certificate\", not \"%.*s\"", STR_FMT(str_sub(w->name, 0, 40)));
 }
 
 static enum status options_parse(const struct verify_row *row, struct str options, struct verify_options *out, struct err *err)
@@ -258,7 +318,8 @@ static enum acl_rc cond_verify(struct acl_state *s, const struct acl_item *item,
 	if (verify_find(&w, &row, err))
 		return RC_ERROR;
 	if (s->stage && !(row->stages & STAGE(s->stage))) {
-		err_set(err, ST_ERROR, "\"verify = %s\" can't be used in the %s ACL", row->name, acl_stage_name(s->stage));
+		err_set(err, ST_ERROR, "cannot use \"verify = %s\" in the %s ACL; %s", row->name, acl_stage_name(s->stage),
+			acl_stages_words(s->ev->arena, row->stages));
 		return RC_ERROR;
 	}
 	call.address = w.address;

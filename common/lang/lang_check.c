@@ -45,14 +45,24 @@ void lang_names_check(struct conf *conf, struct conf_place place, struct str tex
 /* An ACL named plainly must be fit for the stage of the option. */
 static enum status check_stage(struct lang *lang, struct conf *conf, const struct conf_text *text, const struct expansion *x, struct err *err)
 {
+	struct str name = x->is_constant ? str_trim(x->constant) : STR_NULL;
 	struct acl *acl;
+	struct lang_row verb;
+	int stage = 1;
 
-	if (!x->is_constant || !conf_acl_find(conf, str_trim(x->constant)) || acl_named(lang, str_trim(x->constant), &acl, err))
+	while (stage < ACL_STAGES_END && acl_option(conf, (enum acl_stage)stage) != text)
+		stage++;
+	if (stage == ACL_STAGES_END || !name.len || name.p[0] == '/')
 		return ST_OK;
-	for (int stage = 1; stage < ACL_STAGES_END; stage++)
-		if (acl_option(conf, (enum acl_stage)stage) == text)
-			return acl_stage_check(acl, (enum acl_stage)stage, err);
-	return ST_OK;
+	if (conf_acl_find(conf, name))
+		return acl_named(lang, name, &acl, err) ? ST_OK /* it is checked by itself */ : acl_stage_check(acl, (enum acl_stage)stage, err);
+	for (uint32_t i = 0; i < name.len; i++)
+		if (ascii_is_space(name.p[i]))
+			return ST_OK;
+	for (size_t i = 0; acl_verb_at(i, &verb); i++)
+		if (str_is(name, verb.name))
+			return ST_OK;
+	return err_set(err, ST_ERROR, "there is no ACL \"%.*s\"", STR_FMT(str_sub(name, 0, CONF_NAME_MAX)));
 }
 
 static void check_value(void *ctx, struct conf *conf, const struct conf_option *option, const char *owner, const struct conf_text *text)

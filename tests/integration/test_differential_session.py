@@ -122,7 +122,7 @@ def log_lines(text):
     for line in text.replace("\r", "").split("\n"):
         if line.startswith("LOG: ") and "T:" in line:
             lines.append(line[line.index("T:"):])
-    return lines
+    return sorted(lines) # those of smtpd and those of policyd may come in either order
 
 
 def answers(asked, got):

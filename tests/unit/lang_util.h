@@ -22,6 +22,7 @@ struct fake {
 	unsigned lookups, names, hosts, verifies;   /* how often each was asked */
 	char log[4096];                             /* lines logged, each with LF */
 	char verified[2048];                        /* questions: "R addr options;" */
+	char hinted[2048];          /* questions: "op key value unique;" */
 };
 
 static inline struct conf *test_conf(const char *text)
@@ -51,6 +52,9 @@ static const char *const fake_table[][3] = {
 	{ "/t/locals", "at.example", "!postmaster : *x : >more" }, { "/t/locals", "more", "zed" }, { "/t/locals", "loop.example", ">loop.example" },
 	{ "/t/addresses", "u@x.example", "hit" }, { "/t/addresses", "*@y.example", "hit y" },
 	{ "", "get key", "redis value" }, { "", "get a\\ b", "quoted" }, { "", "a=h.example", "192.0.2.7" },
+	{ "", "defer_strict,a=1.2.0.192.dnsbl.example", "127.0.0.2\n127.0.0.3" }, { "", "defer_strict,txt=1.2.0.192.dnsbl.example", "listed" },
+	{ "", "defer_strict,a=name.example.dnsbl.example", "127.0.0.7" }, { "", "defer_strict,a=1.2.0.192.part.example", "127.0.0.9" },
+	{ "", "defer_strict,txt=1.2.0.192.part.example", "part" }, { "", "defer_strict,a=9.9.9.9.dnsbl.example", "10.0.0.1" },
 };
 
 static inline enum status fake_find(void *env, void *handle, struct str file, struct str key, struct str options, struct arena *a,
@@ -186,9 +190,32 @@ static inline void fake_log(void *ctx, unsigned targets, struct str text)
 	snprintf(fake->log + n, sizeof fake->log - n, "%u %.*s\n", targets, STR_FMT(text));
 }
 
+/* Rates are what the count says, over at the limit; of what was seen, "old" has its time in 1970. */
+static inline enum status fake_hint(void *ctx, struct arena *a, const struct ipc_hint_ask *ask, struct ipc_hint_answer *out, struct err *err)
+{
+	struct fake *fake = ctx;
+	size_t n = strlen(fake->hinted);
+
+	if (str_ends(ask->key, "broken"))
+		return err_set(err, ST_DEFER, "the hints are out of reach");
+	snprintf(fake->hinted + n, sizeof fake->hinted - n, "%s %.*s %.*s%s%.*s;", hint_op_name(ask->op), STR_FMT(ask->key),
+		STR_FMT(ask->op == HINT_PUT ? STR_LIT("now") : ask->value), ask->unique.len ? " " : "", STR_FMT(ask->unique));
+	if (ask->op == HINT_RATE) {
+		struct str rest = ask->value;
+
+		str_split(&rest, ' ', &out->value);
+		out->value = str_dup(a, out->value);
+	}
+	if (ask->op == HINT_GET && !str_is(ask->key, "old"))
+		return err_set(err, ST_FAIL, "no such key");
+	if (ask->op == HINT_GET)
+		out->value = STR_LIT("1000");
+	return ST_OK;
+}
+
 static inline struct lang_services fake_services(struct fake *fake)
 {
-	return (struct lang_services){ fake, fake_lookup, fake_name, fake_host, fake_verify, fake_file, fake_stat, fake_local, fake_log };
+	return (struct lang_services){ fake, fake_lookup, fake_name, fake_host, fake_verify, fake_file, fake_stat, fake_local, fake_log, fake_hint };
 }
 
 #endif
