@@ -120,7 +120,7 @@ def mailbox(i):
 
 def test_local_delivery_and_aliases(debian):
     i = debian()
-    c = i.client()
+    c = i.client(source=("127.0.0.2", 0))  # not one of the hosts that may relay, which are not checked so closely
     c.ask("EHLO client.example", 250)
     c.ask("MAIL FROM:<a@client.example>", 250)
     c.ask("RCPT TO:<%s@mail.example.com>" % USER, 250)
@@ -128,6 +128,7 @@ def test_local_delivery_and_aliases(debian):
     assert "moved away" in c.ask("RCPT TO:<nobody-home@mail.example.com>", 550)
     c.ask("RCPT TO:<no-such-login@mail.example.com>", 550)
     c.ask("RCPT TO:<x/y@mail.example.com>", 550)
+    assert "relay not permitted" in c.ask("RCPT TO:<x@far.example>", 550)
     c.ask("DATA", 354)
     c.send("From: A <a@client.example>\r\nSubject: hello\r\nTo: %s\r\n\r\nbody\r\n.\r\n" % USER)
     assert c.reply().startswith("250")
