@@ -446,6 +446,7 @@ struct message *own_message_new(struct qmgr *q);
 bool own_message_submit(struct qmgr *q, struct active *about, struct message *m, const char *id, struct str content);
 /* What an autoreply transport put together (qmgr_reply.c): a message of its own from now on. The descriptor is closed. */
 void reply_take(struct qmgr *q, struct delivery *d, const struct ipc_delivered *msg, int fd);
+void notice_send(struct qmgr *q, struct active *about, const struct ipc_notice *n);
 uint32_t report_next_warning(const struct qmgr *q, const struct message *m); /* seconds since 1970; TRY_NEVER */
 bool report_warning_due(struct qmgr *q, struct message *m);
 /* A delay is to be reported, unless its recipient did not want it. */

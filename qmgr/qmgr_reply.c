@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* What an autoreply transport composed becomes a message of its own, with a null sender: nothing ever answers it. The agent may have
- * been taken over: sealed memory of bounded size is read, addresses are checked, and that is all it can do. */
+/* What an autoreply transport composed becomes a message of its own, with a null sender: nothing ever answers it; so does what a router
+ * has to say of errors in redirection data. The agent may have been taken over: sealed memory of bounded size is read, addresses are checked, and that is all it can do. */
 #include "qmgr/qmgr.h"
 
 #include <fcntl.h>
@@ -8,7 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/dsn/dsn.h"
 #include "common/mail/address.h"
+#include "common/mail/date.h"
 #include "common/mail/header.h"
 #include "common/spool/fs.h"
 
@@ -45,11 +47,11 @@ static void lines_measure(const struct buf *b, struct ipc_spool_envelope *env)
 	env->longest_line = line > env->longest_line ? line : env->longest_line;
 }
 
-static void recipients_fill(struct arena *a, struct ipc_spool_envelope *env, const struct ipc_delivered *msg)
+static void recipients_fill(struct arena *a, struct ipc_spool_envelope *env, const struct ipc_recipient *to, uint32_t n)
 {
-	env->recipients = arena_alloc(a, msg->n_reply_to * sizeof *env->recipients);
-	for (uint32_t i = 0; i < msg->n_reply_to; i++) {
-		struct str addr = msg->reply_to[i].addr;
+	env->recipients = arena_alloc(a, n * sizeof *env->recipients);
+	for (uint32_t i = 0; i < n; i++) {
+		struct str addr = to[i].addr;
 		struct address parsed;
 
 		if (address_parse(addr, ADDR_LITERALS | ADDR_UTF8, &parsed, NULL) != ST_OK || str_has_ctl(addr))
@@ -59,8 +61,15 @@ static void recipients_fill(struct arena *a, struct ipc_spool_envelope *env, con
 	}
 }
 
-static void envelope_fill(struct qmgr *q, const struct delivery *d, const struct ipc_delivered *msg, struct active *a, const char *id,
-	const struct buf *content)
+/* Whom an own message is for, and what it came of. */
+struct own {
+	struct active *about;
+	struct str ident;
+	const struct ipc_recipient *to;
+	uint32_t n_to;
+};
+
+static void envelope_fill(struct qmgr *q, const struct own *own, struct active *a, const char *id, const struct buf *content)
 {
 	struct ipc_spool_envelope *env = arena_alloc(&a->arena, sizeof *env);
 	struct header_field field;
@@ -71,9 +80,9 @@ static void envelope_fill(struct qmgr *q, const struct delivery *d, const struct
 	env->facts = arena_alloc(&a->arena, sizeof *env->facts);
 	env->facts->has_sender = env->facts->local = true;
 	env->facts->protocol = STR_LIT("local");
-	env->facts->ident = str_dup(&a->arena, d->plan->lane->user);
+	env->facts->ident = str_dup(&a->arena, own->ident);
 	env->facts->received_us = env->received_us;
-	recipients_fill(&a->arena, env, msg);
+	recipients_fill(&a->arena, env, own->to, own->n_to);
 	env->content = content->len;
 	env->header_size = header_end(buf_str(content), &closed);
 	env->flags = MSG_LOCAL | (closed ? 0 : MSG_HEADER_OPEN);
@@ -82,27 +91,65 @@ static void envelope_fill(struct qmgr *q, const struct delivery *d, const struct
 		env->flags |= MSG_EIGHTBIT;
 	if (header_find(str_sub(buf_str(content), 0, env->header_size), "Message-ID", 0, &field))
 		env->header_message_id = str_dup(&a->arena, str_sub(header_msgid(field.value), 0, 1024));
-	env->about = str_of(arena_strdup(&a->arena, d->a->m->file->id));
+	env->about = str_of(arena_strdup(&a->arena, own->about->m->file->id));
 	a->env = env;
+}
+
+static void own_send(struct qmgr *q, const struct own *own, const char *id, const struct buf *content)
+{
+	struct message *m = own_message_new(q);
+
+	envelope_fill(q, own, m->active, id, content);
+	if (m->active->env->n_recipients)
+		own_message_submit(q, own->about, m, id, buf_str(content));
+	else
+		message_free(q, m);
 }
 
 void reply_take(struct qmgr *q, struct delivery *d, const struct ipc_delivered *msg, int fd)
 {
+	const struct own own = { d->a, d->plan->lane->user, msg->reply_to, msg->n_reply_to };
 	struct buf content = BUF_INIT;
-	struct message *m;
 	char id[MSGID_SIZE];
 
 	if (!content_read(fd, &content)) {
 		log_line(q->log, LOG_MAIN | LOG_PANIC, "%s a reply to it can't be read, and is dropped", d->a->m->file->id);
 	} else {
 		msgid_next(&q->ids, qmgr_now_us(q), id);
-		m = own_message_new(q);
-		envelope_fill(q, d, msg, m->active, id, &content);
-		if (m->active->env->n_recipients)
-			own_message_submit(q, d->a, m, id, buf_str(&content));
-		else
-			message_free(q, m);
+		own_send(q, &own, id, &content);
 	}
 	buf_clear(&content);
 	close(fd);
+}
+
+/* Lines end in CRLF; what can't stand in a message's text is left out. */
+static void body_add(struct buf *out, struct str text)
+{
+	struct str line;
+
+	while (str_split(&text, '\n', &line)) {
+		for (uint32_t i = 0; i < line.len && i < DSN_LINE_MAX; i++)
+			if ((unsigned char)line.p[i] >= ' ' || line.p[i] == '\t')
+				buf_addc(out, line.p[i]);
+		buf_adds(out, "\r\n");
+	}
+}
+
+void notice_send(struct qmgr *q, struct active *about, const struct ipc_notice *n)
+{
+	const struct ipc_recipient to = { .addr = n->to };
+	const struct own own = { about, STR_LIT("router"), &to, 1 };
+	struct buf content = BUF_INIT;
+	char id[MSGID_SIZE], date[DATE_TEXT];
+
+	if (str_has_ctl(n->to))
+		return;
+	msgid_next(&q->ids, qmgr_now_us(q), id);
+	date_format(date, (int64_t)(qmgr_now_us(q) / 1000000), false);
+	buf_printf(&content, "From: %.*s\r\nTo: %.*s\r\nDate: %s\r\nMessage-ID: <E%s@%.*s>\r\n", STR_FMT(q->dsn_from), STR_FMT(n->to), date, id,
+		STR_FMT(q->set->host));
+	buf_adds(&content, "Subject: error(s) in forwarding or filtering\r\nAuto-Submitted: auto-generated\r\n\r\n");
+	body_add(&content, n->text);
+	own_send(q, &own, id, &content);
+	buf_clear(&content);
 }

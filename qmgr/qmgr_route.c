@@ -313,6 +313,8 @@ static void route_on_answer(void *arg, struct ipc_in *in, const struct err *err)
 		in->keep = true;
 		return;
 	}
+	for (uint32_t i = 0; i < answer->n_notices && !qu->a->m->tries; i++) /* once, not with each try */
+		notice_send(q, qu->a, &answer->notices[i]);
 	q->n_questions--;
 	q->counts.routed++;
 	question_end(qu, "the router did not say where it goes");
@@ -345,7 +347,8 @@ static bool question_ask(struct question *qu)
 	struct channel *ch = route_router(q);
 	struct ipc_recipient rcpt[ROUTE_SLICE];
 	struct ipc_facts facts = { 0 };
-	struct ipc_route_ask ask = { .facts = &facts, .recipients = rcpt, .n_recipients = qu->n, .attempt = qu->attempt };
+	struct ipc_route_ask ask = { .facts = &facts, .recipients = rcpt, .n_recipients = qu->n, .attempt = qu->attempt,
+		.first = !qu->a->m->tries };
 	struct err err = ERR_INIT;
 	uint32_t now = qmgr_now(q);
 	int fd = -1;

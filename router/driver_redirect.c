@@ -11,11 +11,11 @@
 #include "router/redirect_list.h"
 #include "router/route.h"
 
-enum { INCLUDE_DEPTH_MAX = 10, FILE_MAX = 4 * 1024 * 1024 /* octets of a forward file or list */ };
+enum { INCLUDE_DEPTH_MAX = 10, ERRORS_MAX = 16384 /* octets of what syntax_errors_to is told */, FILE_MAX = 4 * 1024 * 1024 /* octets of a forward file or list */ };
 
 struct own {
 	const struct conf_opts_router_redirect *o;
-	struct expansion *data, *file, *qualify, *file_transport, *directory_transport, *pipe_transport;
+	struct expansion *data, *file, *qualify, *file_transport, *directory_transport, *pipe_transport, *errors_to, *errors_text;
 	bool check_owner, check_group;
 	struct str *owners, *owngroups;
 	uint32_t n_owners, n_owngroups;
@@ -55,7 +55,9 @@ static enum status redirect_compile(struct site *site, struct site_router *r, st
 		site_text(site, &o->qualify_domain, &own->qualify, err) != ST_OK ||
 		site_text(site, &o->file_transport, &own->file_transport, err) != ST_OK ||
 		site_text(site, &o->directory_transport, &own->directory_transport, err) != ST_OK ||
-		site_text(site, &o->pipe_transport, &own->pipe_transport, err) != ST_OK)
+		site_text(site, &o->pipe_transport, &own->pipe_transport, err) != ST_OK ||
+		site_text(site, &o->syntax_errors_to, &own->errors_to, err) != ST_OK ||
+		site_text(site, &o->syntax_errors_text, &own->errors_text, err) != ST_OK)
 		return err->status;
 	words_make(site, o->owners.text, &own->owners, &own->n_owners);
 	words_make(site, o->owngroups.text, &own->owngroups, &own->n_owngroups);
@@ -191,6 +193,7 @@ struct work {
 	struct driver_out *out;
 	struct hash seen;            /* addresses made, once each */
 	uint32_t made, skipped;
+	struct buf errors;           /* what syntax_errors_to is told */
 	bool enough;                 /* the rest of the data does not count */
 	bool over;                   /* the verdict is in `verdict` */
 	enum verdict verdict;
@@ -376,6 +379,7 @@ static enum status item_bad(struct work *w, const struct redirect_item *item, st
 	if (!w->own->o->skip_syntax_errors)
 		return err_set(err, ST_ERROR, "syntax error in redirection data: %.*s", STR_FMT(item->text));
 	w->skipped++;
+	buf_printf(&w->errors, "  %.*s\n", STR_FMT(item->text));
 	if (w->skipped <= 20)
 		router_log(w->rt->r, LOG_MAIN, "router %.*s: %.*s: skipped in redirection data: %.*s", STR_FMT(w->r->conf->name), STR_FMT(w->addr->text),
 			STR_FMT(item->text));
@@ -425,11 +429,35 @@ static bool is_filter(struct str data)
 		str_beginsi(data, "# sieve filter");
 }
 
+/* The message to syntax_errors_to; only when mail is really on its way. */
+static void errors_tell(struct work *w)
+{
+	struct route *rt = w->rt;
+	struct str to = w->own->o->syntax_errors_to.text, head = STR_NULL;
+	struct err err = ERR_INIT;
+	struct ipc_notice *n;
+
+	if (!w->own->errors_to || rt->mode != MODE_DELIVER || rt->nested || rt->n_notices == ROUTE_NOTICES_MAX)
+		return;
+	if (route_expand(rt, w->own->errors_to, &to, &err) != ST_OK || (w->own->errors_text &&
+		route_expand(rt, w->own->errors_text, &head, &err) == ST_ERROR)) {
+		router_log(rt->r, LOG_MAIN | LOG_PANIC, "router %.*s: syntax_errors_to, syntax_errors_text: %s", STR_FMT(w->r->conf->name), err.text);
+		return;
+	}
+	n = &rt->notices[rt->n_notices++];
+	n->to = str_sub(str_trim(to), 0, 1024);
+	if (str_find(n->to, '@') < 0)
+		n->to = str_printf(rt->a, "%.*s@%.*s", STR_FMT(n->to), STR_FMT(lang_qualify_recipient(rt->r->lang)));
+	n->text = str_printf(rt->a, "%.*s%sThe following error(s) have been detected in the redirection data of\n%.*s (router %.*s):\n\n%.*s",
+		STR_FMT(str_sub(head, 0, ROUTE_NOTICE_TEXT_MAX / 4)), head.len ? "\n\n" : "", STR_FMT(str_sub(w->addr->text, 0, 1000)),
+		STR_FMT(w->r->conf->name), STR_FMT(buf_str(&w->errors)));
+}
+
 static enum verdict redirect_run(struct route *rt, struct addr *addr, const struct site_router *r, struct driver_out *out, struct err *err)
 {
 	const struct own *own = r->own;
 	struct mark mark = { rt->queue_end, rt->n_addrs };
-	struct work w = { .rt = rt, .addr = addr, .r = r, .own = own, .out = out };
+	struct work w = { .rt = rt, .addr = addr, .r = r, .own = own, .out = out, .errors = BUF_LIMIT(ERRORS_MAX) };
 	struct str data;
 	enum status st = data_get(rt, own, addr, &data, err);
 
@@ -446,6 +474,9 @@ static enum verdict redirect_run(struct route *rt, struct addr *addr, const stru
 		addr->hide_child |= own->o->hide_child_in_errmsg;
 		st = data_work(&w, data, 0, err);
 		hash_clear(&w.seen);
+		if (st == ST_OK && w.skipped)
+			errors_tell(&w);
+		buf_clear(&w.errors);
 	}
 	if (st != ST_OK || w.over || !w.made)
 		mark_return(rt, &mark);

@@ -414,8 +414,10 @@ static enum status callout_plan(struct route *rt, struct addr *addr, const struc
 static enum status turn_deliver(struct route *rt, struct addr *addr, const struct site_router *r, struct driver_out *out, struct err *err)
 {
 	uint32_t plan = 0;
-	enum status st;
+	enum status st = route_hosts_finish(rt, addr, r, out, err);
 
+	if (st != ST_OK)
+		return st;
 	if (route_is_verify(rt)) {
 		if (rt->wants_plan && !router_fails_verify(rt, r) && callout_plan(rt, addr, r, out, err) != ST_OK)
 			return err->status;

@@ -15,6 +15,8 @@ enum {
 	ROUTE_DEPTH_MAX = 50,         /* redirections on the way to one address */
 	ROUTE_ADDRS_MAX = 50000,      /* addresses made in one question */
 	ROUTE_RULES_MAX = 32,         /* retry rules named for one leaf or host, as declared */
+	ROUTE_NOTICES_MAX = 16,       /* messages about redirection data, as declared */
+	ROUTE_NOTICE_TEXT_MAX = 32768, /* octets of one */
 	ROUTE_TRACE_MAX = 4096,       /* lines of a trace, as declared */
 	ROUTE_NESTED_MAX = 3,         /* verifications within routing (errors_to) */
 	ROUTE_HOSTS_MAX = 256,        /* hosts of one plan, as declared */
@@ -105,6 +107,8 @@ struct route {
 	unsigned n_plan_memo;
 	struct hosts_memo *hosts_memo[ROUTE_MEMOS_MAX];
 	unsigned n_hosts_memo;
+	struct ipc_notice notices[ROUTE_NOTICES_MAX];
+	uint32_t n_notices;
 	struct str *trace;
 	uint32_t n_trace;
 	struct err why;                       /* the last router that declined the present address said */
@@ -146,6 +150,8 @@ enum status route_preconditions(struct route *rt, struct addr *addr, const struc
 enum status route_transport(struct route *rt, const struct site_router *r, const struct site_transport **out, struct err *err);
 enum status plan_make(struct route *rt, struct addr *addr, const struct site_router *r, const struct site_transport *t,
 	const struct driver_out *out, uint32_t *plan_out, struct err *err);
+/* What the generic options do to found hosts: dnssec_request_domains, translate_ip_address. ST_DEFER, ST_ERROR. */
+enum status route_hosts_finish(struct route *rt, struct addr *addr, const struct site_router *r, struct driver_out *out, struct err *err);
 /* What `self` says when the best host is this one: RT_ACCEPT for send. */
 enum verdict route_self(struct route *rt, struct addr *addr, const struct site_router *r, struct str host, struct err *err);
 /* Hosts of a list, in order, with addresses. On RT_ACCEPT there is at least one. failed: host_find_failed and host_all_ignored. */

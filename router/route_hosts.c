@@ -135,6 +135,75 @@ void route_hosts_take(struct route *rt, const struct find_result *found, uint32_
 	out->hosts = v;
 }
 
+/* Where DNSSEC was not asked for, nothing counts as secure; a domain whose answers must be secure is asked about in any case. */
+static enum status hosts_unsecure(struct route *rt, struct addr *addr, const struct site_router *r, struct driver_out *out, struct err *err)
+{
+	struct ipc_host *v;
+	enum status st;
+
+	if (!r->dnssec_request || r->dnssec_require)
+		return ST_OK;
+	st = lang_domain_match(rt->ev, r->dnssec_request, addr->domain, NULL, err);
+	if (st == ST_OK)
+		return ST_OK;
+	if (st != ST_FAIL)
+		return err_prefix(err, "dnssec_request_domains");
+	v = arena_memdup(rt->a, out->hosts, out->n_hosts * sizeof *v); /* they may be shared */
+	for (uint32_t i = 0; i < out->n_hosts; i++)
+		v[i].secure = false;
+	out->hosts = v;
+	return ST_OK;
+}
+
+/* One host's address by translate_ip_address: another one, or the addresses of a name. */
+static enum status host_translate(struct route *rt, const struct site_router *r, const struct ipc_host *h, struct driver_out *out, struct err *err)
+{
+	struct find_options options = { .flags = FIND_KEEP_ORDER };
+	struct find_result found;
+	struct str value;
+	uint32_t n = 1;
+	enum status st;
+
+	eval_set(rt->ev, EV_host_address, h->ip);
+	st = route_expand(rt, r->translate, &value, err);
+	eval_set(rt->ev, EV_host_address, STR_NULL);
+	if (st == ST_FAIL)
+		value = h->ip;
+	else if (st != ST_OK)
+		return st;
+	st = find_addresses(rt->r->dns, rt->a, str_trim(value), &options, &found, err);
+	if (st != ST_OK)
+		return err_set(err, ST_DEFER, "host \"%.*s\" not found for %.*s", STR_FMT(value), STR_FMT(h->ip));
+	n = found.n < ROUTE_HOSTS_MAX - out->n_hosts ? found.n : ROUTE_HOSTS_MAX - out->n_hosts;
+	for (uint32_t i = 0; i < n; i++) {
+		out->hosts[out->n_hosts] = *h;
+		out->hosts[out->n_hosts++].ip = found.v[i].ip;
+	}
+	return ST_OK;
+}
+
+static enum status hosts_translate(struct route *rt, const struct site_router *r, struct driver_out *out, struct err *err)
+{
+	const struct ipc_host *v = out->hosts;
+	uint32_t n = out->n_hosts;
+	enum status st = ST_OK;
+
+	if (!r->translate)
+		return ST_OK;
+	out->hosts = arena_alloc(rt->a, ROUTE_HOSTS_MAX * sizeof *out->hosts);
+	out->n_hosts = 0;
+	for (uint32_t i = 0; st == ST_OK && i < n; i++)
+		st = host_translate(rt, r, &v[i], out, err);
+	return st == ST_OK ? ST_OK : err_prefix(err, "translate_ip_address");
+}
+
+enum status route_hosts_finish(struct route *rt, struct addr *addr, const struct site_router *r, struct driver_out *out, struct err *err)
+{
+	enum status st = out->n_hosts ? hosts_unsecure(rt, addr, r, out, err) : ST_OK;
+
+	return st == ST_OK && out->n_hosts ? hosts_translate(rt, r, out, err) : st;
+}
+
 enum verdict route_self(struct route *rt, struct addr *addr, const struct site_router *r, struct str host, struct err *err)
 {
 	err_set(err, ST_ERROR, "remote host is the local host: %.*s (%.*s)", STR_FMT(addr->domain), STR_FMT(host));

@@ -271,5 +271,10 @@ void leaves_send(struct route *rt, route_send_fn *send, void *arg)
 		part_takes(rt, &part, &rt->leaves[i]);
 	}
 	trace_add(rt, &part);
+	part.answer.notices = rt->notices;
+	for (uint32_t i = 0; i < rt->n_notices && part.octets + rt->notices[i].text.len < ROUTE_PART_MAX + 40000; i++) {
+		part.octets += rt->notices[i].text.len + rt->notices[i].to.len + 16;
+		part.answer.n_notices++;
+	}
 	send(arg, &part.answer);
 }

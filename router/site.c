@@ -269,6 +269,7 @@ static enum status references_make(struct site *site, struct site_router *r, str
 
 static enum status lists_make(struct site *site, struct site_router *r, struct err *err)
 {
+	static const struct conf_text unset;
 	const struct conf_opts_router *o = r->o;
 	const struct {
 		enum lang_list_kind kind;
@@ -278,6 +279,7 @@ static enum status lists_make(struct site *site, struct site_router *r, struct e
 		{ LIST_DOMAIN, &o->domains, &r->domains }, { LIST_LOCALPART, &o->local_parts, &r->local_parts },
 		{ LIST_ADDRESS, &o->senders, &r->senders }, { LIST_HOST, &o->ignore_target_hosts, &r->ignore_hosts },
 		{ LIST_DOMAIN, &o->dnssec_require_domains, &r->dnssec_require },
+		{ LIST_DOMAIN, str_is(o->dnssec_request_domains.text, "*") ? &unset : &o->dnssec_request_domains, &r->dnssec_request },
 	};
 
 	for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)

@@ -76,7 +76,7 @@ struct site_router {
 	const struct router_driver *driver;
 	const void *own;                     /* the driver's */
 	uint32_t index;
-	struct lang_list *domains, *local_parts, *senders, *ignore_hosts, *dnssec_require;
+	struct lang_list *domains, *local_parts, *senders, *ignore_hosts, *dnssec_require, *dnssec_request /* NULL: all */;
 	struct site_texts condition, headers_add, headers_remove, require_files;
 	struct expansion *address_data, *cannot_route, *debug_print, *errors_to, *user, *group, *home, *transport_home, *transport_directory, *more, *unseen,
 		*transport, *translate;
