@@ -301,7 +301,7 @@ static bool rcpt_replace(struct qmgr *q, struct active *a, struct rcpt *r)
 
 		while (d && !str_eq(d->addr, leaf->l->addr))
 			d = d->next;
-		if (d)
+		if (d || (leaf->result && leaf->result != DELIVERY_DEFERRED)) /* delivered or failed, in an earlier round or in this one */
 			continue;
 		rec.recipients[rec.n_recipients++] = (struct ipc_recipient){ .addr = leaf->l->addr, .notify = r->r->notify & DSN_NEVER,
 			.errors_to = leaf->l->has_errors_to && leaf->l->errors_to.len ? leaf->l->errors_to : r->r->errors_to, .parent = r->r->addr,

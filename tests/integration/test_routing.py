@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: ISC
+"""What routers do to mail on its way: lists that change between tries, copies, addresses for errors, codes of refusals, notices."""
+import email
+import os
+import re
+
+import pytest
+
+from bulkhead import Client, Sink, wait_for
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="deliveries under a uid of their own need root")
+
+LOCAL = """
+local:
+  driver = accept
+  domains = +local_domains
+  local_parts = lsearch;{dir}/users
+  transport = maildir
+"""
+FAR = """
+sink:
+  driver = manualroute
+  domains = ! +local_domains
+  route_list = * 127.0.0.1::{sink}
+  transport = smtp
+  self = send
+"""
+LIST = """
+list:
+  driver = redirect
+  domains = +local_domains
+  local_parts = list
+  qualify_preserve_domain
+  data = :include:{dir}/list
+%s
+"""
+
+
+def write(i, name, text):
+    with open(os.path.join(i.dir, name), "w") as f:
+        f.write(text)
+    os.chmod(os.path.join(i.dir, name), 0o644)
+
+
+@pytest.fixture
+def deferring():
+    """A server that says 451 to RCPT until told otherwise."""
+    state = {"defer": True}
+    s = Sink(on_rcpt=lambda rcpt, *more: "451 4.2.1 later" if state["defer"] else None)
+    s.state = state
+    yield s
+    s.close()
+
+
+@pytest.mark.parametrize("one_time", [True, False])
+def test_list_that_changes_between_tries(bulkhead, deferring, one_time):
+    """one_time: who joins the list later gets nothing; without it, he does."""
+    i = bulkhead(routers=LIST % ("  one_time" if one_time else "") + LOCAL + FAR, sink=deferring, users=["joe", "late"])
+    write(i, "list", "joe, far@away.example\n")
+    i.send("a@client.example", "list@local.example")
+    i.wait_log(r"== far@away.example .*451 4.2.1 later")
+    write(i, "list", "joe, far@away.example, late\n")
+    deferring.state["defer"] = False
+    i.command("queue", "retry", "--all")
+    sender, rcpts, _ = deferring.wait(1)[0]
+    assert rcpts == ["far@away.example"]
+    i.wait_empty()
+    assert len(i.maildir("joe")) == 1
+    assert len(i.maildir("late")) == (0 if one_time else 1)
+
+
+def test_unseen_copy_and_its_own_fields(bulkhead, sink):
+    """The copy has the fields that its router adds; what goes on does not."""
+    i = bulkhead(routers="""
+archive:
+  driver = redirect
+  unseen
+  domains = +local_domains
+  local_parts = ! archive
+  headers_add = X-Copy: of $local_part
+  data = archive@local.example, far@away.example
+""" + LOCAL + FAR, sink=sink, users=["joe", "archive"])
+    i.send("a@client.example", "joe@local.example")
+    i.wait_empty()
+    assert b"X-Copy" not in i.maildir("joe")[0]
+    assert b"X-Copy: of joe\n" in i.maildir("archive")[0]
+    assert b"X-Copy: of joe\r\n" in sink.wait(1)[0][2]
+    assert len(i.maildir("joe")) == len(i.maildir("archive")) == 1
+
+
+def test_errors_to_takes_reports_and_is_the_sender(bulkhead, sink):
+    i = bulkhead(routers=LIST % "  errors_to = owner@local.example" + LOCAL + FAR, sink=sink, users=["joe", "owner"])
+    write(i, "list", "joe, nobody@local.example, far@away.example\n")
+    i.send("a@client.example", "list@local.example")
+    assert sink.wait(1)[0][:2] == ("owner@local.example", ["far@away.example"])
+    report = i.wait_maildir("owner")[0]
+    i.wait_empty()
+    assert b"nobody@local.example" in report and b"Auto-Submitted: auto-" in report
+    assert len(sink.wait(1)) == 1, "the first sender hears nothing"
+
+
+def test_errors_to_that_leads_nowhere_is_ignored(bulkhead, sink):
+    i = bulkhead(routers=LIST % "  errors_to = gone@local.example" + LOCAL + FAR, sink=sink, users=["joe"])
+    write(i, "list", "far@away.example\n")
+    i.send("a@client.example", "list@local.example")
+    assert sink.wait(1)[0][0] == "a@client.example"
+
+
+ACL = """
+acl_check_rcpt:
+  require verify = recipient
+  accept
+"""
+
+
+def test_codes_of_refusals_are_those_of_the_reply(bulkhead):
+    i = bulkhead(acl=ACL, routers="""
+aliases:
+  driver = redirect
+  domains = +local_domains
+  allow_fail
+  allow_defer
+  data = ${lookup{$local_part}lsearch{{dir}/aliases}}
+""" + LOCAL, users=["joe"])
+    write(i, "aliases", "gone: :fail: 553 5.2.1 moved, to the sea\nlater: :defer: 452 4.3.9 at noon\nplain: :fail: simply no\nodd: :fail: 421 4.0.0 not this code\n")
+    c = Client(i.port)
+    c.ask("EHLO client.example")
+    c.ask("MAIL FROM:<a@client.example>", 250)
+    for rcpt, code, text in [("gone", 553, "5.2.1 moved, to the sea"), ("later", 452, "4.3.9 at noon"), ("plain", 550, "simply no"),
+                             ("odd", 550, "not this code")]:
+        said = c.ask("RCPT TO:<%s@local.example>" % rcpt, code)
+        assert text in said, (rcpt, said)
+    c.ask("RCPT TO:<joe@local.example>", 250)
+    c.close()
+
+
+def test_errors_in_a_list_are_told_once(bulkhead, deferring):
+    i = bulkhead(routers=LIST % "  skip_syntax_errors\n  syntax_errors_to = owner@$domain\n  syntax_errors_text = Dear owner of $local_part,\\n" +
+                 LOCAL + FAR, sink=deferring, users=["joe", "owner"])
+    write(i, "list", "joe\nbad@@address\nfar@away.example\n<>\n")
+    i.send("a@client.example", "list@local.example")
+    notice = email.message_from_bytes(i.wait_maildir("owner")[0])
+    i.wait_log(r"== far@away.example .*451 4.2.1 later")
+    deferring.state["defer"] = False
+    i.command("queue", "retry", "--all")
+    i.wait_empty()
+    assert len(i.maildir("owner")) == 1 and len(i.maildir("joe")) == 1
+    assert notice["To"] == "owner@local.example" and notice["Auto-Submitted"] == "auto-generated" and notice["Date"] and notice["Message-ID"]
+    text = notice.get_payload()
+    assert text.startswith("Dear owner of list,") and "bad@@address" in text and "list@local.example (router list)" in text, text
+    assert "list: list@local.example: skipped" in i.log()
+
+
+def test_hide_child_in_errmsg(bulkhead, sink):
+    i = bulkhead(routers=LIST % "  hide_child_in_errmsg" + LOCAL + FAR, sink=sink)
+    write(i, "list", "secret@local.example\n")
+    i.send("a@client.example", "list@local.example")
+    sender, rcpts, report = sink.wait(1)[0]
+    assert (sender, rcpts) == ("", ["a@client.example"])
+    assert b"list@local.example" in report and b"secret" not in report, report
+
+
+@pytest.mark.parametrize("option, line", [("", "=> joe <joe@local.example> "), ("  no_log_as_local\n", "=> joe@local.example ")])
+def test_log_as_local(bulkhead, option, line):
+    i = bulkhead(routers=LOCAL.rstrip() + "\n" + option, users=["joe"])
+    i.send("a@client.example", "joe@local.example")
+    i.wait_log("Completed")
+    assert line in i.log(), i.log()
+
+
+def test_first_delivery_while_routing(bulkhead, deferring):
+    i = bulkhead(routers="""
+first:
+  driver = accept
+  domains = +local_domains
+  condition = ${if !first_delivery}
+  local_parts = lsearch;{dir}/users
+  transport = maildir
+""" + FAR.replace("! +local_domains", "*"), sink=deferring, users=["joe"])
+    i.send("a@client.example", "joe@local.example")
+    i.wait_log(r"== joe@local.example R=sink .*451 4.2.1 later")
+    assert i.maildir("joe") == []
+    i.command("queue", "retry", "--all")
+    i.wait_maildir("joe")
