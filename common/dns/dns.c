@@ -147,6 +147,14 @@ static enum status pattern_compile(struct dns *dns, struct err *err)
 	return err_set(err, ST_ERROR, "dns_check_names_pattern: %s at offset %zu", (const char *)text, (size_t)at);
 }
 
+void dns_patience_set(struct dns *dns, uint32_t retrans_ms, unsigned retry)
+{
+	const struct dns_config *c = &dns->config;
+
+	dns->net.retrans_ms = retrans_ms ? retrans_ms : c->retrans_ms ? c->retrans_ms : RETRANS_MS;
+	dns->net.retry = retry ? retry : c->retry ? c->retry : RETRIES;
+}
+
 struct dns *dns_new(const struct dns_config *config, struct err *err)
 {
 	struct dns *dns = mem_new(sizeof *dns);
@@ -159,8 +167,7 @@ struct dns *dns_new(const struct dns_config *config, struct err *err)
 	memcpy(net->servers, config->servers, sizeof net->servers);
 	for (unsigned i = 0; i < net->n; i++)
 		net->servers[i].trusted |= config->trust_ad;
-	net->retrans_ms = config->retrans_ms ? config->retrans_ms : RETRANS_MS;
-	net->retry = config->retry ? config->retry : RETRIES;
+	dns_patience_set(dns, 0, 0);
 	net->timeout_ms = config->timeout_ms ? config->timeout_ms : DNS_QUESTION_MAX_MS;
 	net->edns = config->edns != 0;
 	net->ad = config->dnssec != 0;

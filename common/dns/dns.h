@@ -128,6 +128,9 @@ uint64_t dns_query_max_ms(const struct dns *dns);      /* the longest that one q
 /* No question waits beyond this moment (clock_ms()), 0: no such limit. */
 void dns_deadline_set(struct dns *dns, uint64_t at_ms);
 
+/* First wait and number of rounds of the questions from here on; 0: as configured. */
+void dns_patience_set(struct dns *dns, uint32_t retrans_ms, unsigned retry);
+
 /* A question. The name may be UTF-8 (converted to A-labels) and may end in a dot. */
 enum status dns_query(struct dns *dns, struct arena *a, struct str name, unsigned type, unsigned flags, struct dns_answer *out, struct err *err);
 

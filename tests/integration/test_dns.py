@@ -53,6 +53,24 @@ equal IN MX 10 mx2
 """ + "".join("many IN MX %d host-with-a-rather-long-name-%d.plain.example.\nhost-with-a-rather-long-name-%d IN A 192.0.2.%d\n" % (i, i, i, i)
               for i in range(10, 60)),
     "good.example": MAIL + "weak IN MX 10 mx1.plain.example.\nalias IN CNAME only-mx\nonly-mx IN MX 10 mx1\n",
+    "lookup.example": MAIL + """
+two-a IN A 192.0.2.1
+two-a IN A 192.0.2.2
+both IN A 192.0.2.1
+both IN AAAA 2001:db8::1
+t1 IN TXT "one" "two"
+t2 IN TXT "v=spf1 " "-all"
+s1 IN TYPE99 \\# 12 0b763d73706631202d616c6c
+_sip._tcp IN SRV 1 2 5060 sip
+_25._tcp.mx1 IN TLSA 3 1 1 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+alias IN CNAME both
+p IN PTR name.lookup.example.
+_client._smtp.yes IN SRV 1 2 0 mx1
+_client._smtp.no IN SRV 1 1 0 .
+_client._smtp.strict IN SRV 1 2 1 mx1
+_client._smtp.loose IN SRV 1 2 0 mx1
+deep.er.name IN A 192.0.2.9
+""",
     "bogus.example": MAIL,
     "expired.example": MAIL,
 }
