@@ -175,6 +175,9 @@ void route_retry_rules(struct route *rt, struct str local, struct str domain, st
 bool retry_pattern_fits(struct eval *ev, const struct site_retry *rule, struct str local, struct str domain);
 bool retry_sender_fits(struct eval *ev, const struct site_retry *rule, struct str sender);
 
+/* ---- how to authenticate (route_auth.c): adds to the plan, and to the identity of its connections ---- */
+enum status route_auth(struct route *rt, const struct site_transport *t, struct ipc_plan *plan, struct buf *identity, struct err *err);
+
 /* ---- leaves (route_leaf.c) ---- */
 bool router_fails_verify(const struct route *rt, const struct site_router *r);
 void leaf_deliver(struct route *rt, struct addr *addr, const struct site_router *r, uint32_t plan);

@@ -691,6 +691,8 @@ static enum status plan_fill(struct making *m, const struct driver_out *out, str
 		st = make_fields_removed(m, err);
 	if (st == ST_OK)
 		st = make_return_path(m, err);
+	if (st == ST_OK)
+		st = route_auth(m->rt, m->t, &m->plan, &m->identity, err);
 	return st == ST_OK ? make_identity(m, err) : st;
 }
 
@@ -759,6 +761,8 @@ enum status plan_make(struct route *rt, struct addr *addr, const struct site_rou
 		return err_set(err, ST_DEFER, "the message is needed");
 	}
 	st = plan_fill(&m, out, err);
+	if (m.identity.p) /* passwords are in it */
+		explicit_bzero(m.identity.p, m.identity.cap);
 	buf_clear(&m.identity);
 	if (st == ST_OK)
 		st = plan_keep(rt, &m.plan, plan_out, err);

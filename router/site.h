@@ -119,7 +119,7 @@ struct site_transport {
 	bool constant;                       /* no option depends on anything */
 	bool reads_message;
 	struct site_texts headers_add, headers_remove;
-	struct expansion *user, *group, *home, *directory, *max_parallel, *return_path, *size_limit, *hosts, *port, *multi_domain, *batch_id;
+	struct expansion *user, *group, *home, *directory, *max_parallel, *return_path, *size_limit, *hosts, *port, *multi_domain, *batch_id, *auth_sender;
 	struct host_items hosts_fixed, fallback;
 	bool has_hosts_fixed;
 	uint16_t port_fixed;                 /* the port where none is given and `port` is constant */
@@ -131,12 +131,23 @@ struct site_retry {
 	struct str number;                   /* as text */
 };
 
+/* An authenticator as a client. */
+struct site_auth {
+	const struct conf_instance *conf;
+	struct str mechanism;
+	struct expansion *condition, *set_id;
+	struct site_texts send;              /* cram_md5: name and secret */
+	bool ignore_base64;
+};
+
 struct site {
 	struct router *router;
 	struct site_router *routers;
 	uint32_t n_routers;
 	struct site_transport *transports;
 	uint32_t n_transports;
+	struct site_auth *auths;
+	uint32_t n_auths;
 	struct site_retry *retry;
 	uint32_t n_retry;
 	struct lang_list *hold;              /* hold_domains; NULL: none */

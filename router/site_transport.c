@@ -12,7 +12,7 @@ static const char *const used_here[] = {
 	"driver", "user", "group", "headers_add", "headers_remove", "home_directory", "current_directory", "return_path",
 	"message_size_limit", "debug_print", "event_action", "shadow_condition", "shadow_transport", "headers_rewrite", "initgroups",
 	"hosts", "hosts_override", "hosts_randomize", "fallback_hosts", "port", "dnssec_request_domains", "dnssec_require_domains",
-	"dns_qualify_single", "dns_search_parents", "gethostbyname", "multi_domain", "batch_id", "quota_warn_message",
+	"dns_qualify_single", "dns_search_parents", "gethostbyname", "multi_domain", "batch_id", "authenticated_sender", "quota_warn_message",
 	"allow_commands", "command", "environment", "force_command", "pipe_as_creator", "use_shell", "disable_logging", "max_parallel",
 	"to", "cc", "bcc", "log", "once", "text", "file_expand", "never_mail",
 	"rcpt_include_affixes", "retry_use_local_part", NULL,
@@ -102,6 +102,8 @@ static enum status smtp_make(struct site *site, struct site_transport *t, struct
 	if (site_text(site, &o->hosts, &t->hosts, err) != ST_OK || site_text(site, &o->port, &t->port, err) != ST_OK ||
 		site_text(site, &o->multi_domain, &t->multi_domain, err) != ST_OK)
 		return err->status;
+	if (site_text(site, &o->authenticated_sender, &t->auth_sender, err) != ST_OK)
+		return err->status;
 	if (t->hosts && expansion_is_constant(t->hosts)) {
 		t->has_hosts_fixed = true;
 		if (host_items_parse(o->hosts.text, &site->arena, &t->hosts_fixed, err) != ST_OK)
@@ -176,7 +178,7 @@ enum status site_transport_make(struct site *site, const struct conf_instance *c
 		return err->status;
 	constants_fold(t);
 	t->constant = t->constant && !t->headers_add.n && !t->headers_remove.n && !t->return_path && !t->size_limit && !t->user && !t->group && !t->max_parallel &&
-		!t->home && !t->hosts && t->smtp && t->port_fixed && (!t->multi_domain || expansion_is_constant(t->multi_domain));
+		!t->home && !t->hosts && !t->auth_sender && t->smtp && t->port_fixed && (!t->multi_domain || expansion_is_constant(t->multi_domain));
 	if (t->constant && str_is(t->smtp->multi_domain.text, "false"))
 		t->constant = false;
 	return ST_OK;

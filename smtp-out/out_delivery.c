@@ -4,6 +4,7 @@
 
 #include "common/base/clock.h"
 #include "common/mail/delivery.h"
+#include "smtp-out/smtp_auth.h"
 #include "smtp-out/smtp_out.h"
 #include "smtp-out/smtp_result.h"
 
@@ -139,7 +140,7 @@ static bool conn_is_worth_keeping(const struct out_conn *conn)
 static void delivery_report(struct out_delivery *d, struct out_conn *conn)
 {
 	struct ipc_delivered out = { .delivery = d->msg.delivery, .hosts = d->hosts, .n_hosts = d->n_hosts, .bytes = d->bytes };
-	struct ipc_pair log[2];
+	struct ipc_pair log[3];
 
 	outcomes_fill(d, &out);
 	out.log = log;
@@ -147,6 +148,12 @@ static void delivery_report(struct out_delivery *d, struct out_conn *conn)
 		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("L") };
 	if (d->txn.confirmation.len)
 		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("C"), .value = confirmation_quote(&d->arena, d->txn.confirmation), .tainted = true };
+	if (conn && conn->client.authenticated) {
+		const struct ipc_client_auth *a = smtp_auth_current(&conn->client);
+
+		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("A"), .value = str_printf(&d->arena, "%.*s%s%.*s", STR_FMT(a->name), a->id.len ? ":" : "",
+			STR_FMT(a->id)) };
+	}
 	if (conn) {
 		conn_facts_fill(d, conn, &out);
 		if (conn_is_worth_keeping(conn)) {

@@ -39,9 +39,11 @@ enum status out_plan_get(struct hash *cache, struct str encoded, struct str helo
 		helo = p->options.helo;
 	else
 		helo = str_dup(&p->arena, helo);
-	for (unsigned i = 0; i < 4; i++)
+	for (unsigned i = 0; i < 16; i++)
 		p->profiles[i] = (struct smtp_profile){
 			.helo = helo, .lmtp = p->options.lmtp, .avoid_esmtp = i & 2, .avoid_pipelining = i & 1,
+			.auth = p->plan.auth, .n_auth = p->plan.n_auth, .auth_try = i & 4, .auth_require = i & 8,
+			.auth_sender = p->plan.has_auth_sender ? p->plan.auth_sender : STR_NULL, .auth_sender_force = p->options.auth_sender_force,
 			.ignore_quota = p->options.ignore_quota, .size_addition = p->options.size_addition,
 		};
 	p->refs = 1;
@@ -73,5 +75,9 @@ const struct smtp_profile *out_plan_profile(const struct out_plan *p, const stru
 		i |= 2;
 	if (host && out_host_matches(p->options.avoid_pipelining, host->name, host->ip))
 		i |= 1;
+	if (host && out_host_matches(p->options.try_auth, host->name, host->ip))
+		i |= 4;
+	if (host && out_host_matches(p->options.require_auth, host->name, host->ip))
+		i |= 8;
 	return &p->profiles[i];
 }

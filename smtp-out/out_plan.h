@@ -16,7 +16,7 @@ struct out_plan {
 	struct str encoded;              /* its key there */
 	struct ipc_plan plan;
 	struct out_options options;
-	struct smtp_profile profiles[4]; /* [avoid_esmtp * 2 + avoid_pipelining] */
+	struct smtp_profile profiles[16]; /* [require_auth * 8 + try_auth * 4 + avoid_esmtp * 2 + avoid_pipelining] */
 	struct arena arena;
 };
 

@@ -2,6 +2,7 @@
 #include "smtp-out/smtp_client.h"
 
 #include "common/base/err.h"
+#include "smtp-out/smtp_auth.h"
 #include "smtp-out/smtp_command.h"
 #include "smtp-out/smtp_result.h"
 
@@ -65,6 +66,9 @@ static void command_write(const struct smtp_client *c, struct buf *out)
 		break;
 	case SMTP_MAIL:
 		smtp_command_mail(c, out);
+		break;
+	case SMTP_AUTH: /* without what is secret */
+		buf_printf(out, "AUTH %.*s", STR_FMT(smtp_auth_current(c)->mechanism));
 		break;
 	case SMTP_RCPT:
 		smtp_command_rcpt(c, &c->txn->rcpts[c->recv_rcpt], out);
@@ -210,6 +214,12 @@ static void client_send(struct smtp_client *c)
 	}
 }
 
+static void send_auth(struct smtp_client *c)
+{
+	smtp_auth_command(c, &c->out);
+	command_end(c, SMTP_WAIT);
+}
+
 static void txn_start(struct smtp_client *c)
 {
 	struct smtp_txn *t = c->txn;
@@ -246,11 +256,69 @@ static void reply_banner(struct smtp_client *c)
 		c->send = c->recv = c->profile->avoid_esmtp && !c->profile->lmtp ? SMTP_HELO : SMTP_EHLO;
 }
 
+/* No authentication, though the host requires it; or an attempt that may succeed another time: the next host may do better. */
+static void auth_defer(struct smtp_client *c, struct str text)
+{
+	if (c->txn) {
+		struct smtp_verdict v = {
+			.result = DELIVERY_DEFERRED, .error = RETRY_AUTH_FAILED, .stage = "AUTH", .host_error = true, .status = STR_LIT("4.7.0"),
+			.code = c->recv == SMTP_AUTH ? c->reply.code : 0, .text = str_taint(str_dup(c->txn->arena, text)),
+		};
+
+		smtp_verdict_give_all(c->txn, &v);
+	}
+	txn_done(c);
+	smtp_client_quit(c);
+}
+
+/* The next authenticator; when there is none, on without, where the host allows it. */
+static void auth_next(struct smtp_client *c)
+{
+	if ((c->profile->auth_try || c->profile->auth_require) && smtp_auth_find(c)) {
+		struct str failed = smtp_auth_current(c)->failed;
+
+		if (failed.len)
+			auth_defer(c, failed);
+		else
+			c->send = c->recv = SMTP_AUTH;
+		return;
+	}
+	if (!c->profile->auth_require)
+		txn_start(c);
+	else if (!(c->offers & SMTP_O_AUTH))
+		auth_defer(c, STR_LIT("authentication required but server did not advertise AUTH support"));
+	else if (!c->auth_tried)
+		auth_defer(c, STR_LIT("authentication required but no common mechanisms were found"));
+	else
+		auth_defer(c, STR_LIT("authentication required but authentication attempt(s) failed"));
+}
+
+static void reply_auth(struct smtp_client *c)
+{
+	if (reply_is(c, 2) && !c->auth_cancelled) {
+		c->authenticated = true;
+		txn_start(c);
+	} else if (reply_is(c, 3) && !c->auth_cancelled) {
+		smtp_auth_respond(c, &c->out);
+		command_end(c, SMTP_WAIT);
+	} else if (reply_is(c, 4) && !c->auth_cancelled) {
+		struct smtp_txn *t = c->txn;
+
+		auth_defer(c, t ? str_printf(t->arena, "%.*s authenticator failed: %.*s", STR_FMT(smtp_auth_current(c)->name),
+			STR_FMT(smtp_reply_words(t, &c->reply))) : STR_NULL);
+	} else {
+		c->auth_tried = true;
+		c->auth++;
+		auth_next(c);
+	}
+}
+
 static void reply_ehlo(struct smtp_client *c)
 {
 	if (reply_is(c, 2)) {
 		smtp_offers_read(c);
-		txn_start(c);
+		c->auth = 0;
+		auth_next(c);
 	} else if (reply_is(c, 5) && !c->profile->lmtp) {
 		c->send = c->recv = SMTP_HELO;
 	} else {
@@ -261,7 +329,7 @@ static void reply_ehlo(struct smtp_client *c)
 static void reply_helo(struct smtp_client *c)
 {
 	if (reply_is(c, 2))
-		txn_start(c);
+		auth_next(c);
 	else
 		client_refused(c);
 }
@@ -410,6 +478,7 @@ static const struct step_row steps[SMTP_STEPS] = {
 	[SMTP_BANNER] = { "BANNER", "initial connection", SMTP_T_COMMAND, 0, NULL, reply_banner },
 	[SMTP_EHLO] = { "EHLO", "EHLO", SMTP_T_COMMAND, 0, send_hello, reply_ehlo },
 	[SMTP_HELO] = { "HELO", "HELO", SMTP_T_COMMAND, 0, send_hello, reply_helo },
+	[SMTP_AUTH] = { "AUTH", "AUTH", SMTP_T_COMMAND, 0, send_auth, reply_auth },
 	[SMTP_WAIT] = { "WAIT", "nothing", SMTP_T_NONE, 0, NULL, reply_over },
 	[SMTP_RSET] = { "RSET", "RSET", SMTP_T_COMMAND, STEP_AHEAD, send_rset, reply_rset },
 	[SMTP_MAIL] = { "MAIL", "MAIL FROM", SMTP_T_COMMAND, STEP_AHEAD, send_mail, reply_mail },
@@ -575,4 +644,5 @@ void smtp_client_clear(struct smtp_client *c)
 {
 	smtp_reply_clear(&c->reply);
 	buf_clear(&c->out);
+	buf_clear(&c->mechanisms);
 }

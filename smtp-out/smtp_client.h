@@ -3,11 +3,11 @@
  * Used by:    out_conn.c, which joins it to a socket; unit tests and the fuzz target drive it directly.
  * Owns:       its unfinished reply and what waits in `out`. Profile and transaction are lent by the caller until the client is
  *             cleared or the transaction is done.
- * Orders:     BANNER (EHLO | HELO) then, for each message, [RSET] MAIL RCPT+ DATA BODY DOT+ and back to READY; QUIT from READY.
+ * Orders:     BANNER (EHLO AUTH* | HELO) then, for each message, [RSET] MAIL RCPT+ DATA BODY DOT+ and back to READY; QUIT from READY.
  *             Two positions walk along: `send` is the next command to go out, `recv` the one whose reply comes next. With
  *             PIPELINING send runs ahead, without it waits for recv; nothing else differs. A row of the table in
  *             smtp_client.c says of each step what is sent, what a reply does, which time-out holds and how far one may run
- *             ahead, so TLS, AUTH and CHUNKING are further rows.
+ *             ahead, so TLS and CHUNKING are further rows.
  * Shell:      after every call: send `out` (smtp_client_sent() takes off what went), and look at `phase`:
  *             BUSY  waits for replies; the time-out is smtp_client_timer().
  *             BODY  send the content with its final dot, then call smtp_client_body_sent(); replies may come meanwhile.
@@ -19,6 +19,7 @@
 #ifndef SMTP_CLIENT_H
 #define SMTP_CLIENT_H
 
+#include "common/ipc/codec.h"
 #include "common/ipc/enums.h"
 #include "smtp-out/smtp_reply.h"
 
@@ -29,6 +30,12 @@ struct smtp_profile {
 	bool avoid_esmtp;         /* HELO at once */
 	bool avoid_pipelining;
 	bool ignore_quota;        /* LMTP: IGNOREQUOTA with RCPT where offered */
+	const struct ipc_client_auth *auth; /* authenticators, in order */
+	uint32_t n_auth;
+	bool auth_try, auth_require; /* this host is in hosts_try_auth, hosts_require_auth */
+	bool auth_sender_force;
+	bool tls;                 /* the connection is encrypted */
+	struct str auth_sender;   /* AUTH= of MAIL; empty: none */
 	int64_t size_addition;    /* added to SIZE=; negative: no SIZE */
 };
 
@@ -71,7 +78,7 @@ struct smtp_txn {
 enum smtp_phase { SMTP_BUSY, SMTP_BODY, SMTP_READY, SMTP_OVER };
 enum smtp_timer { SMTP_T_NONE, SMTP_T_COMMAND, SMTP_T_DATA, SMTP_T_FINAL, SMTP_T_QUIT };
 enum smtp_step {
-	SMTP_BANNER, SMTP_EHLO, SMTP_HELO, SMTP_WAIT, SMTP_RSET, SMTP_MAIL, SMTP_RCPT, SMTP_DATA, SMTP_CONTENT, SMTP_DOT, SMTP_QUIT,
+	SMTP_BANNER, SMTP_EHLO, SMTP_HELO, SMTP_AUTH, SMTP_WAIT, SMTP_RSET, SMTP_MAIL, SMTP_RCPT, SMTP_DATA, SMTP_CONTENT, SMTP_DOT, SMTP_QUIT,
 	SMTP_END, SMTP_STEPS
 };
 enum smtp_offer {
@@ -86,12 +93,17 @@ struct smtp_client {
 	struct smtp_txn *txn;
 	struct smtp_reply reply;
 	struct buf out;
+	struct buf mechanisms;    /* of AUTH, as EHLO's reply has them */
 	uint64_t peer_size;       /* SIZE of the peer; 0: no limit */
 	uint32_t send_rcpt, recv_rcpt; /* positions among the recipients, in steps RCPT and DOT */
 	uint32_t commands, replies;    /* asked for, come */
 	uint16_t offers;          /* enum smtp_offer */
 	uint8_t send, recv;       /* enum smtp_step */
 	uint8_t phase;            /* enum smtp_phase */
+	uint8_t auth, auth_sent;  /* authenticator being tried, or that worked; strings sent */
+	bool auth_cancelled;      /* "*" was sent */
+	bool auth_tried;          /* one was refused */
+	bool authenticated;
 	bool ahead;               /* the command sent last allows the next one to follow at once */
 	bool rset;                /* the last transaction was not finished: RSET before the next */
 	bool peer_closes;         /* 421 was said */

@@ -3,7 +3,10 @@
 
 #include <inttypes.h>
 
+#include "common/mail/address.h"
 #include "smtp-out/smtp_result.h"
+
+enum { MECHANISMS_MAX = 2000 };
 
 /* No blank and no control octet: fit for a parameter's value. */
 static bool param_is_safe(struct str s)
@@ -54,6 +57,8 @@ void smtp_command_mail(const struct smtp_client *c, struct buf *out)
 		buf_adds(out, " BODY=8BITMIME");
 	if ((c->offers & SMTP_O_SMTPUTF8) && t->utf8)
 		buf_adds(out, " SMTPUTF8");
+	if (c->profile->auth_sender.len && (c->authenticated || c->profile->auth_sender_force))
+		buf_printf(out, " AUTH=%.*s", STR_FMT(address_xtext_encode(t->arena, c->profile->auth_sender)));
 	if (c->offers & SMTP_O_DSN) {
 		if (str_isi(t->ret, "FULL") || str_isi(t->ret, "HDRS"))
 			buf_printf(out, " RET=%.*s", STR_FMT(t->ret));
@@ -107,6 +112,7 @@ void smtp_offers_read(struct smtp_client *c)
 
 	c->offers = SMTP_O_ESMTP;
 	c->peer_size = 0;
+	buf_reset(&c->mechanisms);
 	for (unsigned n = 0; smtp_reply_line(&c->reply, &at, &line); n++) {
 		if (!n) /* the peer's name */
 			continue;
@@ -115,6 +121,8 @@ void smtp_offers_read(struct smtp_client *c)
 		for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
 			if (str_isi(word, rows[i].name))
 				c->offers |= (uint16_t)rows[i].offer;
+		if (str_isi(word, "AUTH") && c->mechanisms.len + line.len < MECHANISMS_MAX)
+			buf_printf(&c->mechanisms, " %.*s", STR_FMT(line));
 		if (str_isi(word, "SIZE") && !str_u64(str_trim(line), UINT64_MAX, &c->peer_size))
 			c->peer_size = 0;
 	}

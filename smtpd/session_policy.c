@@ -36,7 +36,8 @@ static void txn_facts(const struct txn *t, struct ipc_facts *f, struct session *
 {
 	f->message_id = str_of(t->id);
 	f->sender = t->sender;
-	f->auth_sender = t->auth_sender;
+	if (t->auth_sender.len)
+		f->auth_sender = t->auth_sender;
 	f->has_sender = true;
 	f->recipient = t->recipient;
 	f->rcpt_count = t->rcpt_count;
@@ -82,6 +83,10 @@ void session_facts(struct session *s, struct ipc_facts *f)
 	f->auth_id = str_of(s->auth_id);
 	f->auth_fail_id = str_of(s->auth_fail_id);
 	f->auth_failed = s->auth_failed;
+	if (s->local) { /* the kernel has said who it is (specification, section 33.5) */
+		f->auth_id = f->ident;
+		f->auth_sender = str_printf(&s->server->scratch, "%s@%.*s", s->ident ? s->ident : "", STR_FMT(s->server->settings.qualify_domain));
+	}
 	f->local = s->local;
 	f->uid = s->uid;
 	f->gid = s->gid;
