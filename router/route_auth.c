@@ -13,6 +13,23 @@ enum { SEND_MAX = 16 /* as messages.def has it */, AUTHS_MAX = 16 };
 
 /* ---- at load ---- */
 
+/* Unlike in other lists an empty string counts: with the first one empty nothing goes along with AUTH. */
+static enum status strings_make(struct site *site, const struct conf_text *t, struct site_texts *out, struct err *err)
+{
+	struct conf_list_walk walk = CONF_LIST_WALK(t->text);
+	struct conf_text item = { .place = t->place, .set = true };
+
+	out->v = arena_alloc(&site->arena, SEND_MAX * sizeof *out->v);
+	while (conf_list_next(&walk, &site->arena, &item.text)) {
+		if (out->n == SEND_MAX)
+			return err_set(err, ST_ERROR, "client_send: more than %d strings", SEND_MAX);
+		if (item.text.len && site_text(site, &item, &out->v[out->n], err))
+			return err->status;
+		out->n++;
+	}
+	return ST_OK;
+}
+
 static enum status client_make(struct site *site, const struct conf_instance *conf, struct site_auth *out, bool *is_client, struct err *err)
 {
 	const struct conf_opts_authenticator_plaintext *plaintext = CONF_OWN(conf, authenticator_plaintext);
@@ -23,7 +40,7 @@ static enum status client_make(struct site *site, const struct conf_instance *co
 	*is_client = true;
 	if (plaintext && plaintext->client_send.set) {
 		out->ignore_base64 = plaintext->client_ignore_invalid_base64;
-		return site_items(site, plaintext->client_send.text, plaintext->client_send.place, ':', SEND_MAX, &out->send, err);
+		return strings_make(site, &plaintext->client_send, &out->send, err);
 	}
 	if (cram && cram->client_secret.set) {
 		out->send.v = arena_alloc(&site->arena, 2 * sizeof *out->send.v);
