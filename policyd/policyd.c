@@ -134,21 +134,64 @@ static void helo_settings(struct policyd *p, struct eval *ev, struct ipc_acl_ans
 	out->n_settings = 1;
 }
 
+/* Nothing but rewriting made smtpd ask: there is no ACL, or none for what is submitted without SMTP. */
+static bool stage_is_bare(const struct policyd *p, const struct ipc_acl_ask *ask)
+{
+	return ask->stage == ACL_RCPT && (!acl_option(p->conf, ACL_RCPT)->text.len || str_is(ask->facts->protocol, "local")) && ask->facts->local;
+}
+
+static void stage_run(struct policyd *p, struct eval *ev, const struct ipc_acl_ask *ask, struct ipc_facts *facts, struct ipc_acl_answer *out)
+{
+	bool content = ask->stage == ACL_DATA || ask->stage == ACL_NOTSMTP;
+	struct ipc_edit *edits = NULL;
+	struct str sender = STR_NULL;
+	uint32_t n = 0;
+
+	if (content)
+		edits = policyd_rewrite_message(p, ev, facts, &sender, &n);
+	if (stage_is_bare(p, ask))
+		*out = (struct ipc_acl_answer){ .verdict = ACL_ACCEPT, .acl_c = ev->acl_c.v, .n_acl_c = ev->acl_c.n, .acl_m = ev->acl_m.v,
+			.n_acl_m = ev->acl_m.n };
+	else
+		acl_stage_run(ev, out);
+	out->rewritten = sender;
+	if (ask->stage == ACL_RCPT && out->verdict == ACL_ACCEPT)
+		policyd_rewrite_recipient(ev, out);
+	if (n) {
+		struct ipc_edit *all = arena_alloc(ev->arena, (n + out->n_edits) * sizeof *all);
+
+		memcpy(all, edits, n * sizeof *all);
+		if (out->n_edits)
+			memcpy(all + n, out->edits, out->n_edits * sizeof *all);
+		out->edits = all;
+		out->n_edits += n;
+		if (out->n_edits > ACL_EDITS_MAX)
+			out->n_edits = ACL_EDITS_MAX;
+	}
+}
+
 void policyd_answer(struct policyd *p, struct arena *a, const struct ipc_acl_ask *ask, int fd, struct ipc_acl_answer *out)
 {
 	struct ipc_acl_answer settings = { 0 };
+	struct ipc_facts facts;
 	struct eval ev;
 
 	if (!ask->facts || !acl_stage_name(ask->stage)) {
 		answer_refuse(out, "policyd was asked a question without facts or stage");
 		return;
 	}
+	facts = *ask->facts;
 	eval_init(&ev, p->lang, a);
-	eval_facts(&ev, ask->facts);
+	eval_facts(&ev, &facts);
 	ev.stage = (enum acl_stage)ask->stage;
 	ev.message_fd = fd;
 	ev.trace = ask->trace;
 	p->log_id = stage_has_id(ask->stage) ? ask->facts->message_id : STR_NULL;
+	if (ask->argument.len) {
+		policyd_rewrite_argument(&ev, ask->argument, out);
+		eval_clear(&ev);
+		return;
+	}
 	address_begin(&ev, ask->facts);
 	for (uint32_t i = 0; i < ask->facts->n_results; i++)
 		if (ask->stage == ACL_NOTQUIT && str_is(ask->facts->results[i].name, "notquit_reason"))
@@ -157,7 +200,7 @@ void policyd_answer(struct policyd *p, struct arena *a, const struct ipc_acl_ask
 		policyd_settings_run(p, &ev, &settings);
 	if (ask->stage == ACL_HELO)
 		helo_settings(p, &ev, &settings);
-	acl_stage_run(&ev, out);
+	stage_run(p, &ev, ask, &facts, out);
 	if (ask->stage == ACL_MAILAUTH)
 		out->auth_sender_refused = !policyd_auth_mail(p, &ev);
 	out->auth_method = settings.auth_method;

@@ -61,6 +61,14 @@ void policyd_settings_run(struct policyd *p, struct eval *ev, struct ipc_acl_ans
 size_t policyd_setting_count(void);
 const char *policyd_setting_name(size_t i);
 
+bool policyd_setting_yes(struct policyd *p, struct eval *ev, const char *list); /* the client is in that host list */
+
+/* policyd_rewrite.c: rewriting rules at reception. */
+void policyd_rewrite_argument(struct eval *ev, struct str argument, struct ipc_acl_answer *out);
+void policyd_rewrite_recipient(struct eval *ev, struct ipc_acl_answer *out);
+/* The sender, if it changed, and the fields to be replaced; both are put into the facts, too, which the ACL is to see. */
+struct ipc_edit *policyd_rewrite_message(struct policyd *p, struct eval *ev, struct ipc_facts *facts, struct str *sender_out, uint32_t *n_out);
+
 /* policyd_services.c */
 void policyd_services_init(struct policyd *p, struct lang_services *out);
 /* policyd_files.c: files as router sees them, kept. */

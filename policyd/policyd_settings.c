@@ -3,6 +3,8 @@
  * says how long they hold, by what was looked at on the way. */
 #include "policyd/policyd.h"
 
+#include <string.h>
+
 #include "common/lang/lang_list.h"
 #include "policyd/policyd_auth.h"
 
@@ -92,6 +94,17 @@ static bool setting_run(struct policyd *p, struct eval *ev, size_t i, struct str
 	if (st)
 		*value = STR_NULL;
 	return st == ST_OK || st == ST_FAIL;
+}
+
+bool policyd_setting_yes(struct policyd *p, struct eval *ev, const char *list)
+{
+	struct err err = ERR_INIT;
+	struct str value;
+
+	for (size_t i = 0; i < ROWS; i++)
+		if (rows[i].list && !strcmp(rows[i].name, list))
+			return ev->facts->client_ip.len && setting_run(p, ev, i, &value, &err) && str_is(value, "yes");
+	return false;
 }
 
 static void setting_failed(struct policyd *p, const char *name, const struct err *err)

@@ -136,6 +136,7 @@ struct session {
 	uint8_t state;                    /* enum session_state */
 	uint8_t stage;                    /* of the question that is open, enum acl_stage; 0: none */
 	uint8_t attempts;                 /* workers lost with it */
+	struct str argument;              /* ... that is about the rewriting of this, within `line`; p NULL: about the stage */
 	bool ipv6, local, trusted;
 	bool esmtp, helo_verified, name_looked, name_deferred;
 	bool skip_line;                   /* the rest of a refused line is dropped up to CR LF */

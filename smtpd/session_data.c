@@ -361,6 +361,8 @@ static void content_proceed(struct session *s, const struct ipc_acl_answer *answ
 		message_discard(s, "DATA");
 		return;
 	}
+	if (policy_rewritten(answer))
+		t->sender = str_dup(&t->arena, answer->rewritten);
 	if (answer && answer->text.len) {
 		t->reply = str_dup(&t->arena, answer->text);
 		t->reply_code = (uint16_t)policy_code(answer, 250);
@@ -381,6 +383,14 @@ static void content_proceed(struct session *s, const struct ipc_acl_answer *answ
 	commit_send(s);
 }
 
+static void content_ask(struct session *s)
+{
+	struct txn *t = s->txn;
+
+	t->unqualified = (session_client(s)->flags & (CLIENT_SENDER_UNQUALIFIED | CLIENT_RCPT_UNQUALIFIED)) && local_unqualified(s);
+	policy_ask(s, t->local_message ? ACL_NOTSMTP : ACL_DATA, content_proceed);
+}
+
 static void content_end(struct session *s)
 {
 	struct txn *t = s->txn;
@@ -392,7 +402,7 @@ static void content_end(struct session *s)
 	else if (!t->n_rcpts || t->discarded)
 		message_discard(s, NULL);
 	else
-		policy_ask(s, t->local_message ? ACL_NOTSMTP : ACL_DATA, content_proceed);
+		content_ask(s);
 }
 
 static void reply_fake(struct session *s, struct txn *t)

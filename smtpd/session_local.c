@@ -24,6 +24,33 @@ static enum status header_get(struct session *s, struct str *out, struct err *er
 	return ST_OK;
 }
 
+bool local_unqualified(struct session *s)
+{
+	static const char *const names[] = { "From", "To", "Cc", "Sender", "Reply-To", "Bcc" };
+	struct header_scan scan;
+	struct header_field field;
+	struct str header;
+	struct err err = ERR_INIT;
+
+	if (s->txn->file != FILE_OPEN || header_get(s, &header, &err))
+		return false;
+	header_scan_init(&scan, header);
+	while (header_scan_next(&scan, &field)) {
+		struct str name = str_beginsi(field.name, "Resent-") ? str_from(field.name, 7) : field.name;
+		bool known = false;
+		struct addrlist list;
+
+		for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+			known |= str_isi(name, names[i]);
+		if (!known || addrlist_parse(field.value, ADDR_LENIENT | ADDR_UTF8 | ADDR_EMPTY, &s->txn->arena, &list, NULL))
+			continue;
+		for (uint32_t i = 0; i < list.n; i++)
+			if (list.v[i].addr.len && str_find(list.v[i].addr, '@') < 0)
+				return true;
+	}
+	return false;
+}
+
 static void field_add(struct txn *t, struct str text)
 {
 	txn_edit_add(t, EDIT_ADD_END, text);

@@ -241,6 +241,47 @@ static bool address_qualify(struct session *s, const struct address *addr, struc
 	return true;
 }
 
+/* Is the word behind the path a parameter? A path may be anything before it has been rewritten. */
+static bool word_is_param(struct str word)
+{
+	ptrdiff_t equals = str_find(word, '=');
+
+	if (equals < 0)
+		return str_isi(word, "SMTPUTF8") || str_isi(word, "PRDR") || str_isi(word, "REQUIRETLS");
+	for (ptrdiff_t i = 0; i < equals; i++)
+		if (!ascii_is_alnum(word.p[i]) && word.p[i] != '-')
+			return false;
+	return equals > 0;
+}
+
+/* The path in front of the parameters, which are at the end. */
+static struct str path_alone(struct str args)
+{
+	for (args = str_trim(args);;) {
+		ptrdiff_t blank = str_rfind(args, ' ');
+
+		if (blank <= 0 || !word_is_param(str_from(args, (size_t)blank + 1)))
+			return args;
+		args = str_trim(str_sub(args, 0, (size_t)blank));
+	}
+}
+
+/* The arguments with the path that policyd gave for theirs. */
+static struct str args_rewritten(struct session *s, const char *keyword, const struct ipc_acl_answer *answer)
+{
+	struct str line = str_taint(str_of(s->line)), args = str_from(line, 4), path, out;
+
+	while (args.len && ascii_is_space(args.p[0]))
+		args = str_from(args, 1);
+	keyword_take(&args, keyword);
+	if (!answer || !answer->rewritten.len)
+		return args;
+	path = path_alone(args);
+	out = str_printf(&s->server->scratch, "%.*s%.*s", STR_FMT(answer->rewritten), STR_FMT(str_from(args, (size_t)(path.p - args.p) + path.len)));
+	out.tainted = true;
+	return out;
+}
+
 /* ---- MAIL ---- */
 
 static bool mail_order(struct session *s)
@@ -297,14 +338,6 @@ static void sender_force(struct session *s)
 	t->sender = str_printf(&t->arena, "%.*s@%.*s", STR_FMT(address_local_quote(&t->arena, str_of(s->ident))), STR_FMT(s->server->settings.qualify_domain));
 }
 
-/* Policyd gave another address. It is checked like any that comes from outside. */
-static bool rewritten(const struct ipc_acl_answer *answer)
-{
-	struct address addr;
-
-	return answer && answer->rewritten.len && address_parse(answer->rewritten, ADDR_LITERALS | ADDR_LENIENT | ADDR_UTF8, &addr, NULL) == ST_OK;
-}
-
 static void mail_proceed(struct session *s, const struct ipc_acl_answer *answer)
 {
 	struct txn *t = s->txn;
@@ -319,7 +352,7 @@ static void mail_proceed(struct session *s, const struct ipc_acl_answer *answer)
 		t->discarded = true;
 		t->discard_text = str_dup(&t->arena, answer->log_text);
 	}
-	if (rewritten(answer))
+	if (policy_rewritten(answer))
 		t->sender = str_dup(&t->arena, answer->rewritten);
 	if (s->queue_only || (s->server->settings.queue_per_connection && s->messages >= s->server->settings.queue_per_connection && !s->local))
 		t->flags |= MSG_QUEUE;
@@ -331,7 +364,7 @@ static void mail_ask(struct session *s)
 	policy_ask(s, s->txn->local_message ? ACL_NOTSMTP_START : ACL_MAIL, mail_proceed);
 }
 
-void verb_mail(struct session *s, struct str args)
+static void mail_take(struct session *s, struct str args)
 {
 	struct settings *set = &s->server->settings;
 	struct err err = ERR_INIT;
@@ -339,14 +372,6 @@ void verb_mail(struct session *s, struct str args)
 	struct str rest;
 	struct txn *t;
 
-	if (!mail_order(s))
-		return;
-	s->mail_done = true;
-	if (!keyword_take(&args, "FROM:")) {
-		reply_syntax(s, 501, "5.5.2", "MAIL must have an address operand: MAIL FROM:<address>");
-		return;
-	}
-	s->mails++;
 	if (address_path_parse(args, path_flags(s) | ADDR_EMPTY, &addr, &rest, &err)) {
 		address_refused(s, args, "5.1.7", err.text);
 		return;
@@ -369,6 +394,28 @@ void verb_mail(struct session *s, struct str args)
 	auth_mail(s, mail_ask);
 }
 
+static void mail_argument(struct session *s, const struct ipc_acl_answer *answer)
+{
+	if (policy_accepts(s, answer, "MAIL", STR_NULL))
+		mail_take(s, args_rewritten(s, "FROM:", answer));
+}
+
+void verb_mail(struct session *s, struct str args)
+{
+	if (!mail_order(s))
+		return;
+	s->mail_done = true;
+	if (!keyword_take(&args, "FROM:")) {
+		reply_syntax(s, 501, "5.5.2", "MAIL must have an address operand: MAIL FROM:<address>");
+		return;
+	}
+	s->mails++;
+	if (s->server->settings.rewrites_args && path_alone(args).len && path_alone(args).len <= 1024)
+		policy_ask_argument(s, ACL_MAIL, path_alone(args), mail_argument);
+	else
+		mail_take(s, args);
+}
+
 /* ---- RCPT ---- */
 
 static void rcpt_keep(struct session *s, const struct ipc_acl_answer *answer)
@@ -386,7 +433,7 @@ static void rcpt_keep(struct session *s, const struct ipc_acl_answer *answer)
 	*r = t->rcpt;
 	r->addr = t->recipient;
 	r->index = t->n_rcpts++;
-	if (rewritten(answer)) {
+	if (policy_rewritten(answer)) {
 		r->parent = r->addr;
 		r->addr = str_dup(&t->arena, answer->rewritten);
 	}
@@ -433,12 +480,49 @@ static bool rcpt_order(struct session *s)
 	return false;
 }
 
-void verb_rcpt(struct session *s, struct str args)
+static void rcpt_take(struct session *s, struct str args)
 {
 	struct settings *set = &s->server->settings;
 	struct err err = ERR_INIT;
 	struct address addr;
 	struct str rest;
+	struct txn *t = s->txn;
+
+	if (address_path_parse(args, path_flags(s), &addr, &rest, &err)) {
+		t->rcpt_failed++;
+		address_refused(s, args, "5.1.3", err.text);
+		return;
+	}
+	t->rcpt = (struct ipc_recipient){ 0 };
+	if (!address_qualify(s, &addr, set->qualify_recipient, session_client(s)->flags & CLIENT_RCPT_UNQUALIFIED, "recipient", &t->recipient) ||
+	    !params_take(s, rest, true)) {
+		if (s->txn) /* not if that error was one too many */
+			t->rcpt_failed++;
+		return;
+	}
+	t->recipient = str_dup(&t->arena, t->recipient);
+	if ((t->local_message && !policy_rewrites(s, ACL_RCPT)) || t->discarded) { /* what MAIL's ACL discarded needs no other */
+		rcpt_proceed(s, NULL);
+	} else if (!policy_has(s, ACL_RCPT) && !s->local) { /* specification, section 44.8: refused where there is no ACL */
+		t->rcpt_failed++;
+		log_rejection(s, "RCPT", str_printf(&s->server->scratch, "<%.*s>", STR_FMT(t->recipient)), false, STR_LIT("no acl_smtp_rcpt"), true);
+		reply(s, 550, "5.7.1", STR_LIT("Administrative prohibition"));
+	} else {
+		policy_ask(s, ACL_RCPT, rcpt_proceed);
+	}
+}
+
+static void rcpt_argument(struct session *s, const struct ipc_acl_answer *answer)
+{
+	if (policy_accepts(s, answer, "RCPT", STR_NULL))
+		rcpt_take(s, args_rewritten(s, "TO:", answer));
+	else if (s->txn)
+		s->txn->rcpt_deferred++;
+}
+
+void verb_rcpt(struct session *s, struct str args)
+{
+	struct settings *set = &s->server->settings;
 	struct txn *t = s->txn;
 
 	if (!rcpt_order(s))
@@ -454,26 +538,8 @@ void verb_rcpt(struct session *s, struct str args)
 		reply(s, set->recipients_reject ? 552 : 452, set->recipients_reject ? "5.5.3" : "4.5.3", STR_LIT("too many recipients"));
 		return;
 	}
-	if (address_path_parse(args, path_flags(s), &addr, &rest, &err)) {
-		t->rcpt_failed++;
-		address_refused(s, args, "5.1.3", err.text);
-		return;
-	}
-	t->rcpt = (struct ipc_recipient){ 0 };
-	if (!address_qualify(s, &addr, set->qualify_recipient, session_client(s)->flags & CLIENT_RCPT_UNQUALIFIED, "recipient", &t->recipient) ||
-	    !params_take(s, rest, true)) {
-		if (s->txn) /* not if that error was one too many */
-			t->rcpt_failed++;
-		return;
-	}
-	t->recipient = str_dup(&t->arena, t->recipient);
-	if (t->local_message || t->discarded) { /* what MAIL's ACL discarded needs no other */
-		rcpt_proceed(s, NULL);
-	} else if (!policy_has(s, ACL_RCPT) && !s->local) { /* specification, section 44.8: refused where there is no ACL */
-		t->rcpt_failed++;
-		log_rejection(s, "RCPT", str_printf(&s->server->scratch, "<%.*s>", STR_FMT(t->recipient)), false, STR_LIT("no acl_smtp_rcpt"), true);
-		reply(s, 550, "5.7.1", STR_LIT("Administrative prohibition"));
-	} else {
-		policy_ask(s, ACL_RCPT, rcpt_proceed);
-	}
+	if (s->server->settings.rewrites_args && path_alone(args).len && path_alone(args).len <= 1024)
+		policy_ask_argument(s, ACL_RCPT, path_alone(args), rcpt_argument);
+	else
+		rcpt_take(s, args);
 }

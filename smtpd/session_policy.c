@@ -124,7 +124,7 @@ static void notquit_fact(struct session *s, struct ipc_facts *f)
 static void ask_send(struct session *s)
 {
 	struct ipc_facts f;
-	struct ipc_acl_ask ask = { .stage = s->stage, .facts = &f, .attempt = s->attempts, .trace = s->trace || (s->flags & MSG_DEBUG) };
+	struct ipc_acl_ask ask = { .stage = s->stage, .facts = &f, .attempt = s->attempts, .argument = s->argument, .trace = s->trace || (s->flags & MSG_DEBUG) };
 	bool reader = s->txn && s->txn->scanning && s->txn->file == FILE_OPEN;
 
 	session_facts(s, &f);
@@ -153,15 +153,44 @@ static bool policy_needed(const struct session *s, enum acl_stage stage)
 
 void policy_ask(struct session *s, enum acl_stage stage, void (*proceed)(struct session *s, const struct ipc_acl_answer *answer))
 {
-	if (!policy_has(s, stage) && !policy_needed(s, stage)) {
+	if (!policy_has(s, stage) && !policy_needed(s, stage) && !policy_rewrites(s, stage)) {
 		proceed(s, NULL);
 		return;
 	}
+	s->argument = STR_NULL;
 	s->stage = stage;
 	s->attempts = 0;
 	s->proceed = proceed;
 	session_enter(s, SESSION_ASK);
 	ask_send(s);
+}
+
+void policy_ask_argument(struct session *s, enum acl_stage stage, struct str argument,
+	void (*proceed)(struct session *s, const struct ipc_acl_answer *answer))
+{
+	s->argument = argument;
+	s->stage = stage;
+	s->attempts = 0;
+	s->proceed = proceed;
+	session_enter(s, SESSION_ASK);
+	ask_send(s);
+}
+
+bool policy_rewrites(const struct session *s, enum acl_stage stage)
+{
+	const struct settings *set = &s->server->settings;
+
+	if (stage == ACL_RCPT)
+		return set->rewrites_rcpt;
+	return (stage == ACL_DATA || stage == ACL_NOTSMTP) && (set->rewrites_data || (s->txn && s->txn->unqualified));
+}
+
+/* What came is checked like any address that comes from outside. */
+bool policy_rewritten(const struct ipc_acl_answer *answer)
+{
+	struct address addr;
+
+	return answer && answer->rewritten.len && address_parse(answer->rewritten, ADDR_LITERALS | ADDR_LENIENT | ADDR_UTF8, &addr, NULL) == ST_OK;
 }
 
 static size_t pairs_size(const struct ipc_pair *v, uint32_t n)

@@ -42,6 +42,7 @@ struct txn {
 	struct str discard_text;      /* why, for the log */
 	bool discarded;               /* MAIL or DATA: goes nowhere */
 	bool accepted;                /* MAIL was accepted */
+	bool unqualified;             /* a header field has an address without domain, which is to get one */
 	bool local_message;           /* submitted without SMTP (protocol "local") */
 
 	uint8_t file;                 /* enum txn_file */
@@ -137,6 +138,11 @@ struct str log_printable(struct session *s, struct str text);  /* cut for a log 
 bool policy_has(const struct session *s, enum acl_stage stage);
 /* Asks about the stage (proceed comes with the answer); without an ACL proceed is called at once with NULL. */
 void policy_ask(struct session *s, enum acl_stage stage, void (*proceed)(struct session *s, const struct ipc_acl_answer *answer));
+/* Asks for the rewriting of the argument (within the command's line) of MAIL or RCPT, and for nothing else. */
+void policy_ask_argument(struct session *s, enum acl_stage stage, struct str argument,
+	void (*proceed)(struct session *s, const struct ipc_acl_answer *answer));
+bool policy_rewrites(const struct session *s, enum acl_stage stage); /* rewriting rules make policyd be asked, with an ACL or without */
+bool policy_rewritten(const struct ipc_acl_answer *answer);    /* policyd gave another address, and it is one */
 /* Did the answer accept (or discard)? Otherwise replies, logs "rejected WHAT subject" and, on drop, closes. answer NULL: yes. */
 /* What an accepting answer says in place of this code, within its class. */
 unsigned policy_code(const struct ipc_acl_answer *answer, unsigned code);
@@ -155,6 +161,7 @@ void txn_file_want(struct session *s);                         /* asks qmgr for 
 size_t data_input(struct session *s, const char *p, size_t n);
 void data_file_ready(struct session *s);                       /* the file for DATA, or the refusal, is here */
 void data_committed(struct session *s, enum status status, bool no_space, struct str text);
+bool local_unqualified(struct session *s);                     /* a field of the header has an address without domain */
 enum status local_fixups(struct session *s, struct err *err);  /* Date:, Message-ID:, From:, Sender: of a submitted message */
 
 #endif

@@ -92,6 +92,9 @@ void settings_from_conf(struct settings *s, const struct conf *conf)
 	s->sender_retain = m->local_sender_retain;
 	s->received_none = m->received_header_text.set && !m->received_header_text.text.len;
 	s->utc = str_isi(m->timezone.text, "UTC");
+	s->rewrites_args = conf->rewrites_args;
+	s->rewrites_rcpt = conf->rewrites_rcpt;
+	s->rewrites_data = conf->rewrites_data;
 	s->reject_log = m->write_rejectlog;
 	s->nodelay = m->tcp_nodelay;
 	s->keepalive = m->smtp_accept_keepalive;

@@ -23,6 +23,7 @@ struct settings {
 	struct str software;             /* for Received: and the banner: "Bulkhead 0.1" */
 	struct str helo_allow_chars;
 	uint32_t acl_stages;             /* 1 << enum acl_stage: an ACL is set */
+	bool rewrites_args, rewrites_rcpt, rewrites_data; /* rewriting rules for which policyd is asked; struct conf has them */
 	uint64_t log;                    /* LOG_SEL(...) */
 	uint32_t accept_max, accept_reserve, accept_queue, queue_per_connection, max_nonmail, max_synprot, max_unknown;
 	uint32_t recipients_max, received_max, line_max;

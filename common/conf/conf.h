@@ -125,6 +125,7 @@ struct conf {
 	uint32_t n_retry;
 	struct conf_rewrite *rewrite;
 	uint32_t n_rewrite;
+	bool rewrites_args, rewrites_rcpt, rewrites_data; /* rules for arguments of MAIL and RCPT; recipients; sender or header: all may know */
 
 	struct str *files;                  /* names for places; [0] is the main file */
 	uint32_t n_files;

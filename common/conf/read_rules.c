@@ -210,6 +210,24 @@ enum status conf_rewrite_parse(struct arena *a, struct str s, struct conf_place 
 	return st;
 }
 
+/* A rule without flags that say what is for all but arguments. */
+static void rewrite_note(struct conf *conf, struct str flags)
+{
+	bool any = false, args = false, rcpt = false, data = false;
+
+	for (uint32_t i = 0; i < flags.len; i++) {
+		char c = flags.p[i];
+
+		args |= c == 'S';
+		rcpt |= c == 'E' || c == 'T';
+		data |= strchr("EFbcfhrst", c) != NULL;
+		any |= strchr("SETFbcfhrst", c) != NULL;
+	}
+	conf->rewrites_args |= args;
+	conf->rewrites_rcpt |= rcpt || !any;
+	conf->rewrites_data |= data || !any;
+}
+
 void conf_rewrite_line(struct conf *conf, struct str line, struct conf_place place)
 {
 	struct conf_rewrite rule = { 0 };
@@ -225,4 +243,5 @@ void conf_rewrite_line(struct conf *conf, struct str line, struct conf_place pla
 	}
 	conf->rewrite = conf_array_grow(&conf->arena, conf->rewrite, conf->n_rewrite, sizeof *conf->rewrite);
 	conf->rewrite[conf->n_rewrite++] = rule;
+	rewrite_note(conf, rule.flags);
 }

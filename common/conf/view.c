@@ -211,6 +211,7 @@ enum status conf_view_encode(const struct conf *conf, uint32_t see, struct buf *
 	put_u32(b, n = may_see(SEE_RETRY, see) ? conf->n_retry : 0);
 	for (uint32_t i = 0; i < n; i++)
 		put_retry(b, &conf->retry[i]);
+	put_u32(b, (uint32_t)conf->rewrites_args | (uint32_t)conf->rewrites_rcpt << 1 | (uint32_t)conf->rewrites_data << 2);
 	put_u32(b, n = may_see(SEE_REWRITE, see) ? conf->n_rewrite : 0);
 	for (uint32_t i = 0; i < n; i++) {
 		put_text(b, &conf->rewrite[i].pattern);
@@ -500,6 +501,10 @@ static void get_all(struct input *in)
 	conf->retry = arena_alloc(&conf->arena, (n + 1) * sizeof *conf->retry);
 	for (; conf->n_retry < n && !in->bad; conf->n_retry++)
 		get_retry(in, &conf->retry[conf->n_retry]);
+	n = get_u32(in);
+	conf->rewrites_args = n & 1;
+	conf->rewrites_rcpt = n & 2;
+	conf->rewrites_data = n & 4;
 	n = get_count(in, CONF_RULES_MAX);
 	conf->rewrite = arena_alloc(&conf->arena, (n + 1) * sizeof *conf->rewrite);
 	for (; conf->n_rewrite < n && !in->bad; conf->n_rewrite++) {

@@ -8,6 +8,7 @@
 #include "common/lang/acl_verify.h"
 #include "common/lang/lang_header.h"
 #include "common/lang/lang_priv.h"
+#include "common/lang/rewrite.h"
 #include "common/mail/addrlist.h"
 #include "common/mail/header.h"
 
@@ -72,7 +73,7 @@ static void data_trust(struct acl_state *s)
 enum acl_rc acl_verify_recipient(struct acl_state *s, const struct verify_call *call, struct err *err)
 {
 	struct ipc_verify_answer answer;
-	enum status st = ask_verify(s, s->ev->facts->recipient, VERIFY_RECIPIENT, call->options, &answer, err);
+	enum status st = ask_verify(s, rewrite_address(s->ev, REWRITE_ENV_TO, s->ev->facts->recipient), VERIFY_RECIPIENT, call->options, &answer, err);
 
 	if (st == ST_OK || st == ST_FAIL) {
 		eval_set(s->ev, EV_address_data, answer.address_data);
@@ -130,9 +131,17 @@ static void failure_log(struct acl_state *s, const char *how, struct str sender,
 		why.len ? ": " : "", STR_FMT(why)));
 }
 
+/* What is verified is what the message will have; once its content is here, it has it. */
+static struct str sender_rewritten(struct acl_state *s)
+{
+	bool done = s->stage == ACL_DATA || s->stage == ACL_NOTSMTP;
+
+	return done ? s->ev->facts->sender : rewrite_address(s->ev, REWRITE_ENV_FROM, s->ev->facts->sender);
+}
+
 enum acl_rc acl_verify_sender(struct acl_state *s, const struct verify_call *call, struct err *err)
 {
-	struct str sender = call->has_address ? call->address : s->ev->facts->sender;
+	struct str sender = call->has_address ? call->address : sender_rewritten(s);
 	bool brief = call->parsed.no_details || s->ev->flags & MSG_NO_MULTILINE || s->ev->facts->flags & MSG_NO_MULTILINE;
 	struct ipc_verify_answer answer;
 	enum status st;

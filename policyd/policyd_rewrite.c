@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: ISC */
+/* Rewriting at reception: the argument of MAIL and RCPT (flag S), a recipient once it is accepted, and, when the content is here, the
+ * sender and the addresses in header fields, before the content's ACL sees them. */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/lang/rewrite.h"
+#include "policyd/policyd.h"
+
+static const struct rewrite *rules_of(struct eval *ev)
+{
+	const struct rewrite *rules;
+
+	return rewrite_rules(ev->lang, &rules, NULL) ? NULL : rules;
+}
+
+static void rewrite_log(struct policyd *p, const char *what, const struct err *err)
+{
+	if (p->worker)
+		worker_log(p->worker, LOG_MAIN | LOG_PANIC, "%.*s%s%s: %s; its addresses are not rewritten", STR_FMT(p->log_id), p->log_id.len ? " " : "", what,
+			err->text);
+}
+
+void policyd_rewrite_argument(struct eval *ev, struct str argument, struct ipc_acl_answer *out)
+{
+	struct str made;
+
+	argument.tainted = true;
+	made = rewrite_smtp(ev, ev->stage == ACL_RCPT ? REWRITE_SMTP_TO : REWRITE_SMTP_FROM, argument);
+	*out = (struct ipc_acl_answer){ .verdict = ACL_ACCEPT, .acl_c = ev->acl_c.v, .n_acl_c = ev->acl_c.n, .acl_m = ev->acl_m.v, .n_acl_m = ev->acl_m.n };
+	if (!str_eq(made, argument) && made.len <= 1024)
+		out->rewritten = made;
+}
+
+void policyd_rewrite_recipient(struct eval *ev, struct ipc_acl_answer *out)
+{
+	struct str before = str_taint(ev->facts->recipient), made = rewrite_address(ev, REWRITE_ENV_TO, before);
+
+	if (!str_eq(made, before))
+		out->rewritten = made;
+}
+
+/* The content's header, as it is in the file. */
+static enum status header_read(struct eval *ev, struct str *out, struct err *err)
+{
+	uint64_t size = ev->facts->body_offset;
+	char *p;
+	size_t got = 0;
+
+	*out = STR_NULL;
+	if (ev->message_fd < 0 || !size)
+		return ST_OK;
+	if (size > EVAL_HEADER_MAX)
+		return err_set(err, ST_ERROR, "header of %llu octets", (unsigned long long)size);
+	p = arena_alloc(ev->arena, size + 1);
+	while (got < size) {
+		ssize_t n = pread(ev->message_fd, p + got, size - got, (off_t)(ev->facts->offset + got));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return err_set(err, ST_DEFER, "reading the header: %s", n ? strerror(errno) : "the file is too short");
+		got += (size_t)n;
+	}
+	*out = str_taint(str_make(p, size));
+	return ST_OK;
+}
+
+struct ipc_edit *policyd_rewrite_message(struct policyd *p, struct eval *ev, struct ipc_facts *facts, struct str *sender_out, uint32_t *n_out)
+{
+	const struct rewrite *rules = rules_of(ev);
+	bool sender = facts->local || policyd_setting_yes(p, ev, "sender_unqualified_hosts");
+	bool recipient = facts->local || policyd_setting_yes(p, ev, "recipient_unqualified_hosts");
+	struct ipc_edit *made, *all;
+	struct err err = ERR_INIT;
+	struct str header, before = str_taint(facts->sender);
+
+	*n_out = 0;
+	*sender_out = rewrite_address(ev, REWRITE_ENV_FROM, before);
+	if (str_eq(*sender_out, before))
+		*sender_out = STR_NULL;
+	else
+		facts->sender = *sender_out;
+	if (!(rewrite_kinds(rules) & REWRITE_HEADERS) && !sender && !recipient)
+		return NULL;
+	if (header_read(ev, &header, &err)) {
+		rewrite_log(p, "message header", &err);
+		return NULL;
+	}
+	made = rewrite_headers(ev, rules, header, sender, recipient, n_out);
+	if (!*n_out)
+		return NULL;
+	all = arena_alloc(ev->arena, (facts->n_edits + *n_out) * sizeof *all);
+	if (facts->n_edits)
+		memcpy(all, facts->edits, facts->n_edits * sizeof *all);
+	memcpy(all + facts->n_edits, made, *n_out * sizeof *all);
+	facts->edits = all;
+	facts->n_edits += *n_out;
+	ev->headers = NULL; /* what has been read of the header is not what it is now */
+	return made;
+}
