@@ -188,7 +188,7 @@ static void send_rcpt(struct smtp_client *c)
 		c->txn->pipelined = true;
 	smtp_command_rcpt(c, &c->txn->rcpts[c->send_rcpt], &c->out);
 	c->send_rcpt = rcpt_next(c->txn, c->send_rcpt + 1);
-	command_end(c, c->send_rcpt < c->txn->n_rcpts ? SMTP_RCPT : c->txn->probe ? SMTP_WAIT : SMTP_DATA);
+	command_end(c, c->send_rcpt < c->txn->n_rcpts ? SMTP_RCPT : SMTP_DATA);
 }
 
 static void send_data(struct smtp_client *c)
