@@ -8,7 +8,7 @@
 #include "router/hints.h"
 #include "router/route.h"
 
-enum { HINTS_RETRY_MS = 10000, HINTS_EXPIRE_MS = 60000 };
+enum { HINTS_RETRY_MS = 10000, HINTS_EXPIRE_MS = 60000, HINTS_EXPIRE_WRITES = HINTS_EXPIRE_BATCH / 4 };
 
 /* A question's room: the evaluation's context and the way through. */
 static void question_begin(struct route *rt, struct eval *ev, struct router *r, struct arena *a, const struct ipc_facts *facts, int message_fd)
@@ -237,7 +237,10 @@ void router_hint(struct router *r, struct arena *a, const struct ipc_hint_ask *a
 		return;
 	}
 	hints_do(r->hints, ask, clock_wall(), a, out);
-	if (now >= r->hints_expire_ms) {
+	r->hints_writes += ask->op == HINT_PUT || ask->op == HINT_ADD;
+	/* By writes, too: strangers whose addresses are called out make entries faster than any clock takes them away. */
+	if (now >= r->hints_expire_ms || r->hints_writes >= HINTS_EXPIRE_WRITES) {
+		r->hints_writes = 0;
 		r->hints_expire_ms = now + HINTS_EXPIRE_MS;
 		hints_expire(r->hints, clock_wall());
 	}

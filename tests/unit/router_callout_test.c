@@ -8,7 +8,9 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "common/base/clock.h"
 #include "common/conf/read.h"
 #include "common/lang/verify_options.h"
 #include "router/callout_cache.h"
@@ -360,11 +362,45 @@ static void test_question(void **state)
 	arena_clear(&w.arena);
 }
 
+/* What has expired goes as fast as new entries come, however fast that is. */
+static void test_cache_stays_bounded(void **state)
+{
+	char directory[] = "/tmp/callout-test-XXXXXX", text[80];
+	struct world w = { .asked = 0 };
+	struct arena a = ARENA_INIT;
+	struct conf *conf;
+	struct router r;
+
+	(void)state;
+	assert_non_null(mkdtemp(directory));
+	router_begin(&r, &conf, &w, directory);
+	r.hints_expire_ms = UINT64_MAX;
+	for (int i = 0; i < 400; i++) {
+		struct ipc_hint_ask ask = { .op = HINT_PUT, .space = STR_LIT("callout"), .value = STR_LIT("1 1 1"), .expire_s = i < 200 ? 1 : 3600 };
+		struct ipc_hint_answer answer;
+
+		if (i == 200)
+			usleep(2100000);
+		snprintf(text, sizeof text, "a:%d@far.example", i);
+		ask.key = str_of(text);
+		router_hint(&r, &a, &ask, &answer);
+		assert_int_equal(answer.status, ST_OK);
+		r.hints_expire_ms = UINT64_MAX;
+	}
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(hints_expire(r.hints, clock_wall()), 0);
+	router_close(&r);
+	conf_free(conf);
+	arena_clear(&a);
+	snprintf(text, sizeof text, "rm -rf %s", directory);
+	assert_int_equal(system(text), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_decide), cmocka_unit_test(test_records), cmocka_unit_test(test_options), cmocka_unit_test(test_limit),
-		cmocka_unit_test(test_answers), cmocka_unit_test(test_question),
+		cmocka_unit_test(test_answers), cmocka_unit_test(test_question), cmocka_unit_test(test_cache_stays_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
