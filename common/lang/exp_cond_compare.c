@@ -48,7 +48,7 @@ COND_TEXT(gei, str_cmpi, >=)
 /* Digits as in a C program: any number but 0 is true. */
 static bool is_number(struct str s)
 {
-	if (s.len && (s.p[0] == '-' || s.p[0] == '+'))
+	if (s.len && s.p[0] == '-')
 		s = str_from(s, 1);
 	for (uint32_t i = 0; i < s.len; i++)
 		if (!ascii_is_digit(s.p[i]))

@@ -36,10 +36,7 @@ static enum status cond_def(struct eval *ev, const struct cond *c, const struct 
 	(void)args;
 	if (c->def->kind == NODE_HEADER)
 		return header_exists(ev, c->def->text, yes, err);
-	if (c->def->kind == NODE_NUMBER)
-		value = c->def->number < ev->n_num ? ev->num[c->def->number] : STR_NULL;
-	else
-		st = node_variable(ev, c->def->var, c->def->text, &value, err);
+	st = node_variable(ev, c->def->var, c->def->text, &value, err);
 	*yes = value.len != 0;
 	return st;
 }
@@ -80,7 +77,7 @@ static enum status cond_forany(struct eval *ev, const struct cond *c, const stru
 struct json_run {
 	struct eval *ev;
 	const struct cond *c;
-	bool all, yes;
+	bool all, yes, any;
 	enum status st;
 	struct err *err;
 };
@@ -90,6 +87,7 @@ static bool json_element(void *arg, struct str element)
 	struct json_run *run = arg;
 	bool one;
 
+	run->any = true;
 	run->ev->slot[EV_item] = element;
 	run->st = cond_run(run->ev, run->c->body, &one, run->err);
 	if (!run->st && one != run->all)
@@ -104,7 +102,7 @@ static enum status each_json(struct eval *ev, const struct cond *c, struct str t
 	enum status st = text_json_each(ev, text, bare, json_element, &run, err);
 
 	ev->slot[EV_item] = before;
-	*yes = run.yes;
+	*yes = run.any && run.yes;
 	return st ? st : run.st;
 }
 

@@ -66,8 +66,12 @@ static enum status cond_match_ip(struct eval *ev, const struct cond *c, const st
 
 static bool is_ip(struct str s, unsigned len)
 {
+	ptrdiff_t zone = str_find(s, '%');
 	struct ip ip;
 
+	/* fe80::1%eth0 */
+	if (zone > 0 && str_find(s, ':') >= 0)
+		s = str_sub(s, 0, (size_t)zone);
 	return ip_parse(s, &ip) && (!len || ip.len == len);
 }
 

@@ -13,7 +13,7 @@
 static enum status cond_exists(struct eval *ev, const struct cond *c, const struct str *args, bool *yes, struct err *err)
 {
 	struct str what;
-	enum status st = lang_ask_stat(ev, args[0], &what, err);
+	enum status st = args[0].len ? lang_ask_stat(ev, args[0], &what, err) : ST_FAIL;
 
 	(void)c;
 	*yes = st == ST_OK;

@@ -157,7 +157,7 @@ struct sort_entry {
 	struct str item, key;
 };
 
-/* Merge sort of v[from, to): stable, and content with a comparison that can fail. */
+/* Merge sort: stable (backwards for <= and its like), and content with a comparison that can fail. */
 static enum status sort_merge(struct eval *ev, const struct cond_row *row, struct sort_entry *v, struct sort_entry *tmp, uint32_t n, struct err *err)
 {
 	uint32_t half = n / 2, i = 0, j = half, k = 0;
@@ -169,17 +169,14 @@ static enum status sort_merge(struct eval *ev, const struct cond_row *row, struc
 	if (!st)
 		st = sort_merge(ev, row, v + half, tmp, n - half, err);
 	while (!st && i < half && j < n) {
-		struct str args[2] = { v[j].key, v[i].key }; /* does the later one belong strictly before? */
-		bool before, after;
-		struct str back[2] = { args[1], args[0] };
+		struct str args[2] = { v[j].key, v[i].key }; /* does the later one belong before? With <= of equal ones it does, as in Exim. */
+		bool before;
 
 		st = eval_step(ev, 1, err);
 		if (!st)
 			st = row->fn(ev, NULL, args, &before, err);
 		if (!st)
-			st = row->fn(ev, NULL, back, &after, err);
-		if (!st)
-			tmp[k++] = before && !after ? v[j++] : v[i++];
+			tmp[k++] = before ? v[j++] : v[i++];
 	}
 	if (st)
 		return st;
@@ -238,7 +235,7 @@ static enum status item_listextract(struct eval *ev, const struct call *call, co
 	struct err why = ERR_INIT;
 
 	(void)call;
-	if (!number.len || expand_number(number, &want, &why))
+	if (!number.len || expand_number(number, &want, &why) || ascii_is_alpha(number.p[number.len - 1]))
 		return err_set(err, ST_ERROR, "first argument of \"listextract\" is no number: \"%.*s\"", STR_FMT(str_sub(number, 0, 60)));
 	if (want < 0) {
 		while (n < NUMBERS_MAX && lang_split_next(&split, ev->arena, &item))

@@ -193,6 +193,8 @@ static enum status item_extract(struct eval *ev, const struct call *call, const 
 		return st;
 	shape.yes = call->n > need ? call->arg[need] : NULL;
 	shape.no = call->n > need + 1 ? call->arg[need + 1] : NULL;
+	if (shape.fail && !shape.yes)
+		return err_set(err, ST_ERROR, "\"fail\" of \"extract\" needs a string in braces before it");
 	if (call->n > need + 2)
 		return err_set(err, ST_ERROR, "too many arguments for \"extract\"");
 	if (call->word.len)

@@ -47,13 +47,12 @@ enum status text_json(struct eval *ev, struct str text, struct str key, const in
 	*found = false;
 	if (!root)
 		return ST_ERROR;
+	if (number ? *number < 1 : !json_is_object(root)) {
+		json_decref(root);
+		return number ? err_set(err, ST_ERROR, "elements of a JSON array are counted from 1") : err_set(err, ST_ERROR, "a JSON object expected");
+	}
 	if (number) {
-		size_t n = json_array_size(root);
-
-		if (*number > 0)
-			value = json_array_get(root, (size_t)*number - 1);
-		else if (*number < 0 && (size_t)-*number <= n)
-			value = json_array_get(root, n - (size_t)-*number);
+		value = json_array_get(root, (size_t)*number - 1);
 	} else if (!memchr(key.p, 0, key.len)) {
 		value = json_object_get(root, str_cstr(ev->arena, key));
 	}

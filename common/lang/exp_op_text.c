@@ -425,7 +425,9 @@ static enum status listnamed_add(struct eval *ev, const struct conf_list *list, 
 				return err_set(err, ST_ERROR, "listnamed: no list \"%.*s\"", STR_FMT(item));
 			st = listnamed_add(ev, inner, b, depth + 1, err);
 		} else if (!st) {
-			lang_split_add(b, ':', item, !b->len);
+			if (b->len)
+				buf_adds(b, " : ");
+			lang_split_add(b, ':', item, true);
 		}
 		if (st)
 			return st;

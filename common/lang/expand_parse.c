@@ -319,8 +319,6 @@ static enum status parse_condition_def(struct parser *p, struct cond *c)
 		parse_header_name(p, c->def, prefix, form);
 		return ST_OK;
 	}
-	if (!parse_ended(p) && ascii_is_digit(p->text.p[p->at]))
-		return parse_digits(p, c->def);
 	name = parse_word(p, "_");
 	if (!name.len)
 		return parse_error(p, "a variable's name expected behind \"def:\"");
