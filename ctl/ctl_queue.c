@@ -268,6 +268,38 @@ static int queue_run(struct ctl *ctl, const struct queue_verb *v, const struct i
 	return code;
 }
 
+int queue_fetch(struct ctl *ctl, struct str id)
+{
+	struct ipc_queue_ask ask = { .verb = STR_LIT("export"), .ids = { &id, 1 } };
+	struct ipc_packet packet = { .data = BUF_INIT };
+	struct err err = ERR_INIT;
+	int fd = queue_channel(ctl, &err), file = -1;
+	bool ended = fd < 0;
+	enum status st = ended ? ST_ERROR : ipc_send(fd, &ipc_type_queue_ask, 1, false, &ask, NULL, 0, ROW_WAIT_MS, &err);
+
+	while (!st && !ended) {
+		struct ipc_in in;
+
+		st = ipc_recv(fd, &packet, ROW_WAIT_MS, &err);
+		while (!st && !ended && (st = ipc_packet_next(&packet, &ctl->arena, &in, &err)) == ST_OK) {
+			ended = in.type == &ipc_type_queue_end;
+			for (int i = 0; i < IPC_FDS_MAX; i++)
+				if (in.fds[i] >= 0 && file < 0)
+					file = in.fds[i];
+				else if (in.fds[i] >= 0)
+					close(in.fds[i]);
+		}
+		if (st == ST_FAIL)
+			st = ST_OK; /* the packet is empty */
+	}
+	if (fd >= 0)
+		close(fd);
+	ipc_packet_clear(&packet);
+	if (file < 0)
+		ctl_fail(CTL_FAILED, "message %.*s: %s", STR_FMT(id), err.text[0] ? err.text : "not in the queue");
+	return file;
+}
+
 static const struct queue_verb *verb_find(const char *name)
 {
 	for (const struct queue_verb *v = queue_verbs; v->name; v++)

@@ -10,6 +10,8 @@
 bool queue_time_parse(const char *s, uint64_t *out);
 /* Prints the file behind a listed message: envelope, edits, content. Does not close fd. */
 int queue_show(struct ctl *ctl, const struct ipc_queue_row *row, int fd);
+/* The file of a message that lies in the queue, for reading; -1 after printing why not. */
+int queue_fetch(struct ctl *ctl, struct str id);
 /* Copies the file to a path (made new, 0600) or standard output (NULL). Does not close fd. */
 int queue_export(const struct ipc_queue_row *row, int fd, const char *path);
 

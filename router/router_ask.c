@@ -135,6 +135,26 @@ static const char *const slot_names[EVAL_SLOTS] = {
 #undef SLOT
 };
 
+/* A slot, or one of the families acl_c..., acl_m... and r_... */
+static void variable_set(struct eval *ev, const struct ipc_pair *v)
+{
+	struct str value = v->value;
+	struct err err = ERR_INIT;
+
+	value.tainted = v->tainted;
+	for (int slot = 0; slot < EVAL_SLOTS; slot++)
+		if (str_is(v->name, slot_names[slot])) {
+			eval_set(ev, (enum eval_slot)slot, value);
+			return;
+		}
+	if (str_begins(v->name, "acl_c"))
+		eval_var_set(ev, &ev->acl_c, str_from(v->name, 4), value, &err);
+	else if (str_begins(v->name, "acl_m"))
+		eval_var_set(ev, &ev->acl_m, str_from(v->name, 4), value, &err);
+	else if (str_begins(v->name, "r_"))
+		eval_var_set(ev, &ev->r, str_from(v->name, 2), value, &err);
+}
+
 void router_expand(struct router *r, struct arena *a, const struct ipc_expand_ask *ask, int message_fd, struct ipc_expand_answer *out)
 {
 	static const struct ipc_facts nothing;
@@ -149,15 +169,8 @@ void router_expand(struct router *r, struct arena *a, const struct ipc_expand_as
 	ev.message_fd = message_fd;
 	if (ask->facts && ask->facts->recipient.len)
 		eval_set_address(&ev, ask->facts->recipient);
-	for (uint32_t i = 0; i < ask->n_variables; i++) {
-		const struct ipc_pair *v = &ask->variables[i];
-		for (int slot = 0; slot < EVAL_SLOTS; slot++)
-			if (str_is(v->name, slot_names[slot])) {
-				struct str value = v->value;
-				value.tainted = v->tainted;
-				eval_set(&ev, (enum eval_slot)slot, value);
-			}
-	}
+	for (uint32_t i = 0; i < ask->n_variables; i++)
+		variable_set(&ev, &ask->variables[i]);
 	text.tainted = false; /* the administrator's own words, come through a channel */
 	st = expand_text(&ev, text, &text, &err);
 	out->status = st;

@@ -113,6 +113,11 @@ struct conf_rewrite {
 	struct conf_place place;
 };
 
+struct conf_macro {
+	struct str name, value;
+	bool fixed;                         /* from the command line: definitions in the file are ignored */
+};
+
 struct conf {
 	struct conf_opts_main main;
 	struct conf_meta *main_meta;        /* [conf_table_main.n] */
@@ -127,6 +132,8 @@ struct conf {
 	uint32_t n_rewrite;
 	bool rewrites_args, rewrites_rcpt, rewrites_data; /* rules for arguments of MAIL and RCPT; recipients; sender or header: all may know */
 
+	struct conf_macro *macros;          /* after reading; not in views */
+	uint32_t n_macros;
 	struct str *files;                  /* names for places; [0] is the main file */
 	uint32_t n_files;
 	struct conf_problem *problems;

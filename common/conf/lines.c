@@ -25,11 +25,6 @@ struct condition {
 	struct conf_place place;
 };
 
-struct macro {
-	struct str name, value;
-	bool fixed;              /* from the command line: definitions in the file are ignored */
-};
-
 struct conf_lines {
 	struct conf *conf;
 	const struct conf_source *source;
@@ -38,7 +33,7 @@ struct conf_lines {
 	unsigned depth;
 	struct condition ifs[CONF_IF_DEPTH_MAX];
 	unsigned n_ifs;
-	struct macro *macros;
+	struct conf_macro *macros;
 	uint32_t n_macros;
 	struct hash predefined;
 	struct buf line, phys, spare;
@@ -60,6 +55,8 @@ struct conf_lines *conf_lines_new(struct conf *conf, const struct conf_source *s
 
 void conf_lines_free(struct conf_lines *l)
 {
+	l->conf->macros = l->macros;
+	l->conf->n_macros = l->n_macros;
 	hash_clear(&l->predefined);
 	buf_clear(&l->line);
 	buf_clear(&l->phys);
@@ -247,7 +244,7 @@ void conf_lines_define(struct conf_lines *l, struct str line, struct conf_place 
 	struct str rest = line, name = conf_name_take(&rest);
 	bool again = str_begins(rest, "==");
 	struct str value = str_trim(str_from(rest, again ? 2 : 1));
-	struct macro *old = NULL;
+	struct conf_macro *old = NULL;
 
 	for (uint32_t i = 0; i < l->n_macros; i++)
 		if (str_eq(l->macros[i].name, name))
@@ -311,7 +308,7 @@ static bool replace_predefined(struct conf_lines *l, size_t from)
 	return found;
 }
 
-static bool replace_one(struct conf_lines *l, const struct macro *m, size_t from)
+static bool replace_one(struct conf_lines *l, const struct conf_macro *m, size_t from)
 {
 	struct str text = str_make(l->phys.p + from, l->phys.len - from);
 	ptrdiff_t at = str_find_str(text, m->name);

@@ -64,6 +64,8 @@ static enum status op_addresses(struct eval *ev, const struct node *n, struct st
 	(void)n;
 	while (rest.len && ascii_is_space(rest.p[0]))
 		rest = str_from(rest, 1);
+	if (rest.len == 1 && rest.p[0] == '>')
+		return err_set(err, ST_ERROR, "addresses: a separator expected behind \">\"");
 	if (rest.len >= 2 && rest.p[0] == '>') {
 		sep = rest.p[1];
 		rest = str_from(rest, 2);

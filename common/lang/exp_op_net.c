@@ -35,6 +35,10 @@ static enum status op_reverse_ip(struct eval *ev, const struct node *n, struct s
 
 	if (!ip_parse(in, &ip))
 		return not_an_ip(ev, n, in, err);
+	if (ip.len == 16 && !memcmp(ip.octets, "\0\0\0\0\0\0\0\0\0\0\xff\xff", 12)) {
+		memmove(ip.octets, ip.octets + 12, 4); /* IPv4 in IPv6 */
+		ip.len = 4;
+	}
 	*out = ip_format_reverse(ev->arena, &ip);
 	out->tainted = in.tainted;
 	return ST_OK;

@@ -89,7 +89,7 @@ enum status lang_file_stat(void *ctx, struct arena *a, struct str path, struct s
 		return file_error(err, path, "looking at");
 	mode_format(sb.st_mode, smode);
 	*out = str_printf(a, "mode=%04o smode=%s inode=%llu device=%llu links=%lu uid=%lu gid=%lu size=%lld atime=%lld mtime=%lld ctime=%lld",
-		(unsigned)sb.st_mode & 07777, smode, (unsigned long long)sb.st_ino, (unsigned long long)sb.st_dev, (unsigned long)sb.st_nlink,
+		(unsigned)sb.st_mode & 077777, /* as Exim: a directory shows */ smode, (unsigned long long)sb.st_ino, (unsigned long long)sb.st_dev, (unsigned long)sb.st_nlink,
 		(unsigned long)sb.st_uid, (unsigned long)sb.st_gid, (long long)sb.st_size, (long long)sb.st_atim.tv_sec, (long long)sb.st_mtim.tv_sec,
 		(long long)sb.st_ctim.tv_sec);
 	return ST_OK;
