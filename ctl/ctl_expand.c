@@ -5,6 +5,7 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/conf/conf.h"
@@ -99,7 +100,11 @@ static int facts_spooled(struct ctl *ctl, struct world *w)
 
 static int message_open(struct world *w, const char *path)
 {
+	struct stat sb;
+
 	w->message = open(path, O_RDONLY | O_CLOEXEC);
+	if (w->message >= 0 && !fstat(w->message, &sb))
+		w->facts.size = (uint64_t)sb.st_size;
 	return w->message < 0 ? ctl_fail(CTL_DATA, "%s: %s", path, strerror(errno)) : CTL_OK;
 }
 

@@ -276,7 +276,7 @@ void conf_lines_define(struct conf_lines *l, struct str line, struct conf_place 
 			return;
 		}
 	l->macros = conf_array_grow(l->a, l->macros, l->n_macros, sizeof *l->macros);
-	l->macros[l->n_macros++] = (struct macro){ str_dup(l->a, name), str_dup(l->a, value), false };
+	l->macros[l->n_macros++] = (struct conf_macro){ str_dup(l->a, name), str_dup(l->a, value), false };
 }
 
 static bool is_name_char(char c)

@@ -123,13 +123,30 @@ static enum status var_smtputf8(struct eval *ev, struct str name, struct str *ou
 
 /* ---- header and body ---- */
 
+/* Without the blanks at the end of fields, and without the last line end. */
+static struct str fields_trim(struct arena *a, struct str s)
+{
+	char *p = arena_alloc(a, s.len + 1);
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < s.len; i++) {
+		bool end = s.p[i] == '\n' && (i + 1 == s.len || !ascii_is_space(s.p[i + 1]));
+
+		while (end && n && (p[n - 1] == ' ' || p[n - 1] == '\t'))
+			n--;
+		if (s.p[i] != '\n' || i + 1 < s.len)
+			p[n++] = s.p[i];
+	}
+	return (struct str){ p, n, s.tainted };
+}
+
 static enum status var_headers(struct eval *ev, struct str name, struct str *out, struct err *err)
 {
 	enum status st = header_whole(ev, out, err);
 
 	(void)name;
 	if (!st)
-		*out = header_decode_words(ev->arena, *out, true);
+		*out = header_decode_words(ev->arena, fields_trim(ev->arena, *out), false); /* as bheader */
 	return st;
 }
 
@@ -285,8 +302,8 @@ const struct var_row exp_vars_message[] = {
 	{ "message_age", VAR_FN, DEP_SESSION | DEP_TIME, 0, false, NULL, var_message_age, "seconds since then" },
 	{ "message_size", VAR_FN, DEP_SESSION, 0, false, NULL, var_message_size, "octets of the message" },
 	{ "message_smtputf8", VAR_FN, DEP_SESSION, 0, false, NULL, var_smtputf8, "yes for an SMTPUTF8 message, else no" },
-	{ "message_headers", VAR_FN, DEP_SESSION, 0, false, NULL, var_headers, "the whole header, decoded" },
-	{ "message_headers_raw", VAR_FN, DEP_SESSION, 0, false, NULL, var_headers_raw, "the whole header" },
+	{ "message_headers", VAR_FN, DEP_SESSION, 0, false, NULL, var_headers, "the whole header, encoded words decoded but not converted to UTF-8" },
+	{ "message_headers_raw", VAR_FN, DEP_SESSION, 0, false, NULL, var_headers_raw, "the whole header, as it came" },
 	{ "message_body", VAR_FN, DEP_SESSION, 0, false, NULL, var_body, "the first octets of the body (message_body_visible)" },
 	{ "message_body_end", VAR_FN, DEP_SESSION, 0, false, NULL, var_body_end, "the last octets of the body" },
 	{ "message_body_size", VAR_FN, DEP_SESSION, 0, false, NULL, var_body_size, "octets of the body" },

@@ -120,10 +120,17 @@ static void value_add(struct buf *b, struct str value, enum header_form form, bo
 		buf_clear(&lines);
 		return;
 	}
-	if (!s.len && form != HEADER_RAW)
+	if (form == HEADER_RAW) {
+		/* As it stands in the message, with its last line end. */
+		add_lines(b, s);
+		if (!b->len || b->p[b->len - 1] != '\n')
+			buf_addc(b, '\n');
+		return;
+	}
+	if (!s.len)
 		return;
 	if (b->len)
-		buf_adds(b, addresses && form != HEADER_RAW ? ",\n" : "\n");
+		buf_adds(b, addresses ? ",\n" : "\n");
 	add_lines(b, s);
 }
 
