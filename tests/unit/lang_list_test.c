@@ -13,6 +13,9 @@ static const char conf_text[] =
 	"domainlist circle2 = +circle\n"
 	"domainlist files = /f/list\n"
 	"domainlist looked = lsearch;/t/domains\n"
+	"domainlist_cache cached = ${if eq{a}{a}{lsearch;/t/domains}} : $domain.none\n"
+	"domainlist uncached = lsearch,cache=no_rd;/t/domains : $domain.none\n"
+	"localpartlist cased = +caseful : lsearch;/t/users\n"
 	"hostlist relays = 10.0.0.0/8 : 192.0.2.1\n"
 	"addresslist people = *@locals.example : boss@top.example\n"
 	"localpartlist names = alice : bob\n";
@@ -280,6 +283,79 @@ static void remembered(void **state)
 	assert_int_equal(lang_domain_match(&ev, list, STR_LIT("a.example"), NULL, &err), ST_OK);
 	assert_int_equal(fake.lookups, before + 2);
 	eval_clear(&ev);
+	/* Expanded lists only where the name says so, or where the lookup itself is remembered. */
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(lang_list_named(lang, LIST_DOMAIN, i ? STR_LIT("uncached") : STR_LIT("cached"), &list, &err), ST_OK);
+		eval_init(&ev, lang, &arena);
+		before = fake.lookups;
+		for (int k = 0; k < 3; k++)
+			assert_int_equal(lang_domain_match(&ev, list, STR_LIT("a.example"), NULL, &err), ST_OK);
+		assert_int_equal(fake.lookups, before + (i ? 3 : 1));
+		eval_clear(&ev);
+	}
+}
+
+/* (n)wildlsearch: the language's own, over the file's text. */
+static void patterns(void **state)
+{
+	static const struct { const char *lookup, *want; } rows[] = {
+		{ "${lookup{a.w.example}wildlsearch{/f/wild}}", "tail" }, { "${lookup{1x}wildlsearch{/f/wild}{$value<$1>}}", "digit<>" },
+		{ "${lookup{up}wildlsearch{/f/wild}}", "expanded" }, { "${lookup{A.example}wildlsearch{/f/wild}}", "rest" },
+		{ "${lookup{a.example}wildlsearch{/f/wild}}", "nested" }, { "${lookup{known}wildlsearch{/f/wild}{$value}{no}}", "no" },
+		{ "${lookup{me}wildlsearch{/f/wild}}", "var" }, { "${lookup{xtail}nwildlsearch{/f/nwild}}", "one" }, { "${lookup{12}nwildlsearch{/f/nwild}}", "two" },
+		{ "${lookup{$plain}nwildlsearch{/f/nwild}}", "" }, { "${lookup{\\$plain}nwildlsearch,ret=full{/f/nwild}}", "$plain three" },
+		{ "${lookup{q.7}partial1-nwildlsearch{/f/nwild}{y}{no}}", "no" }, { "${lookup{XTAIL}nwildlsearch,ret=key{/f/nwild}}", "XTAIL" },
+		{ "${lookup{x}wildlsearch{/f/badwild}}", "error" }, { "${lookup{x}wildlsearch{/f/none}}", "defer" },
+		{ "${if match_domain{a.w.example}{wildlsearch;/f/wild}{$value}}", "tail" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct err err = ERR_INIT;
+		struct expansion *x;
+		struct str got = STR_NULL;
+		struct eval ev;
+		enum status st;
+
+		eval_init(&ev, lang, &arena);
+		eval_set(&ev, EV_local_part, str_taint(STR_LIT("me")));
+		st = expansion_compile(lang, &arena, str_of(rows[i].lookup), &x, &err);
+		if (!st)
+			st = expand(&ev, x, &got, &err);
+		if (st)
+			got = str_of(status_name(st));
+		/* "$plain" is no variable: the case is refused when it is compiled */
+		if (!str_is(got, *rows[i].want ? rows[i].want : "error") || got.tainted)
+			fail_msg("%s: got \"%.*s\" %s, want \"%s\"", rows[i].lookup, STR_FMT(got), err.text, rows[i].want);
+		eval_clear(&ev);
+	}
+}
+
+/* A stranger chooses no server and no file, however his words are quoted. */
+static void quoted(void **state)
+{
+	static const struct { const char *text, *local_part; enum status want; } rows[] = {
+		{ "${lookup redis{get ${quote_redis:$local_part}}}", "key", ST_OK }, { "${lookup redis{get $local_part}}", "key", ST_ERROR },
+		{ "${lookup redis{get ${quote_lsearch:$local_part}}}", "key", ST_ERROR }, { "${lookup redis{${quote_redis:$local_part}}}", "servers=x//;get\\ key", ST_ERROR },
+		{ "${lookup redis{ ${quote_redis:$local_part}}}", "servers=x//;", ST_ERROR }, { "${lookup redis,servers=a//{get ${quote_redis:$local_part}}}", "key", ST_OK },
+		{ "${lookup sqlite{${quote_sqlite:$local_part}}}", "/etc/shadow select", ST_ERROR }, { "${lookup{a}lsearch{/t/$local_part}}", "users", ST_ERROR },
+		{ "${lookup{$local_part}lsearch{/t/users}}", "alice", ST_OK }, { "${lookup passwd{$local_part}{$value}{none}}", "x", ST_OK },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct err err = ERR_INIT;
+		struct expansion *x;
+		struct str got;
+		struct eval ev;
+
+		eval_init(&ev, lang, &arena);
+		eval_set(&ev, EV_local_part, str_taint(str_of(rows[i].local_part)));
+		assert_int_equal(expansion_compile(lang, &arena, str_of(rows[i].text), &x, &err), ST_OK);
+		if (expand(&ev, x, &got, &err) != rows[i].want)
+			fail_msg("%s with %s: %s %s", rows[i].text, rows[i].local_part, status_name(err.status), err.text);
+		eval_clear(&ev);
+	}
 }
 
 /* The value of a match comes from the configuration: it is clean, however the subject came. */
@@ -414,7 +490,7 @@ static void fast(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(matches), cmocka_unit_test(remembered), cmocka_unit_test(untainted), cmocka_unit_test(splits),
+		cmocka_unit_test(matches), cmocka_unit_test(remembered), cmocka_unit_test(patterns), cmocka_unit_test(quoted), cmocka_unit_test(untainted), cmocka_unit_test(splits),
 		cmocka_unit_test(partial_keys), cmocka_unit_test(fast),
 	};
 

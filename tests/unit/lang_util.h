@@ -155,6 +155,8 @@ static inline enum status fake_file(void *ctx, struct arena *a, struct str path,
 {
 	static const char *const files[][2] = {
 		{ "/f/list", "# comment\none.example # more\n!two.example\n*.two.example\n\n" }, { "/f/locals", "a#b\nc #d\n" }, { "/f/text", "line 1\nline 2\n" },
+		{ "/f/wild", "*.w.example: tail\n\"\\\\N^(\\\\d)x$\\\\N\": digit\n\"${lc:UP}\": expanded\nlsearch;/t/domains nested\n$local_part var\n!known rest\n" },
+		{ "/f/nwild", "*tail one\n^\\d+$ two\n$plain three\n" }, { "/f/badwild", "${nosuch} x\n" },
 		{ "/f/nets", "10.0.0.0/8\n!192.0.2.1\n192.0.2.0/24\n" }, { "/f/acl", "# an ACL\ndeny message = from \\\n    a file\n" },
 	};
 

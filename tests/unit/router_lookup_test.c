@@ -13,7 +13,8 @@
 #include <unistd.h>
 
 #include "router/hints.h"
-#include "router/lookup_drivers.h"
+#include "common/base/clock.h"
+#include "router/lookup_servers.h"
 
 static char dir[] = "/tmp/bulkhead-lookup-XXXXXX";
 
@@ -204,6 +205,205 @@ static void test_lmdb(void **state)
 	arena_clear(&a);
 }
 
+/* ---- lmdb,put and lmdb,del ---- */
+
+static const char *lmdb_do(struct lookup_env *env, const char *file, const char *key, const char *options)
+{
+	static char got[600];
+	struct lookup_result r = { .value = STR_NULL };
+	struct arena a = ARENA_INIT;
+	struct err err = ERR_INIT;
+	void *handle;
+	enum status st = lookup_driver_lmdb.open(env, str_of(file), &handle, &err);
+
+	if (!st) {
+		st = lookup_driver_lmdb.find(env, handle, str_of(file), str_taint(str_of(key)), str_of(options), &a, &r, &err);
+		lookup_driver_lmdb.close(handle);
+	}
+	snprintf(got, sizeof got, "%s %.*s", status_name(st), STR_FMT(st ? str_of(err.text) : str_sub(r.value, 0, 300)));
+	arena_clear(&a);
+	return got;
+}
+
+static void test_lmdb_write(void **state)
+{
+	char mine[256], other[256];
+	struct lookup_env env = { .dns = NULL };
+	char *big = mem_new(70001);
+
+	(void)state;
+	snprintf(mine, sizeof mine, "%s", path_of("put.mdb"));
+	snprintf(other, sizeof other, "%s", path_of("other.mdb"));
+	lmdb_make(other, "theirs");
+	file_write(mine, "", 0); /* as master makes it */
+	env.lmdb_writable = str_of(mine);
+	assert_string_equal(lmdb_do(&env, mine, "<; k ; v;;w ", "put"), "ok OK");
+	assert_string_equal(lmdb_do(&env, mine, "k", ""), "ok v;w");
+	assert_string_equal(lmdb_do(&env, mine, "k:second", "put"), "ok OK");
+	assert_string_equal(lmdb_do(&env, mine, "k", NULL), "ok second");
+	assert_string_equal(lmdb_do(&env, mine, "alone", "put"), "ok OK");
+	assert_string_equal(lmdb_do(&env, mine, "alone", NULL), "ok ");
+	assert_string_equal(lmdb_do(&env, mine, "n:in another", "put,db=other"), "ok OK");
+	assert_string_equal(lmdb_do(&env, mine, "n", "db=other"), "ok in another");
+	assert_string_equal(lmdb_do(&env, mine, "n", NULL), "fail ");
+	assert_string_equal(lmdb_do(&env, mine, "k", "del"), "ok OK");
+	assert_string_equal(lmdb_do(&env, mine, "k", "del"), "fail ");
+	assert_string_equal(lmdb_do(&env, mine, "k", NULL), "fail ");
+	assert_non_null(strstr(lmdb_do(&env, mine, "a:b:c", "put"), "error LMDB: put wants one key"));
+	assert_non_null(strstr(lmdb_do(&env, mine, "", "put"), "error LMDB: put wants a key"));
+	assert_non_null(strstr(lmdb_do(&env, other, "key:mine", "put"), "is not named by lmdb_writable"));
+	assert_non_null(strstr(lmdb_do(&env, other, "key", "del"), "is not named by lmdb_writable"));
+	assert_string_equal(lmdb_do(&env, other, "key", NULL), "ok theirs");
+	/* More than the map had room for: it grows. */
+	memset(big, 'x', 70000);
+	for (int i = 0; i < 400; i++) {
+		struct arena a = ARENA_INIT;
+
+		assert_string_equal(lmdb_do(&env, mine, arena_printf(&a, "big%d : %s", i, big), "put"), "ok OK");
+		arena_clear(&a);
+	}
+	assert_int_equal(strlen(lmdb_do(&env, mine, "big399", NULL)), 303);
+	mem_free(big);
+}
+
+/* ---- json ---- */
+
+static void test_json(void **state)
+{
+	static const char text[] = "{ \"a\": { \"list\": [ 10, \"two\", { \"x\": null } ], \"s\": \"st\\\"r\\u00e4\", \"\": \"empty name\", \"7\": \"named\" },\n"
+		" \"t\": true, \"n\": 1.5, \"a:b\": \"colon\", \"nul\": \"a\\u0000b\" }";
+	static const struct { const char *key, *want; } cases[] = {
+		{ "a:list:0", "10" }, { "a:list:1", "two" }, { "a:list:2", "{\"x\": null}" }, { "a:list:2:x", "" }, { "a:list:3", "fail" }, { "a:list:-1", "fail" },
+		{ "a:list", "[10, \"two\", {\"x\": null}]" }, { "a:s", "st\"r\xc3\xa4" }, { "a:7", "named" }, { "t", "true" }, { "n", "1.5" }, { "<; a ; list ; 1", "two" },
+		{ "a::b", "colon" }, { "none", "fail" }, { "a:none:x", "fail" }, { "t:x", "fail" }, { "a:s:0", "fail" },
+	};
+	char *path = path_of("t.json");
+
+	(void)state;
+	file_write(path, text, sizeof text - 1);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		const char *got = look(&lookup_driver_json, path, cases[i].key, NULL);
+
+		if (strcmp(got, cases[i].want))
+			fail_msg("\"%s\": got \"%s\", want \"%s\"", cases[i].key, got, cases[i].want);
+	}
+	file_write(path, "{ \"a\": ", 7);
+	assert_non_null(strstr(look(&lookup_driver_json, path, "a", NULL), "defer json: "));
+	assert_non_null(strstr(look(&lookup_driver_json, path_of("none"), "a", NULL), "defer failed to open"));
+}
+
+/* ---- cdb: what is damaged is an error, and ends nothing ---- */
+
+static void test_cdb(void **state)
+{
+	/* One record, "one" -> "1", made by hand as the format says: its hash is 193411130 ("one"), in table 58 (193411130 % 256). */
+	unsigned char file[2048 + 8 + 4 + 16] = { 0 };
+	uint32_t h = 5381, end = sizeof file - 16;
+	char *path = path_of("t.cdb");
+
+	(void)state;
+	for (const char *p = "one"; *p; p++)
+		h = (h + (h << 5)) ^ (unsigned char)*p;
+	for (unsigned i = 0; i < 256; i++)
+		for (unsigned k = 0; k < 4; k++)
+			file[i * 8 + k] = (unsigned char)(end >> 8 * k);
+	file[(h & 255) * 8 + 4] = 2;
+	file[2048] = 3;
+	file[2052] = 1;
+	memcpy(file + 2056, "one1", 4);
+	for (unsigned k = 0; k < 4; k++) {
+		unsigned slot = (h >> 8) % 2 * 8;
+
+		file[end + slot + k] = (unsigned char)(h >> 8 * k);
+		file[end + slot + 4 + k] = (unsigned char)(2048u >> 8 * k);
+	}
+	file_write(path, (const char *)file, sizeof file);
+	assert_string_equal(look(&lookup_driver_cdb, path, "one", NULL), "1");
+	assert_string_equal(look(&lookup_driver_cdb, path, "two", NULL), "fail");
+	assert_string_equal(look(&lookup_driver_cdb, path, "", NULL), "fail");
+	file[2055] = 0x7f; /* a value of two thousand million octets */
+	file_write(path, (const char *)file, sizeof file);
+	assert_non_null(strstr(look(&lookup_driver_cdb, path, "one", NULL), "defer cdb: "));
+	file_write(path, (const char *)file, 2050);
+	assert_non_null(strstr(look(&lookup_driver_cdb, path, "one", NULL), "defer cdb: "));
+	file_write(path, "short", 5);
+	assert_non_null(strstr(look(&lookup_driver_cdb, path, "one", NULL), "no cdb file"));
+}
+
+/* ---- servers as written ---- */
+
+static void test_servers(void **state)
+{
+	static const struct { const char *all, *options, *query, *want; } cases[] = {
+		{ "a/d/u/p", NULL, "q", "[a||0||d|u|p]q" }, { "a::1234/d/u/p", NULL, "q", "[a||1234||d|u|p]q" }, { "<; [2001:db8::1]:99/d//", NULL, "q", "[2001:db8::1||99||d||]q" },
+		{ "(/run/.s.PGSQL.5432)/d/u/p/x", NULL, "q", "[|/run/.s.PGSQL.5432|0||d|u|p/x]q" }, { "localhost::3(/s)[g]/d/u/p", NULL, "q", "[localhost|/s|3|g|d|u|p]q" },
+		{ "/d/u/p", NULL, "q", "[||0||d|u|p]q" }, { "a/1/u/p:b/2/u/p", "servers=b", "q", "[b||0||2|u|p]q" }, { "a/1/u/p:b/2/u/p", "cache=no_rd,servers=b:a", "q", "[b||0||2|u|p][a||0||1|u|p]q" },
+		{ "a/1/u/p", NULL, "servers=c/3/u/p:a; select 1", "[c||0||3|u|p][a||0||1|u|p]select 1" }, { "a/1/u/p", "servers=ab", "q", "error incomplete" },
+		{ "a/1", NULL, "q", "error incomplete" }, { "", NULL, "q", "error test: no servers" }, { "a::x/d/u/p", NULL, "q", "error test server \"a\": the port is no number" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct arena a = ARENA_INIT;
+		struct err err = ERR_INIT;
+		struct servers servers;
+		struct server s;
+		struct str query = str_of(cases[i].query);
+		struct buf b = BUF_INIT;
+		enum status st = servers_of_query("test", str_of(cases[i].all), str_of(cases[i].options), &a, &query, &servers, &err);
+
+		for (unsigned k = 0; !st && k < servers.n; k++) {
+			st = server_parse("test", servers.v[k], true, &a, &s, &err);
+			buf_printf(&b, "[%.*s|%.*s|%u|%.*s|%.*s|%.*s|%.*s]", STR_FMT(s.host), STR_FMT(s.socket), s.port, STR_FMT(s.group), STR_FMT(s.database),
+				STR_FMT(s.user), STR_FMT(s.password));
+			assert_true(st || str_find(s.shown, 'p') < 0); /* no password is shown */
+		}
+		if (st) {
+			buf_reset(&b);
+			buf_printf(&b, "%s %s", status_name(st), err.text);
+		} else {
+			buf_add_str(&b, query);
+		}
+		if (st ? strncmp(buf_cstr(&b), cases[i].want, strlen(cases[i].want)) : strcmp(buf_cstr(&b), cases[i].want))
+			fail_msg("%s %s: got \"%s\", want \"%s\"", cases[i].all, cases[i].query, buf_cstr(&b), cases[i].want);
+		buf_clear(&b);
+		arena_clear(&a);
+	}
+}
+
+static int closed;
+static void conn_count(void *conn)
+{
+	(void)conn;
+	closed++;
+}
+
+static void test_connections_kept(void **state)
+{
+	struct conns *c = conns_new();
+	char name[20];
+
+	(void)state;
+	closed = 0;
+	conns_put(c, "a", &closed, conn_count);
+	assert_ptr_equal(conns_get(c, "a"), &closed);
+	assert_null(conns_get(c, "b"));
+	assert_true(conns_tidy(c, clock_ms()));
+	assert_int_equal(closed, 0);
+	for (int i = 0; i < CONNS_MAX; i++) {
+		snprintf(name, sizeof name, "n%d", i);
+		conns_put(c, name, c, conn_count);
+		if (i < CONNS_MAX - 1)
+			assert_non_null(conns_get(c, "a")); /* what is used stays */
+	}
+	assert_int_equal(closed, 1);
+	conns_drop(c, "a");
+	assert_int_equal(closed, 2);
+	assert_false(conns_tidy(c, clock_ms() + CONNS_IDLE_MS + 1));
+	assert_int_equal(closed, 1 + CONNS_MAX);
+	conns_free(c);
+}
+
 static void hint(struct hints *h, enum hint_op op, const char *key, const char *value, int64_t amount, uint64_t expire, int64_t now,
 	struct arena *a, struct ipc_hint_answer *out)
 {
@@ -283,7 +483,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lsearch), cmocka_unit_test(test_changed_file_is_noticed), cmocka_unit_test(test_iplsearch),
-		cmocka_unit_test(test_dsearch), cmocka_unit_test(test_lmdb), cmocka_unit_test(test_hints),
+		cmocka_unit_test(test_dsearch), cmocka_unit_test(test_lmdb), cmocka_unit_test(test_lmdb_write), cmocka_unit_test(test_json),
+		cmocka_unit_test(test_cdb), cmocka_unit_test(test_servers), cmocka_unit_test(test_connections_kept), cmocka_unit_test(test_hints),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
