@@ -33,6 +33,8 @@ struct local_job {
 	int64_t now_us;             /* since 1970 */
 	struct arena *arena;
 	struct str store;           /* out: what was written */
+	uint64_t *size_before;      /* out, where it became known: octets in the store before this message; NULL: not wanted */
+	uint64_t *size_written;     /* out: octets of this one there; NULL: not wanted */
 	/* In place of write(2), for a store that is no file. */
 	ssize_t (*write)(void *arg, const char *p, size_t n);
 	void *write_arg;

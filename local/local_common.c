@@ -220,6 +220,8 @@ bool local_message_write(const struct local_job *job, int out_fd, uint64_t *writ
 		sink_flush(&s);
 	buf_clear(&s.out);
 	*written_out = s.written;
+	if (job->size_written)
+		*job->size_written = s.written;
 	if (ok && s.error)
 		return local_fault_errno(f, s.error, "while writing to %.*s", STR_FMT(job->store));
 	return ok;

@@ -9,7 +9,7 @@
 #include "local/local.h"
 #include "local/local_reply.h"
 
-enum { WORKERS_MAX = 8, STUCK_MS = 30 * 60 * 1000, LOST_MAX = 3 };
+enum { WORKERS_MAX = 8, STUCK_MS = 30 * 60 * 1000, ALONE_MS = 10 * 1000, LOST_MAX = 3 };
 
 struct local_worker {
 	char *scratch;
@@ -73,6 +73,31 @@ static void delivered_fill(struct worker *w, const struct local_job *job, const 
 			};
 }
 
+/* The message took the mailbox beyond its threshold: its owner is told. What goes wrong with that is logged, and no more. */
+static void warning_look(struct worker *w, struct local_job *job, const struct ipc_plan *plan, uint64_t before, uint64_t written, struct reply *reply)
+{
+	const struct local_worker *s = w->state;
+	const struct local_options *o = job->options;
+	struct local_fault f = { .error = RETRY_NONE };
+
+	if (!o->warn_at || before == UINT64_MAX || before > o->warn_at || before + written <= o->warn_at)
+		return;
+	if (!reply_warning(job, o->warn_message, plan->transport, s->qualify, reply, &f))
+		worker_log(w, LOG_MAIN | LOG_PANIC, "%.*s: %s", STR_FMT(job->msg->id), f.err.text);
+}
+
+static bool store_deliver(struct worker *w, struct local_job *job, const struct ipc_plan *plan, struct reply *reply, struct local_fault *f)
+{
+	uint64_t before = UINT64_MAX, written = 0;
+
+	job->size_before = &before;
+	job->size_written = &written;
+	if (!local_deliver(job, plan, f))
+		return false;
+	warning_look(w, job, plan, before, written, reply);
+	return true;
+}
+
 static void on_deliver(struct worker *w, struct ipc_in *in)
 {
 	const struct local_worker *s = w->state;
@@ -93,7 +118,7 @@ static void on_deliver(struct worker *w, struct ipc_in *in)
 		local_fault_set(&fault, RETRY_OTHER, "4.3.0", "%s", err.text);
 	else
 		ok = uid_check(w, &plan, &fault) && (str_is(plan.driver, "autoreply")
-			? reply_make(&job, &plan, s->return_limit, s->qualify, &reply, &fault) : local_deliver(&job, &plan, &fault));
+			? reply_make(&job, &plan, s->return_limit, s->qualify, &reply, &fault) : store_deliver(w, &job, &plan, &reply, &fault));
 	delivered_fill(w, &job, &fault, ok, &out);
 	out.reply_to = reply.recipients;
 	out.n_reply_to = reply.fd >= 0 ? reply.n_recipients : 0;
@@ -106,6 +131,7 @@ static void pool_size_set(const struct conf *conf, struct pool_size *out)
 	out->min = 1;
 	out->max = WORKERS_MAX;
 	out->stuck_ms = STUCK_MS; /* locks are waited for */
+	out->alone_ms = ALONE_MS;
 }
 
 static const struct pool_handler qmgr_handlers[] = {

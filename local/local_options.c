@@ -77,6 +77,22 @@ static enum status number_take(struct str text, bool *has, uint64_t *out, const 
 	return ST_OK;
 }
 
+/* "10M", or "75%" of the quota: without a quota that means nothing. */
+static enum status warn_take(const struct conf_opts_transport_appendfile *o, struct local_options *out, struct err *err)
+{
+	struct str text = str_trim(o->quota_warn_threshold.text);
+	uint64_t percent;
+	bool no_check;
+
+	out->warn_message = o->quota_warn_message.text;
+	if (!str_ends(text, "%"))
+		return local_quota_parse(text, &out->warn_at, &no_check, err);
+	if (!str_u64(str_trim(str_sub(text, 0, text.len - 1)), 100, &percent))
+		return err_set(err, ST_ERROR, "\"%.*s\" is no percentage", STR_FMT(text));
+	out->warn_at = out->quota / 100 * percent + out->quota % 100 * percent / 100;
+	return ST_OK;
+}
+
 static enum status quota_take(const struct conf_opts_transport_appendfile *o, struct local_options *out, struct err *err)
 {
 	enum status st = local_quota_parse(o->quota.text, &out->quota, &out->quota_no_check, err);
@@ -86,6 +102,9 @@ static enum status quota_take(const struct conf_opts_transport_appendfile *o, st
 	st = local_quota_parse(o->quota_filecount.text, &out->quota_files, &out->files_no_check, err);
 	if (st)
 		return err_prefix(err, "quota_filecount");
+	st = warn_take(o, out, err);
+	if (st)
+		return err_prefix(err, "quota_warn_threshold");
 	out->quota_inclusive = o->quota_is_inclusive;
 	out->quota_directory = o->quota_directory.text;
 	out->quota_size_regex = o->quota_size_regex.text;

@@ -32,6 +32,8 @@ struct local_options {
 	uint64_t quota, quota_files;     /* 0: none */
 	bool quota_no_check, files_no_check, quota_inclusive, size_file;
 	struct str quota_directory, quota_size_regex, quota_directory_regex, folder_regex;
+	uint64_t warn_at;                /* octets; 0: never */
+	struct str warn_message;
 	bool has_size, has_count;
 	uint64_t mailbox_size, mailbox_count;
 };

@@ -232,7 +232,7 @@ bool local_quota_check(const struct local_job *job, struct local_quota *q, struc
 	struct stat st;
 	char *path;
 
-	if (!o->quota && !o->size_file)
+	if (!o->quota && !o->size_file && !o->warn_at)
 		return true;
 	top = quota_directory(job);
 	if (!directory_counts(job, top))
@@ -254,6 +254,8 @@ counted:
 		q->size = o->mailbox_size;
 	if (o->has_count)
 		q->files = o->mailbox_count;
+	if (job->size_before)
+		*job->size_before = q->size;
 	if (!is_over(job, q))
 		return true;
 	path = arena_printf(job->arena, "%s/new", o->directory.p);
@@ -264,5 +266,7 @@ bool local_quota_check_file(const struct local_job *job, uint64_t size, int64_t 
 {
 	struct local_quota q = { .size = job->options->has_size ? job->options->mailbox_size : size };
 
+	if (job->size_before)
+		*job->size_before = q.size;
 	return !job->options->quota || !is_over(job, &q) || fault_full(f, job->options->file.p, read_age_s);
 }

@@ -374,3 +374,38 @@ bool reply_make(struct local_job *job, const struct ipc_plan *plan, uint64_t ret
 	buf_clear(&m->out);
 	return ok;
 }
+
+/* ---- the warning of a quota ---- */
+
+static bool warning_text(struct making *m, struct str text, struct str qualify, struct local_fault *f)
+{
+	char date[DATE_TEXT];
+	struct header_field field;
+
+	date_format(date, m->job->now_us / 1000000, false);
+	text = header_crlf(m->job->arena, text);
+	if (!header_find(text, "To", 0, &field) || header_end(text, &(bool){ false }) == 0)
+		return wrong(f, m, "quota_warn_message has no To: field at its start");
+	if (!header_find(text, "From", 0, &field))
+		buf_printf(&m->out, "From: Mail Delivery System <mailer-daemon@%.*s>\r\n", STR_FMT(qualify));
+	buf_printf(&m->out, "Auto-Submitted: auto-generated\r\nMessage-ID: <W%.*s.%lld.%u@%s>\r\nDate: %s\r\n", STR_FMT(m->job->msg->id),
+		(long long)(m->job->now_us % 1000000), (unsigned)getpid(), m->job->host, date);
+	buf_add_str(&m->out, text);
+	if (!str_ends(text, "\n"))
+		buf_adds(&m->out, "\r\n");
+	m->header = text;
+	return true;
+}
+
+bool reply_warning(struct local_job *job, struct str text, struct str transport, struct str qualify, struct reply *out, struct local_fault *f)
+{
+	struct ipc_plan plan = { .transport = transport };
+	struct making m = { .job = job, .plan = &plan, .out = BUF_INIT };
+	bool ok;
+
+	*out = (struct reply){ .fd = -1, .recipients = arena_alloc(job->arena, REPLY_RECIPIENTS_MAX * sizeof *out->recipients) };
+	ok = warning_text(&m, text, qualify, f) && recipients_take(&m, field_value(&m, "To"), qualify, out, f) &&
+		(!out->n_recipients || memory_make(&m, &out->fd, f));
+	buf_clear(&m.out);
+	return ok;
+}

@@ -20,6 +20,10 @@ struct reply {
 /* job: fd, msg, arena, scratch, now_us, host. False: a fault; nothing was recorded. */
 bool reply_make(struct local_job *job, const struct ipc_plan *plan, uint64_t return_limit, struct str qualify, struct reply *out, struct local_fault *f);
 
+/* The message that tells a mailbox's owner that it grew beyond quota_warn_threshold: text has header fields, To: among them, an empty
+ * line and the body. */
+bool reply_warning(struct local_job *job, struct str text, struct str transport, struct str qualify, struct reply *out, struct local_fault *f);
+
 /* Who got an answer when: a file of lines "SECONDS ADDRESS". *due_out: one is to be sent now, and this is recorded. */
 bool reply_once(const char *path, mode_t mode, uint64_t size_max, struct str who, int64_t now_s, int64_t repeat_s, bool *due_out, struct local_fault *f);
 

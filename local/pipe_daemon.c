@@ -8,7 +8,7 @@
 #include "common/conf/conf.h"
 #include "local/local_pipe.h"
 
-enum { WORKERS_MAX = 16, LOST_MAX = 3, ALONE_MS = 60 * 1000 };
+enum { WORKERS_MAX = 16, LOST_MAX = 3, ALONE_MS = 10 * 1000 };
 
 static enum status worker_start(struct worker *w, struct err *err)
 {

@@ -197,6 +197,49 @@ static bool ids_equal(const struct child *c, const struct need *need)
 	return c->uid == need->uid && c->gid == need->gid && !strcmp(c->groups_of, need->groups_of);
 }
 
+/* Whether some transport of that kind may run under this uid. What an expansion says, or a login that a router finds, may be any. */
+static bool user_fits(const struct conf_text *user, uid_t uid)
+{
+	return str_find(user->text, '$') >= 0 || user_is(str_trim(user->text), uid);
+}
+
+static bool router_fits(const struct conf *conf, uid_t uid)
+{
+	const struct conf_instances *r = &conf->of[CONF_ROUTERS];
+
+	for (uint32_t i = 0; i < r->n; i++) {
+		const struct conf_opts_router *o = r->v[i].generic;
+
+		if (o->check_local_user || (o->user.set && user_fits(&o->user, uid)))
+			return true;
+	}
+	return false;
+}
+
+static bool transport_fits(const struct conf *conf, const struct conf_instance *t, bool pipe, uid_t uid)
+{
+	const struct conf_opts_transport_pipe *p = CONF_OWN(t, transport_pipe);
+	const struct conf_opts_transport *o = t->generic;
+
+	if (!t->driver || (p != NULL) != pipe || (!p && t->driver->table != &conf_table_transport_appendfile &&
+		t->driver->table != &conf_table_transport_autoreply))
+		return false;
+	return o->user.set ? user_fits(&o->user, uid) : (p && p->pipe_as_creator) || router_fits(conf, uid);
+}
+
+static bool uid_configured(const struct master *m, const struct service *s, uint64_t uid, struct err *err)
+{
+	const struct conf *confs[] = { m->conf, m->next_conf };
+
+	if (!m->privileged)
+		return true;
+	for (size_t c = 0; c < sizeof confs / sizeof *confs; c++)
+		for (uint32_t i = 0; confs[c] && i < confs[c]->of[CONF_TRANSPORTS].n; i++)
+			if (transport_fits(confs[c], &confs[c]->of[CONF_TRANSPORTS].v[i], !strcmp(s->name, "pipe"), (uid_t)uid))
+				return true;
+	return !err_set(err, ST_FAIL, "no delivery under uid %llu: no transport for %s has that user", (unsigned long long)uid, s->name);
+}
+
 static struct child *local_find(struct master *m, const struct need *need)
 {
 	list_each(&m->children, n) {
@@ -302,7 +345,8 @@ void need_take(struct child *asker, const struct ipc_ctl_need *msg)
 		refuse(asker, msg->cookie, "too many requests wait");
 		return;
 	}
-	if (s->on_demand && (!msg->uid || !msg->gid || !uid_allowed(m, msg->uid - 1, msg->gid - 1, &err))) {
+	if (s->on_demand && (!msg->uid || !msg->gid || !uid_allowed(m, msg->uid - 1, msg->gid - 1, &err) ||
+		!uid_configured(m, s, msg->uid - 1, &err))) {
 		refuse(asker, msg->cookie, err.text[0] ? err.text : "a uid and a gid are needed");
 		return;
 	}

@@ -89,6 +89,7 @@ static void tick_fire(void *arg)
 	uint64_t now = loop_now(q->loop);
 
 	conns_expire(q, now);
+	agents_expire(q, now);
 	if (q->n_state[M_PARKED])
 		dests_unpark(q);
 	if (q->spool && now >= q->intake_checked_ms + GATE_MS) {

@@ -32,6 +32,7 @@ enum {
 	LANE_QUEUE_MAX = 1000,        /* deliveries that wait in memory for one lane; further messages wait at the destination */
 	WAKE_BATCH = 64,              /* messages woken by one success */
 	CONN_IDLE_MS = 2000,          /* an open connection waits so long for its next delivery */
+	AGENT_IDLE_MS = 60000,        /* a process under a uid of its own is kept so long without work */
 	CONNS_IDLE_MAX = 500,         /* of them at a time */
 	INTAKE_OPEN_MAX = 20000,      /* messages that one smtpd may be receiving */
 	RECIPIENTS_MAX = 100000,      /* of one message, as spool_envelope declares */
@@ -330,6 +331,7 @@ struct agent {
 	uint64_t uid, gid, cookie;
 	char groups_of[64];         /* user whose groups it has beside; empty: none */
 	uint32_t busy;
+	uint64_t idle_ms;           /* nothing in flight since */
 	bool old;                   /* a newer generation is there: nothing new for it */
 	struct list conns;
 	struct list stalled;        /* destinations that wait for a place in it, or for it to come */
@@ -353,6 +355,7 @@ void agent_closed(struct daemon_link *link);
 void agent_refused(struct qmgr *q, uint64_t cookie, struct str text);
 void agent_on_conn_closed(void *link, struct ipc_in *in);
 void agent_landed(struct agent *agent);            /* a delivery came back: its place is free */
+void agents_expire(struct qmgr *q, uint64_t now_ms);              /* those under a uid of their own that have had nothing to do for long */
 void agents_free(struct qmgr *q);
 struct conn *conn_find(struct agent *agent, uint64_t number);
 struct conn *conn_idle_take(struct qmgr *q, struct lane *lane);  /* NULL: none waits */

@@ -200,6 +200,7 @@ void agent_landed(struct agent *agent)
 	struct list *n = list_first(&agent->stalled);
 
 	agent->busy--;
+	agent->idle_ms = loop_now(agent->q->loop);
 	if (!n)
 		return;
 	list_remove(n);
@@ -223,6 +224,7 @@ void agent_opened(struct qmgr *q, enum agent_class class, struct daemon_link *li
 		groups_set(agent, str_of(link->user));
 	}
 	agent->link = link;
+	agent->idle_ms = loop_now(q->loop);
 	link->state = agent;
 	while (!list_empty(&agent->stalled))
 		list_remove(list_first(&agent->stalled));
@@ -278,6 +280,22 @@ void agent_refused(struct qmgr *q, uint64_t cookie, struct str text)
 			agent_free(agent);
 			class_wake(q, (enum agent_class)class);
 			return;
+		}
+}
+
+/* The pool ends by itself when nobody is left who might ask it. */
+void agents_expire(struct qmgr *q, uint64_t now_ms)
+{
+	for (unsigned class = AGENT_LOCAL; class <= AGENT_PIPE; class++)
+		list_each_safe(&q->class[class].agents, n) {
+			struct agent *agent = list_entry(n, struct agent, node);
+			struct daemon_link *link = agent->link;
+
+			if (!link || agent->busy || !list_empty(&agent->stalled) || now_ms < agent->idle_ms + AGENT_IDLE_MS)
+				continue;
+			link->state = NULL;
+			agent_free(agent);
+			daemon_link_close(link);
 		}
 }
 

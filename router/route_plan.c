@@ -87,7 +87,13 @@ static enum status hosts_find(struct making *m, const struct host_items *items, 
 {
 	const struct hosts_wish wish = { .randomize = randomize, .find_failed = STR_LIT("defer"), .all_ignored = STR_LIT("defer"), .never_self = true };
 
-	return route_hosts(m->rt, m->addr, m->r, items, &wish, out, err) == RT_ACCEPT ? ST_OK : err_prefix(err, "hosts");
+	if (route_hosts(m->rt, m->addr, m->r, items, &wish, out, err) != RT_ACCEPT)
+		return err_prefix(err, "hosts");
+	for (uint32_t i = 0; !m->t->smtp->allow_localhost && i < out->n_hosts; i++)
+		if (router_host_is_local(m->rt->r, out->hosts[i].ip, out->hosts[i].name))
+			return err_set(err, ST_DEFER, "hosts: %.*s [%.*s] is this host, and allow_localhost is not set", STR_FMT(out->hosts[i].name),
+				STR_FMT(out->hosts[i].ip));
+	return ST_OK;
 }
 
 /* Fallback hosts stand behind all others: they are tried when those gave temporary failures. */

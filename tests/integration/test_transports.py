@@ -550,3 +550,112 @@ def test_queuefile_killed_in_the_middle_is_handed_over_once(bulkhead):
     assert len(heads) == 30 and len(glob.glob(i.dir + "/scan/*-D")) == 30
     assert {re.search(r"Subject: (\d+)", read(h)).group(1) for h in heads} == {str(n) for n in range(30)}
     assert all(len(open(h[:-1] + "D", "rb").read()) == len(os.path.basename(h)) + 1 + 5 * 3000 for h in heads)
+
+
+# ---- options of every transport, and of the stores ----
+
+def test_quota_warning_is_sent_once_when_the_threshold_is_passed(bulkhead, sink):
+    i = bulkhead(routers=ROUTER, sink=sink, transports=HEAD + """
+t:
+  driver = appendfile
+  file = {dir}/mail/box
+  user = {mail_uid}
+  group = {mail_uid}
+  quota = 1M
+  quota_warn_threshold = 1%
+  quota_warn_message = "To: owner@client.example\\nSubject: large: $local_part_data\\n\\nIt is large.\\n"
+""")
+    for n in range(4):
+        i.send("a@client.example", "joe@local.example", b"Subject: x\r\n\r\n" + b"0123456789" * 60 + b"\r\n" + b"y" * 70 + b"\r\n" * 4000)
+        i.wait_empty()
+    assert len(sink.messages) == 1
+    sender, rcpts, content = sink.messages[0]
+    assert sender == "" and rcpts == ["owner@client.example"]
+    m = email.message_from_bytes(content)
+    assert m["Subject"] == "large: joe" and m["From"] == "Mail Delivery System <mailer-daemon@mx.test.example>"
+    assert content.endswith(b"\r\n\r\nIt is large.\r\n") and m["Auto-Submitted"] == "auto-generated"
+
+
+AFFIX = """
+affix:
+  driver = manualroute
+  domains = client.example
+  local_part_suffix = -*
+  local_part_suffix_optional
+  route_list = * 127.0.0.1::{sink}
+  transport = smtp
+  self = send
+"""
+
+
+@pytest.mark.parametrize("option, rcpt", [("", "joe@client.example"), ("  rcpt_include_affixes\n", "joe-list@client.example")])
+def test_affixes_in_rcpt(bulkhead, sink, option, rcpt):
+    i = bulkhead(routers=AFFIX, sink=sink, transports=HEAD + option)
+    i.send("a@client.example", "joe-list@client.example")
+    assert sink.wait(1)[0][1] == [rcpt]
+    i.wait_log(r"=> joe-list@client.example R=affix T=smtp")
+
+
+def test_disable_logging(bulkhead):
+    i = pipe(bulkhead, '/bin/sh -c "cat > {dir}/mail/out"', "  disable_logging\n")
+    i.send("a@client.example", "joe@local.example")
+    i.wait_log("Completed")
+    assert "Subject: test" in box(i) and "=>" not in i.log()
+
+
+def test_max_parallel(bulkhead):
+    """Each run finds out whether another is under way."""
+    i = pipe(bulkhead, "mkdir {dir}/mail/lock || echo together >> {dir}/mail/out; sleep 0.2; rmdir {dir}/mail/lock; echo done >> {dir}/mail/out",
+             "  use_shell\n  max_parallel = 1\n")
+    i.send("a@client.example", ["%s@local.example" % u for u in ("joe", "ann", "bob", "x", "postmaster")])
+    i.wait_log("Completed")
+    assert box(i) == "done\n" * 5
+
+
+def test_message_size_limit_and_fields(bulkhead, sink):
+    i = pipe(bulkhead, '/bin/sh -c "cat > {dir}/mail/out"', """  message_size_limit = 1K
+  headers_add = X-For: $local_part_data
+  headers_remove = X-Secret
+  return_path = bounces+$local_part_data@local.example
+  return_path_add
+  envelope_to_add
+  delivery_date_add
+  headers_only
+""", sink=sink)
+    i.send("a@client.example", "joe@local.example", b"X-Secret: 1\r\nSubject: x\r\n\r\nbody\r\n")
+    i.wait_log("Completed")
+    out = box(i)
+    for part in ("Return-path: <bounces+joe@local.example>\n", "Envelope-to: joe@local.example\n", "Delivery-date: ", "X-For: joe\n"):
+        assert part in out, out
+    assert "X-Secret" not in out and "body" not in out
+    i.send("a@client.example", "joe@local.example", b"Subject: x\r\n\r\n" + b"0123456789\r\n" * 200)
+    assert sink.wait(1)[0][1] == ["a@client.example"]
+    i.wait_log(r"message is too big \(transport limit = 1024\)")
+
+
+def test_initgroups(bulkhead):
+    """With all groups of the user: those of the system's group database."""
+    import grp
+    import pwd
+    found = [(pwd.getpwnam(g.gr_mem[0]), g) for g in grp.getgrall() if g.gr_mem and g.gr_gid and g.gr_mem[0] != "root"
+             and g.gr_mem[0] in {p.pw_name for p in pwd.getpwall()}]
+    if not found:
+        pytest.skip("nobody here has a second group")
+    user, group = found[0]
+    for option, there in (("", False), ("  initgroups\n", True)):
+        i = bulkhead(routers=ROUTER, transports=HEAD + "t:\n  driver = pipe\n  command = /bin/sh -c \"id -G > {dir}/mail/out\"\n  user = %s\n%s"
+                     % (user.pw_name, option))
+        os.chmod(i.dir + "/mail", 0o777)
+        i.send("a@client.example", "joe@local.example")
+        i.wait_log("Completed")
+        assert (str(group.gr_gid) in box(i).split()) == there, box(i)
+
+
+def test_transports_own_hosts_are_not_this_machine(bulkhead, sink):
+    routers = "all:\n  driver = accept\n  transport = t\n"
+    i = bulkhead(routers=routers, sink=sink, transports="t:\n  driver = smtp\n  hosts = 127.0.0.1\n  port = {sink}\n")
+    i.send("a@client.example", "joe@local.example")
+    i.wait_log(r"127.0.0.1 \[127.0.0.1\] is this host, and allow_localhost is not set")
+    j = bulkhead(routers=routers, sink=sink, transports="t:\n  driver = smtp\n  hosts = 127.0.0.1\n  port = {sink}\n  allow_localhost\n")
+    j.send("a@client.example", "joe@local.example")
+    sink.wait(1)
