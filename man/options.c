@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: ISC */
-/* options.c - writes bulkhead.conf(5): a skeleton on standard input, its reference pages from the option tables.
- * Lines of the skeleton that are replaced: "@options TABLE@", "@drivers CLASS@", "@selectors@". */
+/* options.c - writes bulkhead.conf(5) and bulkhead-lookups(7): a skeleton on standard input, its reference pages from the tables.
+ * Lines of the skeleton that are replaced: "@options TABLE@", "@drivers CLASS@", "@selectors@", "@lookups single@",
+ * "@lookups query@", "@lookups later@". */
 #include <stdio.h>
 #include <string.h>
 
 #include "common/conf/log_selector.h"
 #include "common/conf/option.h"
+#include "common/lang/lookup.h"
 
 enum { LINE_MAX_OCTETS = 78 }; /* of the source: mandoc's style */
 
@@ -47,6 +49,10 @@ static void text_print(const char *text, const char *between)
 		column += len + (column ? 1 : 0);
 		text += n;
 		text += *text == ' ';
+		if (*text && len > 1 && word[len - 1] == '.' && !*between) {
+			putchar('\n');
+			column = 0;
+		}
 	}
 	putchar('\n');
 }
@@ -187,6 +193,33 @@ static void selectors_print(void)
 	printf(".El\n");
 }
 
+/* The lookup types of a style, or the names of those that are not in this build. */
+static void lookups_print(const char *which)
+{
+	bool later = !strcmp(which, "later"), query = !strcmp(which, "query"), any = false;
+
+	if (!later)
+		printf(".Bl -tag -width nwildlsearch\n");
+	for (const struct lookup_type *t = lookup_types; t->name; t++) {
+		char what[1024];
+
+		if (later && t->flags & LOOKUP_LATER) {
+			printf("%s.Ic %s", any ? " ,\n" : "", t->name);
+			any = true;
+		}
+		if (later || t->flags & LOOKUP_LATER || (t->style == LOOKUP_QUERY) != query)
+			continue;
+		printf(".It Ic %s\n", t->name);
+		snprintf(what, sizeof what, "Looks in %s.", t->what);
+		text_print(what, "");
+		if (t->quote)
+			printf("What came from outside must pass\n.Li ${quote_%s:...} .\n", t->name);
+		if (t->flags & LOOKUP_ABSENT)
+			printf("Not built in here: its library was missing.\n");
+	}
+	printf(later ? " .\n" : ".El\n");
+}
+
 int main(void)
 {
 	char line[1024], name[64];
@@ -197,6 +230,8 @@ int main(void)
 			bad |= options_print(name);
 		else if (sscanf(line, "@drivers %63[a-z_]@", name) == 1)
 			bad |= drivers_print(name);
+		else if (sscanf(line, "@lookups %63[a-z]@", name) == 1)
+			lookups_print(name);
 		else if (!strcmp(line, "@selectors@\n"))
 			selectors_print();
 		else

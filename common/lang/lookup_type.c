@@ -83,31 +83,31 @@ const struct lookup_type lookup_types[] = {
 		"a text file of lines with a key, a colon or blanks, and its value; lines that begin with a blank go on with the value. Letters of "
 		"either case are the same. ret=full gives the key too" },
 	{ "wildlsearch", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_PATTERNS, NULL,
-		"like lsearch, but each key is expanded and then a pattern: ^ begins a regular expression, * stands for any beginning, and TYPE;FILE "
+		"a file like that of lsearch, but each key is expanded and then a pattern: ^ begins a regular expression, * stands for any beginning, and TYPE;FILE "
 		"looks the key up there. The first line that matches counts" },
-	{ "nwildlsearch", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_PATTERNS, NULL, "like wildlsearch, but the keys are not expanded" },
+	{ "nwildlsearch", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_PATTERNS, NULL, "a file like that of wildlsearch, but the keys are not expanded" },
 	{ "iplsearch", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_COLONS, NULL,
-		"like lsearch, but the keys are addresses and networks, those of IPv6 in double quotes; the first that holds the address counts" },
+		"a file like that of lsearch, but the keys are addresses and networks, those of IPv6 in double quotes; the first that holds the address counts" },
 	{ "cdb", LOOKUP_KEY, LOOKUP_FILE | ABSENT_CDB, NULL, "a constant database, as cdb and tinycdb make it" },
 	{ "dsearch", LOOKUP_KEY, LOOKUP_DIR, NULL,
-		"an entry of a directory: the value is its name, or its path with ret=full. filter=file, filter=dir and filter=subdir say which "
+		"a directory for an entry of the name: the value is its name, or its path with ret=full. filter=file, filter=dir and filter=subdir say which "
 		"entries count" },
 	{ "json", LOOKUP_KEY, LOOKUP_FILE, NULL,
-		"a file that holds one JSON value; the key is a list of names of members and numbers of elements (from 0) that lead into it. "
+		"a file that holds one JSON value: the key is a list of names of members and numbers of elements (from 0) that lead into it. "
 		"Strings come without their quotes, objects and arrays as JSON" },
 	{ "lmdb", LOOKUP_KEY, LOOKUP_FILE, NULL,
 		"an LMDB file, or the directory of one. db=NAME names a database within it. put and del write, where lmdb_writable names the file: "
 		"${lookup {<; KEY ; VALUE} lmdb,put {FILE}} and ${lookup {KEY} lmdb,del {FILE}} give OK" },
-	{ "dnsdb", LOOKUP_QUERY, 0, NULL, "records of the DNS: TYPE=NAME, with modifiers and a separator before it" },
+	{ "dnsdb", LOOKUP_QUERY, 0, NULL, "the DNS, for TYPE=NAME, with modifiers and a separator before it" },
 	{ "mysql", LOOKUP_QUERY, LOOKUP_SQL | LOOKUP_SERVERS | ABSENT_MYSQL, quote_mysql,
 		"a MySQL or MariaDB server of mysql_servers, or of servers=LIST" },
-	{ "passwd", LOOKUP_QUERY, 0, NULL, "the line of a login in /etc/passwd, with * for name and password" },
+	{ "passwd", LOOKUP_QUERY, 0, NULL, "/etc/passwd for a login: the value is its line, with * for name and password" },
 	{ "pgsql", LOOKUP_QUERY, LOOKUP_SQL | LOOKUP_SERVERS | ABSENT_PGSQL, quote_pgsql, "a PostgreSQL server of pgsql_servers, or of servers=LIST" },
-	{ "redis", LOOKUP_QUERY, LOOKUP_SQL | LOOKUP_SERVERS, quote_redis, "one command to a Redis server of redis_servers, or of servers=LIST" },
+	{ "redis", LOOKUP_QUERY, LOOKUP_SQL | LOOKUP_SERVERS, quote_redis, "a Redis server of redis_servers, or of servers=LIST; the query is one command, and a cluster is followed to the node that has the key" },
 	{ "sqlite", LOOKUP_QUERY, LOOKUP_SQL | LOOKUP_OPTFILE | ABSENT_SQLITE, quote_sqlite,
 		"an SQLite file: that of file=PATH, or sqlite_dbfile; it is only read unless sqlite_writable says otherwise" },
-	{ "psl", LOOKUP_QUERY, ABSENT_PSL, NULL, "the public suffix of a domain: co.uk of a.b.co.uk" },
-	{ "regdom", LOOKUP_QUERY, ABSENT_PSL, NULL, "the registered domain by the list of public suffixes: b.co.uk of a.b.co.uk" },
+	{ "psl", LOOKUP_QUERY, ABSENT_PSL, NULL, "the list of public suffixes for that of a domain: co.uk of a.b.co.uk" },
+	{ "regdom", LOOKUP_QUERY, ABSENT_PSL, NULL, "the list of public suffixes for the registered domain: b.co.uk of a.b.co.uk" },
 	{ "spf", LOOKUP_KEY, LOOKUP_LATER, NULL, "an SPF check" },
 	{ "dbm", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_LATER, NULL, "a DBM database" },
 	{ "dbmnz", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_LATER, NULL, "a DBM database without zero octets" },
