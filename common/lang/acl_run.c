@@ -586,6 +586,20 @@ static char reply_class(enum acl_verdict verdict, enum acl_stage stage)
 	return '5';
 }
 
+/* The client hears why its sender was not verified once a message. */
+static bool sender_told(struct acl_state *s)
+{
+	int64_t message = s->ev->facts->received_us;
+	struct str mark = str_printf(s->ev->arena, "%lld", (long long)message);
+
+	if (!message)
+		return false;
+	if (str_eq(acl_result_get(s, "sender_told"), mark))
+		return true;
+	acl_result_set(s, "sender_told", mark);
+	return false;
+}
+
 static void answer_texts(struct acl_state *s, enum acl_rc rc, const struct err *err, struct ipc_acl_answer *out)
 {
 	struct arena *a = s->ev->arena;
@@ -603,7 +617,7 @@ static void answer_texts(struct acl_state *s, enum acl_rc rc, const struct err *
 		out->log_text = s->log_text.len ? str_printf(a, "%.*s: %s", STR_FMT(s->log_text), err->text) : str_dup(a, str_of(err->text));
 	if (rc == RC_ERROR)
 		out->text = STR_NULL;
-	if (out->text.len && s->verify_lines.len && (out->verdict == ACL_DENY || out->verdict == ACL_DROP))
+	if (out->text.len && s->verify_lines.len && (out->verdict == ACL_DENY || out->verdict == ACL_DROP) && !sender_told(s))
 		out->text = str_printf(a, "%.*s\n%.*s", STR_FMT(s->verify_lines), STR_FMT(out->text));
 	out->text = reply_clean(a, out->text);
 	out->log_text = str_sub(out->log_text, 0, ACL_REPLY_MAX);

@@ -406,6 +406,19 @@ def test_sender(make):
         assert len(server.sessions) == 1
 
 
+def test_sender_details_are_told_once_a_message(make):
+    with ScriptedServer({"RCPT": ["550 5.1.1 no such user"]}) as server:
+        b = make(server, "sender/callout=2s")
+        c = b.client()
+        c.ask("EHLO client.example", 250)
+        for _ in range(2):
+            c.ask("MAIL FROM:<s@from.example>", 250)
+            assert c.ask("RCPT TO:<u@far.example>").startswith("550-")
+            assert re.fullmatch(r"550 (5\.7\.1 )?Sender verify failed", c.ask("RCPT TO:<v@far.example>"))
+            c.ask("RSET", 250)
+        c.close()
+
+
 def test_sender_whose_server_refuses_bounces(make):
     with ScriptedServer({"MAIL": "550 no bounces"}) as server:
         b = make(server, "sender/callout=2s")
