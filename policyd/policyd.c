@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "common/conf/option.h"
+#include "common/mail/addrlist.h"
 #include "policyd/policyd_auth.h"
 
 /* Found before the jail, inherited by every worker. */
@@ -140,6 +141,33 @@ static bool stage_is_bare(const struct policyd *p, const struct ipc_acl_ask *ask
 	return ask->stage == ACL_RCPT && (!acl_option(p->conf, ACL_RCPT)->text.len || str_is(ask->facts->protocol, "local")) && ask->facts->local;
 }
 
+/* EXPN was permitted: what the address expands to is the reply. */
+static void expn_answer(struct policyd *p, struct eval *ev, const struct ipc_facts *facts, struct ipc_acl_answer *out)
+{
+	struct ipc_verify_answer found = { 0 };
+	struct ipc_facts whole = *facts;
+	struct ipc_verify_ask ask = { .expn = true, .facts = &whole };
+	const struct lang_services *services = lang_services(p->lang);
+	struct str argument = facts->command;
+	struct addrlist_item item;
+	struct err err = ERR_INIT;
+	ptrdiff_t at = str_find(argument, ' ');
+	enum status st;
+
+	argument = at < 0 ? STR_NULL : str_trim(str_from(argument, (size_t)at));
+	if (addrlist_item_parse(argument, ADDR_LENIENT | ADDR_UTF8, ev->arena, &item, &err) != ST_OK || !item.addr.len) {
+		*out = (struct ipc_acl_answer){ .verdict = ACL_DENY, .code = 501, .text = STR_LIT("5.1.3 malformed address"), .log_text = STR_LIT("malformed address") };
+		return;
+	}
+	ask.addr = item.addr;
+	st = services->verify ? services->verify(services->ctx, ev->arena, &ask, &found, &err) : err_set(&err, ST_ERROR, "nobody can tell here");
+	if (st != ST_OK)
+		*out = (struct ipc_acl_answer){ .verdict = st == ST_FAIL ? ACL_DENY : ACL_DEFER, .text = st == ST_FAIL ? found.text : STR_NULL,
+			.log_text = str_of(arena_strdup(ev->arena, err.text)) };
+	else
+		out->text = found.text;
+}
+
 static void stage_run(struct policyd *p, struct eval *ev, const struct ipc_acl_ask *ask, struct ipc_facts *facts, struct ipc_acl_answer *out)
 {
 	bool content = ask->stage == ACL_DATA || ask->stage == ACL_NOTSMTP;
@@ -155,6 +183,8 @@ static void stage_run(struct policyd *p, struct eval *ev, const struct ipc_acl_a
 	else
 		acl_stage_run(ev, out);
 	out->rewritten = sender;
+	if (ask->stage == ACL_EXPN && out->verdict == ACL_ACCEPT && !out->text.len)
+		expn_answer(p, ev, ask->facts, out);
 	if (ask->stage == ACL_RCPT && out->verdict == ACL_ACCEPT)
 		policyd_rewrite_recipient(ev, out);
 	if (n) {

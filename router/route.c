@@ -574,7 +574,7 @@ static bool addr_is_held(struct route *rt, struct addr *addr)
 	struct err err = ERR_INIT;
 	enum status st;
 
-	if (!rt->site->hold || route_is_verify(rt) || rt->mode == MODE_TEST)
+	if (!rt->site->hold || route_is_verify(rt) || rt->mode == MODE_TEST || rt->mode == MODE_EXPN)
 		return false;
 	addr_enter(rt, addr, NULL);
 	st = lang_domain_match(rt->ev, rt->site->hold, addr->domain, NULL, &err);
@@ -643,7 +643,7 @@ void route_run(struct route *rt)
 			rt->queue_end = &rt->queue;
 		addr->next = NULL;
 		addr_route(rt, addr);
-		if (route_is_verify(rt) && rt->verify_leaf)
+		if ((route_is_verify(rt) && rt->verify_leaf) || rt->mode == MODE_EXPN)
 			return;
 	}
 }

@@ -25,7 +25,7 @@ enum {
 	ROUTE_MEMOS_MAX = 64,         /* plans, and results of finding hosts, that recipients of one question share */
 };
 
-enum route_mode { MODE_DELIVER, MODE_TEST, MODE_VERIFY_RECIPIENT, MODE_VERIFY_SENDER };
+enum route_mode { MODE_DELIVER, MODE_TEST, MODE_VERIFY_RECIPIENT, MODE_VERIFY_SENDER, MODE_EXPN /* one level of redirection */ };
 
 enum addr_kind { KIND_ADDRESS, KIND_FILE, KIND_DIRECTORY, KIND_PIPE };
 

@@ -102,6 +102,8 @@ static enum status check_mode(const struct check *c, struct err *err)
 		return err_set(err, ST_FAIL, "not for verifying senders (no_verify_sender)");
 	if (mode == MODE_TEST && !o->address_test)
 		return err_set(err, ST_FAIL, "not for address tests (no_address_test)");
+	if (mode == MODE_EXPN && !o->expn)
+		return err_set(err, ST_FAIL, "not for EXPN (no_expn)");
 	if (o->verify_only && !route_is_verify(c->rt))
 		return err_set(err, ST_FAIL, "for verification only (verify_only)");
 	addr_enter(c->rt, c->addr, c->r);

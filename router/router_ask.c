@@ -8,6 +8,7 @@
 #include "router/hints.h"
 #include "router/route.h"
 
+enum { EXPN_TEXT_MAX = 4000, ADDRESS_OCTETS_MAX = 1000 };
 enum { HINTS_RETRY_MS = 10000, HINTS_EXPIRE_MS = 60000, HINTS_EXPIRE_WRITES = HINTS_EXPIRE_BATCH / 4 };
 
 /* A question's room: the evaluation's context and the way through. */
@@ -77,6 +78,36 @@ static struct str callout_sender(const struct router *r, struct arena *a, const 
 	return o->use_sender && ask->facts ? ask->facts->sender : STR_NULL;
 }
 
+/* One level: the addresses that the first redirection makes, or the address itself where it is accepted. */
+static void router_expn(struct router *r, struct arena *a, const struct ipc_verify_ask *ask, struct ipc_verify_answer *out)
+{
+	static const struct ipc_facts nothing;
+	struct ipc_recipient rcpt = { .addr = ask->addr };
+	struct route *rt = arena_alloc(a, sizeof *rt);
+	struct buf b = BUF_LIMIT(EXPN_TEXT_MAX);
+	struct eval ev;
+
+	question_begin(rt, &ev, r, a, ask->facts ? ask->facts : &nothing, -1);
+	rt->mode = MODE_EXPN;
+	route_recipient(rt, 0, &rcpt);
+	route_run(rt);
+	out->status = ST_OK;
+	for (const struct addr *p = rt->queue; p && b.len < EXPN_TEXT_MAX - ADDRESS_OCTETS_MAX; p = p->next)
+		buf_printf(&b, "%s<%.*s>", b.len ? "\n" : "", STR_FMT(str_sub(p->text, 0, ADDRESS_OCTETS_MAX - 4)));
+	for (uint32_t i = 0; i < rt->n_leaves && !b.len; i++) {
+		const struct ipc_leaf *l = &rt->leaves[i];
+		out->router = l->router;
+		out->text = out->log_text = l->text;
+		out->status = l->outcome == ROUTE_FAIL ? ST_FAIL : l->outcome == ROUTE_DEFER ? ST_DEFER : ST_OK;
+		if (out->status == ST_OK)
+			buf_printf(&b, "<%.*s>", STR_FMT(str_sub(l->addr, 0, ADDRESS_OCTETS_MAX - 4)));
+	}
+	if (b.len)
+		out->text = str_dup(a, buf_str(&b));
+	buf_clear(&b);
+	question_end(rt);
+}
+
 void router_verify(struct router *r, struct arena *a, const struct ipc_verify_ask *ask, struct ipc_verify_answer *out)
 {
 	static const struct ipc_facts nothing;
@@ -89,6 +120,10 @@ void router_verify(struct router *r, struct arena *a, const struct ipc_verify_as
 	struct eval ev;
 
 	memset(out, 0, sizeof *out);
+	if (ask->expn) {
+		router_expn(r, a, ask, out);
+		return;
+	}
 	if (verify_options_parse(ask->options, ask->header ? VERIFY_HEADER : ask->sender ? VERIFY_SENDER : VERIFY_RECIPIENT, &options, &err) != ST_OK) {
 		out->status = ST_ERROR;
 		out->text = out->log_text = str_of(arena_strdup(a, err.text));

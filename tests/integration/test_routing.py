@@ -178,7 +178,30 @@ first:
   transport = maildir
 """ + FAR.replace("! +local_domains", "*"), sink=deferring, users=["joe"])
     i.send("a@client.example", "joe@local.example")
-    i.wait_log(r"== joe@local.example R=sink .*451 4.2.1 later")
-    assert i.maildir("joe") == []
-    i.command("queue", "retry", "--all")
-    i.wait_maildir("joe")
+    i.wait_log(r"== joe@local.example R=sink .*451 4.2.1 later(.*\n)+.* => joe <joe@local.example> R=first ")
+
+
+def test_expn_tells_one_level(bulkhead):
+    i = bulkhead(main="acl_smtp_expn = acl_expn\n", acl="acl_check_rcpt:\n  accept\nacl_expn:\n  accept condition = ${if !match{$smtp_command_argument}{refused}}\n", routers="""
+aliases:
+  driver = redirect
+  domains = +local_domains
+  qualify_preserve_domain
+  data = ${lookup{$local_part}lsearch{{dir}/aliases}}
+hidden:
+  driver = redirect
+  no_expn
+  local_parts = joe
+  data = elsewhere@away.example
+""" + LOCAL, users=["joe"])
+    write(i, "aliases", "list: joe, sub, far@away.example\nsub: joe\n")
+    c = Client(i.port)
+    c.ask("EHLO client.example", 250)
+    c.ask("EXPN refused@local.example", 550)
+    assert c.ask("EXPN list@local.example", 250).count("@") == 3
+    said = c.ask("EXPN <list@local.example>", 250)
+    assert all("<%s>" % a in said for a in ("joe@local.example", "sub@local.example", "far@away.example")), said
+    assert "<joe@local.example>" in c.ask("EXPN joe@local.example", 250)
+    assert "Unrouteable address" in c.ask("EXPN nobody@local.example", 550)
+    c.ask("EXPN a@@b", 501)
+    c.close()
