@@ -12,7 +12,7 @@ const struct ctl_verb ctl_verbs[] = {
 	{ "logs", "", "open the log files again (after they were moved away)", ctl_logs },
 	{ "check-config", "[--exim FILE]", "report errors and surprises of the configuration; or what an Exim configuration means here", ctl_check_config },
 	{ "config", "show ...", "the configuration's effective values, for all or for one daemon", ctl_config },
-	{ "route", "[-v] [--json] ADDRESS...", "where mail for an address would go", ctl_route },
+	{ "route", "[-v] [-s SENDER] [--verify-recipient|--verify-sender] [--json] ADDRESS...", "where mail for an address would go", ctl_route },
 	{ "expand", "[-D MACRO=VALUE] [--message FILE | --queue-id ID] [--set NAME=VALUE] [STRING...]", "expand strings, or standard input line by line", ctl_expand },
 	{ "session", "[--trace] [--interface IP.PORT] [--helo NAME] IP", "a fake SMTP session from this address; nothing is delivered", ctl_session },
 	{ "rewrite", "ADDRESS...", "what the rewriting rules make of an address, wherever it may stand", ctl_rewrite },
