@@ -123,7 +123,7 @@ bool hints_rate(const struct ipc_hint_ask *ask, struct str stored, struct arena 
 	}
 	rate = rate_next(&s, &q, count, ask->now_us);
 	over = rate >= q.limit;
-	out->value = str_printf(a, "%.1f", rate);
+	out->value = str_printf(a, "%.17g", rate);
 	out->amount = over;
 	if (q.readonly || (over && q.leaky))
 		return true;

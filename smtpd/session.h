@@ -152,6 +152,7 @@ struct session {
 	const char *end_reason;           /* of an end without QUIT, for the ACL */
 	char *end_text, *end_esc;         /* the reply that waits for it, on the heap */
 	uint16_t end_code;
+	uint8_t reject_targets;           /* where the refusal at hand is logged, enum log_target; 0: the usual */
 	bool pretended;                   /* an administrator plays the client: no waiting, no order of turns */
 	bool trace;                       /* policyd is to say in the log what it does */
 };

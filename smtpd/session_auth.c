@@ -244,7 +244,7 @@ static void acl_proceed(struct session *s, const struct ipc_acl_answer *answer)
 		auth_clear(s);
 		return;
 	}
-	if (!is_offered(s, str_of(auth->mechanism))) {
+	if (!(s->flags & MSG_AUTH_UNADVERTISED) && !is_offered(s, str_of(auth->mechanism))) {
 		reply_protocol(s, 504, "5.5.4", arena_printf(&s->server->scratch, "%.64s authentication mechanism not supported", auth->mechanism), false);
 		auth_clear(s);
 		return;
@@ -263,7 +263,7 @@ void verb_auth(struct session *s, struct str args)
 
 	while (n < args.len && args.p[n] != ' ')
 		n++;
-	if (!s->auth_advertised)
+	if (!s->auth_advertised && !(s->flags & MSG_AUTH_UNADVERTISED))
 		wrong = "AUTH command used when not advertised";
 	else if (s->auth_method)
 		wrong = "already authenticated";

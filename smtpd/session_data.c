@@ -325,12 +325,12 @@ static void commit_send(struct session *s)
 }
 
 /* Nobody is to get it: it is as if it had been delivered. */
-static void message_discard(struct session *s, const char *stage)
+static void message_discard(struct session *s, const char *stage, struct str why)
 {
 	struct txn *t = s->txn;
 
-	session_logf(s, LOG_MAIN, "%s%s%.*s F=<%.*s> message discarded%s%s", t->id, t->id[0] ? " " : "", STR_FMT(log_host(s)), STR_FMT(t->sender),
-		stage ? " by the ACL for " : "", stage ? stage : "");
+	session_logf(s, LOG_MAIN, "%s%s%.*s F=<%.*s> message discarded%s%s%s%.*s", t->id, t->id[0] ? " " : "", STR_FMT(log_host(s)), STR_FMT(t->sender),
+		stage ? " by the ACL for " : "", stage ? stage : "", why.len ? ": " : "", STR_FMT(why));
 	if (t->id[0])
 		replyf(s, 250, "2.0.0", "OK id=%s", t->id);
 	else
@@ -358,7 +358,7 @@ static void content_proceed(struct session *s, const struct ipc_acl_answer *answ
 		return;
 	}
 	if (answer && answer->verdict == ACL_DISCARD) {
-		message_discard(s, "DATA");
+		message_discard(s, "DATA", answer->log_text);
 		return;
 	}
 	if (policy_rewritten(answer))
@@ -400,7 +400,7 @@ static void content_end(struct session *s)
 	if (content_faulty(s) || content_unwritten(s))
 		session_transaction_end(s);
 	else if (!t->n_rcpts || t->discarded)
-		message_discard(s, NULL);
+		message_discard(s, NULL, STR_NULL);
 	else
 		content_ask(s);
 }

@@ -329,8 +329,11 @@ bool policy_accepts(struct session *s, const struct ipc_acl_answer *a, const cha
 	log_text = a->log_text.len ? a->log_text : a->text;
 	text = a->text.len ? a->text : details && a->log_text.len ? a->log_text : defer ? STR_LIT("Temporary local problem - please try later") :
 		STR_LIT("Administrative prohibition");
-	log_rejection(s, what, subject, defer, log_text, !a->no_reject_log);
+	s->reject_targets = (uint8_t)a->reject_targets;
 	if (!a->no_reject_log)
+		log_rejection(s, what, subject, defer, log_text, true);
+	s->reject_targets = 0;
+	if (!a->no_reject_log && (!a->reject_targets || a->reject_targets & LOG_REJECT))
 		log_rejected_header(s);
 	if (a->verdict == ACL_DROP) {
 		reply(s, code, "5.7.1", text);

@@ -42,6 +42,7 @@ static bool log_targets(struct acl_state *s, struct str list, char sep, unsigned
 /* ":main,reject: text" */
 static enum acl_rc mod_logwrite(struct acl_state *s, const struct acl_item *item, struct str text, struct err *err)
 {
+	(void)err;
 	unsigned targets = LOG_MAIN;
 	struct str t = text;
 
@@ -51,9 +52,12 @@ static enum acl_rc mod_logwrite(struct acl_state *s, const struct acl_item *item
 	if (t.len && t.p[0] == ':') {
 		ptrdiff_t end = str_find(str_from(t, 1), ':');
 
+		/* A word that is not known is no reason to refuse a message. */
 		if (end < 0 || !log_targets(s, str_sub(t, 1, (size_t)end), ',', &targets)) {
-			err_set(err, ST_ERROR, "logwrite: main, reject and panic may stand between the colons in \"%.*s\"", STR_FMT(expand_quote(s->ev, text)));
-			return RC_ERROR;
+			acl_log(s, LOG_MAIN | LOG_PANIC, str_printf(s->ev->arena, "logwrite: main, reject and panic may stand between the colons in \"%.*s\"",
+				STR_FMT(expand_quote(s->ev, text))));
+			if (end < 0)
+				return RC_OK;
 		}
 		if (!targets)
 			targets = LOG_MAIN;
@@ -76,6 +80,7 @@ static enum acl_rc mod_log_reject_target(struct acl_state *s, const struct acl_i
 		return RC_ERROR;
 	}
 	s->no_reject_log = !targets;
+	s->reject_targets = targets;
 	return RC_OK;
 }
 

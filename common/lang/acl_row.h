@@ -99,6 +99,7 @@ struct acl_state {
 	uint32_t depth;
 	uint64_t delay_ms;
 	bool no_reject_log;
+	unsigned reject_targets;      /* of log_reject_target; 0: the usual */
 	struct ipc_pair *results;     /* added */
 	uint32_t n_results, results_room;
 	struct acl_warned *warned;    /* lines of warn that have been logged */

@@ -681,4 +681,5 @@ void acl_stage_run(struct eval *ev, struct ipc_acl_answer *out)
 	/* A name that could not be known now is asked for again. */
 	out->name_looked = ev->name_looked && !ev->name_deferred;
 	out->no_reject_log = s.no_reject_log;
+	out->reject_targets = s.reject_targets;
 }

@@ -119,7 +119,7 @@ static enum acl_rc verify_names_ascii(struct acl_state *s, const struct verify_c
 	header_scan_init(&scan, whole);
 	while (header_scan_next(&scan, &f))
 		if (!header_name_valid(f.name)) {
-			s->user_text = str_printf(s->ev->arena, "Invalid character in header \"%.*s\" found", STR_FMT(expand_quote(s->ev, f.name)));
+			s->user_text = s->log_text = str_printf(s->ev->arena, "Invalid character in header \"%.*s\" found", STR_FMT(expand_quote(s->ev, f.name)));
 			return RC_FAIL;
 		}
 	return RC_OK;
@@ -140,7 +140,7 @@ static enum acl_rc verify_header_syntax(struct acl_state *s, const struct verify
 			struct addrlist list;
 
 			if (addrlist_parse(f.value, ADDR_UTF8, s->ev->arena, &list, &why)) {
-				s->user_text = str_printf(s->ev->arena, "%s: failing address in \"%s:\" header", why.text, names[i]);
+				s->user_text = s->log_text = str_printf(s->ev->arena, "%s: failing address in \"%s:\" header", why.text, names[i]);
 				return RC_FAIL;
 			}
 		}

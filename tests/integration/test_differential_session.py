@@ -109,7 +109,7 @@ def replies(text):
         m = re.match(r"(\d\d\d)([ -]|$)(.*)", line)
         if not m:
             continue
-        rest.append(re.sub(r"^[245]\.\d+\.\d+ ", "", m.group(3)))
+        rest.append(re.sub(r"^[245]\.\d+\.\d+ ", "", m.group(3)).rstrip())
         if m.group(2) != "-":
             out.append((m.group(1), "\n".join(rest)))
             rest = []
@@ -121,7 +121,7 @@ def log_lines(text):
     lines = []
     for line in text.replace("\r", "").split("\n"):
         if line.startswith("LOG: ") and "T:" in line:
-            lines.append(line[line.index("T:"):])
+            lines.append(line[line.index("T:"):].rstrip())
     return sorted(lines) # those of smtpd and those of policyd may come in either order
 
 
@@ -191,11 +191,13 @@ def run_file(reference, oracle, tmp_path, name):
     return out
 
 
-def same(exim, ours):
+def same(exim, ours, case=""):
     if exim[0] != ours[0]:
         return False
     if exim[0] == "log":
         return exim[1] == ours[1]
+    if " EHLO " in case: # the extensions are each server's own
+        return exim[1].split("\n")[0] == ours[1].split("\n")[0]
     return exim[1] == ours[1] if "T:" in exim[1] + ours[1] else True
 
 
@@ -224,7 +226,7 @@ def test_sessions(reference, tmp_path):
             results.update(mine)
     for case, (exim, ours) in sorted(results.items()):
         cases += 1
-        if same(exim, ours):
+        if same(exim, ours, case):
             if case in known:
                 wrong.append("%s: no longer different, take it out of the table" % case)
         elif case not in known:

@@ -161,7 +161,9 @@ static const struct acl_case cases[] = {
 	{ "accept logwrite = plain line", ACL_RCPT, ACL_ACCEPT, 0, "", "", "log 1 plain line" },
 	{ "accept logwrite = :main,reject: two logs", ACL_RCPT, ACL_ACCEPT, 0, "", "", "log 3 two logs" },
 	{ "accept logwrite = :panic: panic", ACL_RCPT, ACL_ACCEPT, 0, "", "", "log 4 panic" },
-	{ "accept logwrite = :nosuch: x", ACL_RCPT, ACL_DEFER, 0, "", NULL, NULL },
+	{ "accept logwrite = :nosuch: x", ACL_RCPT, ACL_ACCEPT, 0, "", "",
+		"log 5 logwrite: main, reject and panic may stand between the colons in \":nosuch: x\"\n1 x" },
+	{ "deny message = m\nlog_reject_target = panic", ACL_RCPT, ACL_DENY, 0, "m", "m", NULL },
 	{ "deny log_reject_target =", ACL_RCPT, ACL_DENY, 0, "", "", "quiet" },
 	{ "deny log_reject_target = main", ACL_RCPT, ACL_DENY, 0, "", "", "" },
 	{ "warn log_message = odd\nwarn log_message = odd\naccept", ACL_RCPT, ACL_ACCEPT, 0, "", "", "log 1 H=helo.example [192.0.2.1] Warning: odd" },
@@ -269,7 +271,8 @@ static const struct ipc_facts facts = {
 static void show_pairs(struct buf *b, const struct ipc_pair *v, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
-		buf_printf(b, "%s%.*s=%.*s%s", b->len ? b->p[b->len - 1] == '|' ? "" : " " : "", STR_FMT(v[i].name), STR_FMT(v[i].value), v[i].tainted ? "!" : "");
+		if (!str_is(v[i].name, "!sender_told")) /* that the details were given, which the text shows */
+			buf_printf(b, "%s%.*s=%.*s%s", b->len ? b->p[b->len - 1] == '|' ? "" : " " : "", STR_FMT(v[i].name), STR_FMT(v[i].value), v[i].tainted ? "!" : "");
 }
 
 /* All but verdict and texts, in one line. What a run without any such effect leaves is empty. */
