@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: ISC */
+/* Connections: handshake, octets in and out, and what is known afterwards. */
+#include <errno.h>
+#include <string.h>
+
+#include <openssl/ocsp.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+
+#include "common/tls/tls_priv.h"
+
+/* ---- beginning and end ---- */
+
+static bool text_keep(char *out, size_t size, struct str text)
+{
+	if (text.len >= size || memchr(text.p ? text.p : "", '\0', text.len))
+		return false;
+	if (text.len)
+		memcpy(out, text.p, text.len);
+	out[text.len] = '\0';
+	return true;
+}
+
+/* RFC 7671: unusable records are passed over; none usable is for the caller to judge before, or an error here. */
+static enum status dane_begin(struct tls_conn *c, const struct tls_peer *peer, struct err *err)
+{
+	unsigned usable = 0;
+
+	if (SSL_dane_enable(c->ssl, c->name) != 1)
+		return tls_error(err, "DANE");
+	SSL_dane_set_flags(c->ssl, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
+	SSL_set_hostflags(c->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	for (unsigned i = 0; i < peer->n_names; i++) {
+		char name[256];
+
+		if (text_keep(name, sizeof name, peer->names[i]))
+			SSL_add1_host(c->ssl, name);
+	}
+	for (unsigned i = 0; i < peer->n_tlsa && i < TLS_TLSA_MAX; i++) {
+		const struct tls_tlsa *t = &peer->tlsa[i];
+
+		if (t->usage == 2 || t->usage == 3)
+			usable += SSL_dane_tlsa_add(c->ssl, t->usage, t->selector, t->matching, (const uint8_t *)t->data.p, t->data.len) > 0;
+	}
+	ERR_clear_error();
+	if (!usable)
+		return err_set(err, ST_DEFER, "No usable TLSA records");
+	c->dane = true;
+	SSL_set_verify(c->ssl, SSL_VERIFY_PEER, NULL);
+	return ST_OK;
+}
+
+static void session_offer(struct tls_conn *c, struct str der)
+{
+	const uint8_t *p = (const uint8_t *)der.p;
+	SSL_SESSION *session = d2i_SSL_SESSION(NULL, &p, (long)der.len);
+
+	if (session && SSL_set_session(c->ssl, session) == 1)
+		c->resumption |= TLS_RES_SESSION_OFFERED;
+	SSL_SESSION_free(session);
+	ERR_clear_error();
+}
+
+static enum status client_begin(struct tls_conn *c, const struct tls_peer *peer, struct err *err)
+{
+	SSL_set_connect_state(c->ssl);
+	if (!text_keep(c->name, sizeof c->name, peer->name) || !text_keep(c->sni, sizeof c->sni, peer->sni))
+		return err_set(err, ST_ERROR, "a host name is too long for TLS");
+	if (c->sni[0] && SSL_set_tlsext_host_name(c->ssl, c->sni) != 1)
+		return tls_error(err, "SNI");
+	if (c->ctx->alpn_len)
+		SSL_set_alpn_protos(c->ssl, c->ctx->alpn, c->ctx->alpn_len);
+	if (c->ctx->tickets)
+		c->resumption |= TLS_RES_TICKET_ASKED;
+	if (peer->session.len && c->ctx->tickets)
+		session_offer(c, peer->session);
+	c->require_ocsp = peer->require_ocsp;
+	if (peer->ask_ocsp || peer->require_ocsp) {
+		SSL_set_tlsext_status_type(c->ssl, TLSEXT_STATUSTYPE_ocsp);
+		c->ocsp = 1;
+	}
+	return peer->n_tlsa ? dane_begin(c, peer, err) : ST_OK;
+}
+
+struct tls_conn *tls_conn_new(struct tls_ctx *ctx, int fd, const struct tls_peer *peer, struct err *err)
+{
+	struct tls_conn *c = mem_new(sizeof *c);
+	enum status st = ST_OK;
+
+	ERR_clear_error();
+	c->ctx = ctx;
+	ctx->refs++;
+	c->verify_error = X509_V_OK;
+	c->resumption = TLS_RES_SUPPORTED;
+	c->ssl = SSL_new(ctx->ssl);
+	if (!c->ssl || SSL_set_fd(c->ssl, fd) != 1)
+		st = tls_error(err, "TLS");
+	if (!st) {
+		SSL_set_app_data(c->ssl, c);
+		if (peer)
+			st = client_begin(c, peer, err);
+		else
+			SSL_set_accept_state(c->ssl);
+	}
+	if (st) {
+		tls_conn_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+void tls_conn_free(struct tls_conn *c)
+{
+	if (!c)
+		return;
+	SSL_free(c->ssl);
+	ERR_clear_error();
+	tls_ctx_unref(c->ctx);
+	mem_free(c);
+}
+
+struct str tls_sni(const struct tls_conn *c)
+{
+	struct str s = str_of(c->sni);
+
+	s.tainted = true;
+	return s;
+}
+
+void tls_conn_ctx(struct tls_conn *c, struct tls_ctx *ctx)
+{
+	if (ctx == c->ctx)
+		return;
+	ctx->refs++;
+	tls_ctx_unref(c->ctx);
+	c->ctx = ctx;
+	SSL_set_SSL_CTX(c->ssl, ctx->ssl);
+	/* What SSL_new() copied of the first context is not changed by that. */
+	SSL_set_verify(c->ssl, SSL_CTX_get_verify_mode(ctx->ssl), SSL_CTX_get_verify_callback(ctx->ssl));
+	SSL_clear_options(c->ssl, SSL_get_options(c->ssl) & ~SSL_CTX_get_options(ctx->ssl));
+	SSL_set_options(c->ssl, SSL_CTX_get_options(ctx->ssl));
+}
+
+void tls_conn_on_session(struct tls_conn *c, void (*fn)(void *arg, struct str der, uint64_t lifetime_s), void *arg)
+{
+	c->on_session = fn;
+	c->on_session_arg = arg;
+}
+
+/* ---- octets ---- */
+
+/* One line for people: what the peer said, or what is wrong with its certificate. */
+static void failure_describe(struct tls_conn *c, const char *what, int error, struct err *err)
+{
+	unsigned long code = ERR_peek_last_error();
+	long verify = c->dane ? SSL_get_verify_result(c->ssl) : c->verify_error;
+	int saved = errno;
+
+	if (verify != X509_V_OK && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED)
+		err_set(err, ST_ERROR, "certificate verification failed: %s", X509_verify_cert_error_string(verify));
+	else if (code)
+		err_set(err, ST_ERROR, "%s: %s", what, ERR_reason_error_string(code) ? ERR_reason_error_string(code) : "protocol error");
+	else if (error == SSL_ERROR_SYSCALL && saved)
+		err_set(err, ST_ERROR, "%s: %s", what, strerror(saved));
+	else
+		err_set(err, ST_ERROR, "%s: the connection was closed", what);
+	ERR_clear_error();
+}
+
+static enum tls_io io_result(struct tls_conn *c, int done, const char *what, struct err *err)
+{
+	int error = done > 0 ? SSL_ERROR_NONE : SSL_get_error(c->ssl, done);
+
+	switch (error) {
+	case SSL_ERROR_NONE:
+		return TLS_DONE;
+	case SSL_ERROR_WANT_READ:
+		return TLS_WANT_READ;
+	case SSL_ERROR_WANT_WRITE:
+		return TLS_WANT_WRITE;
+	case SSL_ERROR_WANT_CLIENT_HELLO_CB:
+		return TLS_WANT_CTX;
+	case SSL_ERROR_ZERO_RETURN:
+		ERR_clear_error();
+		return TLS_CLOSED;
+	default:
+		failure_describe(c, what, error, err);
+		return TLS_FAILED;
+	}
+}
+
+enum tls_io tls_handshake(struct tls_conn *c, struct err *err)
+{
+	enum tls_io io;
+
+	ERR_clear_error();
+	errno = 0;
+	io = io_result(c, SSL_do_handshake(c->ssl), c->ctx->server ? "SSL_accept" : "SSL_connect", err);
+	if (io == TLS_CLOSED) {
+		err_set(err, ST_ERROR, "the peer closed during the handshake");
+		io = TLS_FAILED;
+	}
+	if (io == TLS_DONE && SSL_session_reused(c->ssl))
+		c->resumption |= TLS_RES_RESUMED;
+	return io;
+}
+
+enum tls_io tls_read(struct tls_conn *c, void *p, size_t n, size_t *n_out, struct err *err)
+{
+	*n_out = 0;
+	ERR_clear_error();
+	errno = 0;
+	return io_result(c, SSL_read_ex(c->ssl, p, n, n_out), "SSL_read", err);
+}
+
+enum tls_io tls_write(struct tls_conn *c, const void *p, size_t n, size_t *n_out, struct err *err)
+{
+	*n_out = 0;
+	ERR_clear_error();
+	errno = 0;
+	return io_result(c, SSL_write_ex(c->ssl, p, n, n_out), "SSL_write", err);
+}
+
+size_t tls_pending(const struct tls_conn *c)
+{
+	return (size_t)SSL_pending(c->ssl) ? (size_t)SSL_pending(c->ssl) : (size_t)SSL_has_pending(c->ssl);
+}
+
+void tls_shutdown(struct tls_conn *c)
+{
+	ERR_clear_error();
+	if (!SSL_in_init(c->ssl))
+		SSL_shutdown(c->ssl);
+	ERR_clear_error();
+}
+
+/* ---- what is known ---- */
+
+static struct str bio_text(BIO *bio, struct arena *a, size_t max)
+{
+	char *p;
+	long n = BIO_get_mem_data(bio, &p);
+	struct str s = { 0 };
+
+	if (n > 0)
+		s = str_dup(a, str_make(p, (size_t)n < max ? (size_t)n : max));
+	BIO_free(bio);
+	return s;
+}
+
+static struct str cert_pem(X509 *cert, struct arena *a)
+{
+	BIO *bio = BIO_new(BIO_s_mem());
+
+	if (cert)
+		PEM_write_bio_X509(bio, cert);
+	return bio_text(bio, a, TLS_PEM_MAX);
+}
+
+static struct str cert_dn(X509 *cert, struct arena *a)
+{
+	BIO *bio = BIO_new(BIO_s_mem());
+	struct str dn;
+
+	X509_NAME_print_ex(bio, X509_get_subject_name(cert), 0, (XN_FLAG_RFC2253 & ~XN_FLAG_DN_REV) | ASN1_STRFLGS_ESC_CTRL | ASN1_STRFLGS_ESC_MSB);
+	dn = bio_text(bio, a, 1024);
+	dn.tainted = true;
+	return dn;
+}
+
+void tls_facts_get(const struct tls_conn *c, struct arena *a, struct tls_facts *out)
+{
+	const SSL_CIPHER *cipher = SSL_get_current_cipher(c->ssl);
+	X509 *peer = SSL_get0_peer_certificate(c->ssl), *own = SSL_get_certificate(c->ssl);
+	const char *version = SSL_get_version(c->ssl);
+	const unsigned char *alpn;
+	unsigned alpn_len;
+	X509 *matched = NULL;
+
+	*out = (struct tls_facts){ .resumption = c->resumption, .ocsp = c->ocsp };
+	out->bits = (unsigned)SSL_CIPHER_get_bits(cipher, NULL);
+	out->version = str_of(!strncmp(version, "TLSv", 4) ? arena_printf(a, "TLS%s", version + 4) : version);
+	out->cipher = str_printf(a, "%.*s:%s:%u", STR_FMT(out->version), SSL_CIPHER_get_name(cipher), out->bits);
+	out->cipher_std = str_of(arena_strdup(a, SSL_CIPHER_standard_name(cipher)));
+	out->ourcert_pem = cert_pem(own, a);
+	if (peer) {
+		out->peercert_pem = cert_pem(peer, a);
+		out->peercert_pem.tainted = true;
+		out->peerdn = cert_dn(peer, a);
+	}
+	out->dane = c->dane && SSL_get_verify_result(c->ssl) == X509_V_OK && SSL_get0_dane_authority(c->ssl, &matched, NULL) >= 0;
+	out->verified = out->dane || (peer && c->ctx->verify != TLS_VERIFY_NONE && c->verify_error == X509_V_OK && SSL_get_verify_result(c->ssl) == X509_V_OK);
+	out->sni = str_dup(a, str_of(c->sni));
+	out->sni.tainted = c->ctx->server;
+	SSL_get0_alpn_selected(c->ssl, &alpn, &alpn_len);
+	if (alpn_len)
+		out->alpn = str_dup(a, str_make((const char *)alpn, alpn_len));
+}
+
+/* ---- OCSP ---- */
+
+enum { OCSP_SKEW_S = 300 };
+
+static bool ocsp_good(SSL *ssl, OCSP_BASICRESP *basic)
+{
+	STACK_OF(X509) *chain = SSL_get_peer_cert_chain(ssl);
+	X509_STORE *store = SSL_CTX_get_cert_store(SSL_get_SSL_CTX(ssl));
+	ASN1_GENERALIZEDTIME *made, *from, *until;
+	X509 *leaf = SSL_get0_peer_certificate(ssl), *issuer = NULL;
+	OCSP_CERTID *id = NULL;
+	int status = V_OCSP_CERTSTATUS_UNKNOWN;
+	bool good = false;
+
+	if (!leaf)
+		return false;
+	for (int i = 0; chain && !issuer && i < sk_X509_num(chain); i++)
+		if (X509_check_issued(sk_X509_value(chain, i), leaf) == X509_V_OK && X509_up_ref(sk_X509_value(chain, i)))
+			issuer = sk_X509_value(chain, i);
+	if (!issuer) {
+		X509_STORE_CTX *search = X509_STORE_CTX_new();
+
+		if (!X509_STORE_CTX_init(search, store, leaf, chain) || X509_STORE_CTX_get1_issuer(&issuer, search, leaf) != 1)
+			issuer = NULL;
+		X509_STORE_CTX_free(search);
+	}
+	if (issuer && (id = OCSP_cert_to_id(NULL, leaf, issuer)) && OCSP_basic_verify(basic, chain, store, 0) > 0 &&
+		OCSP_resp_find_status(basic, id, &status, NULL, &made, &from, &until) == 1 && status == V_OCSP_CERTSTATUS_GOOD)
+		good = OCSP_check_validity(from, until, OCSP_SKEW_S, -1) == 1;
+	OCSP_CERTID_free(id);
+	X509_free(issuer);
+	return good;
+}
+
+/* 1 goes on, 0 fails the handshake. */
+int tls_ocsp_check(SSL *ssl, struct tls_conn *c)
+{
+	const unsigned char *p;
+	long n = SSL_get_tlsext_status_ocsp_resp(ssl, &p);
+	OCSP_RESPONSE *response = n > 0 ? d2i_OCSP_RESPONSE(NULL, &p, n) : NULL;
+	OCSP_BASICRESP *basic = response && OCSP_response_status(response) == OCSP_RESPONSE_STATUS_SUCCESSFUL ? OCSP_response_get1_basic(response) : NULL;
+
+	if (n > 0)
+		c->ocsp = basic && ocsp_good(ssl, basic) ? 4 : 3;
+	OCSP_BASICRESP_free(basic);
+	OCSP_RESPONSE_free(response);
+	ERR_clear_error();
+	return c->ocsp == 4 || !c->require_ocsp;
+}

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: ISC */
+/* Both sides of a TLS connection over a socket pair: certificates and names, keys that are elsewhere, resumption, SNI, DANE. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/sha.h>
+#include <openssl/x509v3.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/tls/tls.h"
+
+/* ---- certificates ---- */
+
+struct pair {
+	EVP_PKEY *key;
+	X509 *cert;
+	struct str cert_pem, key_pem;
+};
+
+static struct arena arena = ARENA_INIT;
+static struct pair ca, rsa, ec;
+
+static struct str pem_text(BIO *bio)
+{
+	char *p;
+	long n = BIO_get_mem_data(bio, &p);
+	struct str s = str_dup(&arena, str_make(p, (size_t)n));
+
+	BIO_free(bio);
+	return s;
+}
+
+static void extension(X509 *cert, X509 *issuer, int nid, const char *value)
+{
+	X509V3_CTX ctx;
+	X509_EXTENSION *e;
+
+	X509V3_set_ctx_nodb(&ctx);
+	X509V3_set_ctx(&ctx, issuer, cert, NULL, NULL, 0);
+	e = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
+	assert_non_null(e);
+	X509_add_ext(cert, e, -1);
+	X509_EXTENSION_free(e);
+}
+
+static struct pair pair_make(EVP_PKEY *key, const char *cn, const char *san, const struct pair *issuer)
+{
+	struct pair p = { .key = key, .cert = X509_new() };
+	X509_NAME *name = X509_get_subject_name(p.cert);
+	BIO *bio;
+
+	X509_set_version(p.cert, 2);
+	ASN1_INTEGER_set(X509_get_serialNumber(p.cert), issuer ? 2 : 1);
+	X509_gmtime_adj(X509_getm_notBefore(p.cert), -3600);
+	X509_gmtime_adj(X509_getm_notAfter(p.cert), 3600);
+	X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)cn, -1, -1, 0);
+	X509_set_issuer_name(p.cert, issuer ? X509_get_subject_name(issuer->cert) : name);
+	X509_set_pubkey(p.cert, key);
+	extension(p.cert, issuer ? issuer->cert : p.cert, NID_basic_constraints, issuer ? "CA:FALSE" : "critical,CA:TRUE");
+	if (san)
+		extension(p.cert, issuer->cert, NID_subject_alt_name, san);
+	X509_sign(p.cert, issuer ? issuer->key : key, EVP_sha256());
+	bio = BIO_new(BIO_s_mem());
+	PEM_write_bio_X509(bio, p.cert);
+	p.cert_pem = pem_text(bio);
+	bio = BIO_new(BIO_s_mem());
+	PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL);
+	p.key_pem = pem_text(bio);
+	return p;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	ca = pair_make(EVP_EC_gen("P-256"), "Test CA", NULL, NULL);
+	rsa = pair_make(EVP_RSA_gen(2048), "cn.example.com", "DNS:mail.example.com,DNS:*.wild.example.com,IP:192.0.2.1", &ca);
+	ec = pair_make(EVP_EC_gen("P-256"), "only.example.com", NULL, &ca);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct pair *all[] = { &ca, &rsa, &ec };
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		EVP_PKEY_free(all[i]->key);
+		X509_free(all[i]->cert);
+	}
+	arena_clear(&arena);
+	return 0;
+}
+
+/* ---- two ends ---- */
+
+static unsigned signed_elsewhere;
+
+/* What a key's keeper does. */
+static enum status sign_elsewhere(void *ctx, struct str key, bool raw, struct str octets, struct buf *signature, struct err *err)
+{
+	struct pair *p = ctx;
+	EVP_PKEY_CTX *k = EVP_PKEY_CTX_new(p->key, NULL);
+	size_t n = 0;
+	char *room;
+
+	(void)err;
+	assert_true(str_is(key, "the key"));
+	assert_int_equal(EVP_PKEY_sign_init(k), 1);
+	if (EVP_PKEY_get_base_id(p->key) == EVP_PKEY_RSA)
+		EVP_PKEY_CTX_set_rsa_padding(k, raw ? RSA_NO_PADDING : RSA_PKCS1_PADDING);
+	assert_int_equal(EVP_PKEY_sign(k, NULL, &n, (const uint8_t *)octets.p, octets.len), 1);
+	room = buf_room(signature, n);
+	assert_int_equal(EVP_PKEY_sign(k, (uint8_t *)room, &n, (const uint8_t *)octets.p, octets.len), 1);
+	signature->len += n;
+	EVP_PKEY_CTX_free(k);
+	signed_elsewhere++;
+	return ST_OK;
+}
+
+struct ends {
+	int fd[2];
+	struct tls_conn *server, *client;
+	enum tls_io server_io, client_io;
+	struct err server_err, client_err;
+	struct tls_facts server_facts, client_facts;
+	struct buf session;
+};
+
+static void on_session(void *arg, struct str der, uint64_t lifetime_s)
+{
+	struct ends *e = arg;
+
+	(void)lifetime_s;
+	buf_reset(&e->session);
+	buf_add_str(&e->session, der);
+}
+
+static enum tls_io step(struct tls_conn *c, enum tls_io before, struct err *err)
+{
+	return before == TLS_DONE || before == TLS_FAILED ? before : tls_handshake(c, err);
+}
+
+/* Both ends up to the end of the handshake, then some octets both ways. */
+static void run(struct ends *e, const struct tls_options *so, const struct tls_options *co, const struct tls_peer *peer, struct tls_ctx *server_ctx)
+{
+	struct tls_ctx *sctx = server_ctx, *cctx;
+	struct err err = ERR_INIT;
+	char block[100];
+	size_t n;
+
+	memset(e, 0, sizeof *e);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, e->fd), 0);
+	if (!sctx && tls_ctx_new(so, &sctx, &err))
+		fail_msg("server: %s", err.text);
+	if (tls_ctx_new(co, &cctx, &err))
+		fail_msg("client: %s", err.text);
+	e->server = tls_conn_new(sctx, e->fd[0], NULL, &err);
+	assert_non_null(e->server);
+	e->client = tls_conn_new(cctx, e->fd[1], peer, &e->client_err);
+	if (!server_ctx)
+		tls_ctx_unref(sctx);
+	tls_ctx_unref(cctx);
+	if (!e->client) {
+		e->client_io = TLS_FAILED;
+		return;
+	}
+	tls_conn_on_session(e->client, on_session, e);
+	for (unsigned i = 0; i < 20 && !((e->client_io == TLS_DONE || e->client_io == TLS_FAILED) && (e->server_io == TLS_DONE || e->server_io == TLS_FAILED)); i++) {
+		e->client_io = step(e->client, e->client_io, &e->client_err);
+		if (e->client_io == TLS_FAILED)
+			shutdown(e->fd[1], SHUT_WR);
+		e->server_io = step(e->server, e->server_io, &e->server_err);
+	}
+	if (e->client_io != TLS_DONE || e->server_io != TLS_DONE)
+		return;
+	assert_int_equal(tls_write(e->server, "hello", 5, &n, &err), TLS_DONE);
+	assert_int_equal(tls_read(e->client, block, 2, &n, &err), TLS_DONE);
+	assert_true(tls_pending(e->client) > 0);
+	assert_int_equal(tls_read(e->client, block + 2, sizeof block - 2, &n, &err), TLS_DONE);
+	assert_memory_equal(block, "hello", 5);
+	assert_int_equal(tls_read(e->client, block, 1, &n, &err), TLS_WANT_READ);
+	tls_facts_get(e->server, &arena, &e->server_facts);
+	tls_facts_get(e->client, &arena, &e->client_facts);
+}
+
+static void end(struct ends *e)
+{
+	tls_conn_free(e->client);
+	tls_conn_free(e->server);
+	close(e->fd[0]);
+	close(e->fd[1]);
+	buf_clear(&e->session);
+}
+
+static struct tls_options server_options(const struct pair *p)
+{
+	struct tls_options o = { .server = true, .n_certs = 1, .tickets = true };
+
+	o.certs[0] = (struct tls_cert){ .chain_pem = p->cert_pem, .key_pem = p->key_pem };
+	return o;
+}
+
+/* ---- tests ---- */
+
+static void names(void **state)
+{
+	static const struct { const char *name; bool ec; enum tls_verify verify; bool trusted, done, verified; const char *error; } cases[] = {
+		{ "mail.example.com", false, TLS_VERIFY_MUST, true, true, true, "" },
+		{ "MAIL.example.COM", false, TLS_VERIFY_MUST, true, true, true, "" },
+		{ "other.example.com", false, TLS_VERIFY_MUST, true, false, false, "hostname mismatch" },
+		{ "other.example.com", false, TLS_VERIFY_TRY, true, true, false, "" },
+		{ "other.example.com", false, TLS_VERIFY_NONE, true, true, false, "" },
+		{ "cn.example.com", false, TLS_VERIFY_MUST, true, false, false, "hostname mismatch" },  /* there are alternative names */
+		{ "only.example.com", true, TLS_VERIFY_MUST, true, true, true, "" },                     /* there are none */
+		{ "a.wild.example.com", false, TLS_VERIFY_MUST, true, true, true, "" },
+		{ "a.b.wild.example.com", false, TLS_VERIFY_MUST, true, false, false, "hostname mismatch" },
+		{ "wild.example.com", false, TLS_VERIFY_MUST, true, false, false, "hostname mismatch" },
+		{ "192.0.2.1", false, TLS_VERIFY_MUST, true, true, true, "" },
+		{ "192.0.2.2", false, TLS_VERIFY_MUST, true, false, false, "hostname mismatch" },
+		{ "", false, TLS_VERIFY_MUST, true, true, true, "" },
+		{ "mail.example.com", false, TLS_VERIFY_MUST, false, false, false, "unable to get local issuer" },
+		{ "mail.example.com", false, TLS_VERIFY_TRY, false, true, false, "" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct tls_options so = server_options(cases[i].ec ? &ec : &rsa);
+		struct tls_options co = { .ca_pem = cases[i].trusted ? ca.cert_pem : STR_NULL, .verify = cases[i].verify };
+		struct tls_peer peer = { .name = str_of(cases[i].name), .sni = STR_LIT("mail.example.com") };
+		struct ends e;
+
+		run(&e, &so, &co, &peer, NULL);
+		if ((e.client_io == TLS_DONE) != cases[i].done || e.client_facts.verified != cases[i].verified || !strstr(e.client_err.text, cases[i].error))
+			fail_msg("case %zu, %s: io %d, verified %d, \"%s\"", i, cases[i].name, e.client_io, e.client_facts.verified, e.client_err.text);
+		if (cases[i].done) {
+			assert_true(str_begins(e.client_facts.cipher, "TLS1.3:TLS_AES_256_GCM_SHA384:256"));
+			assert_true(str_is(e.client_facts.peerdn, cases[i].ec ? "CN=only.example.com" : "CN=cn.example.com"));
+			assert_true(str_is(e.server_facts.sni, "mail.example.com"));
+			assert_int_equal(e.server_facts.peercert_pem.len, 0);
+		}
+		end(&e);
+	}
+}
+
+static void keys_elsewhere(void **state)
+{
+	static const struct { const char *options; bool ec; } cases[] = { { "", false }, { "+no_tlsv1_3", false }, { "", true }, { "+no_tlsv1_3", true } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct pair *p = cases[i].ec ? &ec : &rsa;
+		struct tls_options so = server_options(p), co = { .ca_pem = ca.cert_pem, .verify = TLS_VERIFY_MUST, .openssl_options = str_of(cases[i].options) };
+		struct tls_peer peer = { .name = STR_NULL };
+		struct ends e;
+
+		so.certs[0].key_pem = STR_NULL;
+		so.certs[0].sign = sign_elsewhere;
+		so.certs[0].sign_ctx = p;
+		so.certs[0].key = STR_LIT("the key");
+		signed_elsewhere = 0;
+		run(&e, &so, &co, &peer, NULL);
+		if (e.client_io != TLS_DONE)
+			fail_msg("case %zu: %s / %s", i, e.client_err.text, e.server_err.text);
+		assert_int_equal(signed_elsewhere, 1);
+		assert_true(str_begins(e.client_facts.version, *cases[i].options ? "TLS1.2" : "TLS1.3"));
+		end(&e);
+	}
+}
+
+/* A ticket of one server process serves another one, for as long as the key is known. */
+static void resumption(void **state)
+{
+	uint8_t keys[3][TLS_TICKET_KEY];
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++)
+		memset(keys[i], 'a' + (int)i, TLS_TICKET_KEY);
+	for (unsigned round = 0; round < 2; round++) {
+		struct tls_options so = server_options(&rsa);
+		struct tls_options co = { .ca_pem = ca.cert_pem, .verify = TLS_VERIFY_MUST, .tickets = true, .openssl_options = round ? STR_LIT("+no_tlsv1_3") : STR_NULL };
+		static const struct { int now, before; bool resumed; } steps[] = { { 0, -1, true }, { 1, 0, true }, { 2, 1, false } };
+		struct tls_peer peer = { .name = STR_LIT("mail.example.com") };
+		struct tls_ctx *ctx[4];
+		struct ends first, e;
+
+		for (unsigned i = 0; i < 4; i++) {
+			int now = i ? steps[i - 1].now : 0, before = i ? steps[i - 1].before : -1;
+
+			assert_int_equal(tls_ctx_new(&so, &ctx[i], NULL), ST_OK);
+			tls_ctx_ticket_keys(ctx[i], keys[now], before < 0 ? NULL : keys[before]);
+		}
+		run(&first, &so, &co, &peer, ctx[0]);
+		assert_int_equal(first.client_io, TLS_DONE);
+		assert_true(first.session.len > 0);
+		assert_int_equal(first.client_facts.resumption & TLS_RES_RESUMED, 0);
+		assert_int_equal(first.server_facts.resumption, TLS_RES_SUPPORTED | TLS_RES_TICKET_ASKED | TLS_RES_TICKET_GIVEN);
+		peer.session = buf_str(&first.session);
+		for (unsigned i = 0; i < 3; i++) {
+			run(&e, &so, &co, &peer, ctx[i + 1]);
+			assert_int_equal(e.client_io, TLS_DONE);
+			assert_int_equal(!!(e.client_facts.resumption & TLS_RES_RESUMED), steps[i].resumed);
+			assert_int_equal(!!(e.server_facts.resumption & TLS_RES_RESUMED), steps[i].resumed);
+			assert_true(e.server_facts.resumption & TLS_RES_SESSION_OFFERED);
+			assert_true(e.client_facts.verified);
+			end(&e);
+		}
+		end(&first);
+		for (unsigned i = 0; i < 4; i++)
+			tls_ctx_unref(ctx[i]);
+	}
+}
+
+static void server_chooses(void **state)
+{
+	struct tls_options first = server_options(&rsa), second = server_options(&ec), co = { .ca_pem = ca.cert_pem, .verify = TLS_VERIFY_MUST };
+	struct tls_peer peer = { .sni = STR_LIT("only.example.com"), .name = STR_LIT("only.example.com") };
+	struct tls_ctx *ctx, *other, *cctx;
+	struct tls_conn *server, *client;
+	struct err err = ERR_INIT;
+	enum tls_io cio, sio;
+	int fd[2];
+
+	(void)state;
+	first.ask_sni = true;
+	assert_int_equal(tls_ctx_new(&first, &ctx, NULL), ST_OK);
+	assert_int_equal(tls_ctx_new(&second, &other, NULL), ST_OK);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+	assert_int_equal(tls_ctx_new(&co, &cctx, NULL), ST_OK);
+	client = tls_conn_new(cctx, fd[1], &peer, &err);
+	server = tls_conn_new(ctx, fd[0], NULL, &err);
+	cio = tls_handshake(client, &err);
+	sio = tls_handshake(server, &err);
+	assert_int_equal(sio, TLS_WANT_CTX);
+	assert_true(str_is(tls_sni(server), "only.example.com"));
+	tls_conn_ctx(server, other);
+	for (unsigned k = 0; k < 10 && (cio != TLS_DONE || sio != TLS_DONE); k++) {
+		sio = sio == TLS_DONE ? sio : tls_handshake(server, &err);
+		cio = cio == TLS_DONE ? cio : tls_handshake(client, &err);
+	}
+	if (cio != TLS_DONE)
+		fail_msg("%s", err.text);
+	tls_conn_free(client);
+	tls_conn_free(server);
+	tls_ctx_unref(cctx);
+	close(fd[0]);
+	close(fd[1]);
+	tls_ctx_unref(ctx);
+	tls_ctx_unref(other);
+}
+
+static void dane(void **state)
+{
+	static const struct { uint8_t usage, selector, matching; bool of_ca, spoil; const char *name; bool done; const char *error; } cases[] = {
+		{ 3, 1, 1, false, false, "mail.example.com", true, "" },
+		{ 3, 1, 1, false, false, "wrong.example.com", true, "" },     /* usage 3 needs no name */
+		{ 3, 0, 1, false, false, "mail.example.com", true, "" },
+		{ 3, 1, 2, false, false, "mail.example.com", true, "" },
+		{ 3, 1, 1, false, true, "mail.example.com", false, "verification failed" },
+		{ 0, 1, 1, false, false, "mail.example.com", false, "No usable TLSA" },
+		{ 3, 7, 1, false, false, "mail.example.com", false, "No usable TLSA" },
+		{ 2, 1, 1, true, false, "mail.example.com", true, "" },
+		{ 2, 1, 1, true, false, "wrong.example.com", false, "verification failed" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct tls_options so = server_options(&rsa), co = { .verify = TLS_VERIFY_NONE };
+		X509 *of = cases[i].of_ca ? ca.cert : rsa.cert;
+		uint8_t *der = NULL, digest[64];
+		int n = cases[i].selector ? i2d_X509_PUBKEY(X509_get_X509_PUBKEY(of), &der) : i2d_X509(of, &der);
+		struct tls_tlsa t = { cases[i].usage, cases[i].selector, cases[i].matching, STR_NULL };
+		struct tls_peer peer = { .name = str_of(cases[i].name), .tlsa = &t, .n_tlsa = 1 };
+		struct ends e;
+
+		if (cases[i].matching == 2)
+			SHA512(der, (size_t)n, digest);
+		else
+			SHA256(der, (size_t)n, digest);
+		digest[0] ^= cases[i].spoil;
+		t.data = str_make((const char *)digest, cases[i].matching == 2 ? 64 : 32);
+		/* The anchor must be sent for usage 2. */
+		so.certs[0].chain_pem = str_printf(&arena, "%.*s%.*s", STR_FMT(rsa.cert_pem), STR_FMT(ca.cert_pem));
+		run(&e, &so, &co, &peer, NULL);
+		if ((e.client_io == TLS_DONE) != cases[i].done || e.client_facts.dane != cases[i].done || !strstr(e.client_err.text, cases[i].error))
+			fail_msg("case %zu: io %d, dane %d, \"%s\"", i, e.client_io, e.client_facts.dane, e.client_err.text);
+		end(&e);
+		OPENSSL_free(der);
+	}
+}
+
+static void refused(void **state)
+{
+	static const struct { const char *what; struct tls_options o; const char *want; } cases[] = {
+		{ "ciphers", { .ciphers = { "NOSUCHCIPHER", 12, false } }, "tls_require_ciphers: no cipher match" },
+		{ "option", { .openssl_options = { "+nonsense", 9, false } }, "\"+nonsense\" is unknown" },
+		{ "sign", { .openssl_options = { "no_ticket", 9, false } }, "+ or - must stand in front" },
+		{ "groups", { .eccurve = { "nosuch", 6, false } }, "tls_eccurve" },
+		{ "anchors", { .ca_pem = { "xyz", 3, false } }, "no certificate among" },
+		{ "certificate", { .server = true, .n_certs = 1, .certs = { { .chain_pem = { "xyz", 3, false } } } }, "certificate: no start line" },
+		{ "crl", { .crl_pem = { "xyz", 3, false } }, "no list of revoked" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct err err = ERR_INIT;
+		struct tls_ctx *ctx;
+
+		assert_int_equal(tls_ctx_new(&cases[i].o, &ctx, &err), ST_ERROR);
+		assert_null(ctx);
+		if (!strstr(err.text, cases[i].want))
+			fail_msg("%s: \"%s\"", cases[i].what, err.text);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(names), cmocka_unit_test(keys_elsewhere), cmocka_unit_test(resumption), cmocka_unit_test(server_chooses),
+		cmocka_unit_test(dane), cmocka_unit_test(refused),
+	};
+
+	return cmocka_run_group_tests_name("tls", tests, setup, teardown);
+}
