@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /* options.c - writes bulkhead.conf(5) and bulkhead-lookups(7): a skeleton on standard input, its reference pages from the tables.
  * Lines of the skeleton that are replaced: "@options TABLE@", "@drivers CLASS@", "@selectors@", "@lookups single@",
- * "@lookups query@", "@lookups later@". */
+ * "@lookups query@", "@lookups later@", "@acl verbs@", "@acl conditions@", "@acl modifiers@", "@acl controls@", "@acl verify@". */
 #include <stdio.h>
 #include <string.h>
 
 #include "common/conf/log_selector.h"
 #include "common/conf/option.h"
+#include "common/ipc/enums.h"
+#include "common/lang/acl.h"
 #include "common/lang/lookup.h"
 
 enum { LINE_MAX_OCTETS = 78 }; /* of the source: mandoc's style */
@@ -220,6 +222,59 @@ static void lookups_print(const char *which)
 	printf(later ? " .\n" : ".El\n");
 }
 
+/* Where it may stand: named, or by where it may not when that is shorter. */
+static void stages_print(uint32_t stages)
+{
+	uint32_t all = (1u << ACL_STAGES_END) - 2, without = all & ~stages;
+	char text[1024];
+	size_t n;
+	bool named = __builtin_popcount(stages & all) <= __builtin_popcount(without);
+
+	if (!stages || !without)
+		return;
+	n = (size_t)snprintf(text, sizeof text, named ? "ACLs:" : "All ACLs but");
+	for (unsigned i = 1; i < ACL_STAGES_END; i++)
+		if ((named ? stages : without) >> i & 1)
+			n += (size_t)snprintf(text + n, sizeof text - n, " %s,", acl_stage_name(i));
+	text[n - 1] = '.';
+	text_print(text, "");
+}
+
+/* ST: 1 when a row has no sentence, which fails the build. */
+static int acl_print(const char *which)
+{
+	static const char *const names[ACL_PAGES] = { "verbs", "conditions", "modifiers", "controls", "verify" };
+	struct acl_page_row row;
+	int bad = 0, page = 0;
+
+	while (page < ACL_PAGES && strcmp(which, names[page]))
+		page++;
+	if (page == ACL_PAGES)
+		return 1;
+	printf(".Bl -tag -width Ds\n");
+	for (size_t i = 0; acl_page_at((enum acl_page)page, i, &row); i++) {
+		char what[1024];
+
+		if (!row.what || strlen(row.what) < 12) {
+			fprintf(stderr, "ACL %s: %s has no sentence\n", which, row.name);
+			bad = 1;
+			continue;
+		}
+		snprintf(what, sizeof what, "%c%s.", row.what[0] >= 'a' && row.what[0] <= 'z' ? row.what[0] - 32 : row.what[0], row.what + 1);
+		printf(".It Ic %s\n", row.name);
+		text_print(what, "");
+		stages_print(row.stages);
+		if (row.later)
+			printf("Known to Exim, not implemented: an error at load.\n");
+		if (row.pending) {
+			snprintf(what, sizeof what, "Not served in this build: it %s.", row.pending);
+			text_print(what, "");
+		}
+	}
+	printf(".El\n");
+	return bad;
+}
+
 int main(void)
 {
 	char line[1024], name[64];
@@ -232,6 +287,8 @@ int main(void)
 			bad |= drivers_print(name);
 		else if (sscanf(line, "@lookups %63[a-z]@", name) == 1)
 			lookups_print(name);
+		else if (sscanf(line, "@acl %63[a-z]@", name) == 1)
+			bad |= acl_print(name);
 		else if (!strcmp(line, "@selectors@\n"))
 			selectors_print();
 		else

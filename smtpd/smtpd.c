@@ -124,6 +124,14 @@ static void drain_tick(void *arg)
 	list_each_safe(&m->conns, n) {
 		struct conn *c = list_entry(n, struct conn, node);
 
+		/* Whoever is stopping does not wait for an ACL's delay. */
+		if (c->session.state == SESSION_DELAY && m->drain_idle_ms <= SMTPD_DRAIN_GRACE_MS) {
+			conn_enter(c);
+			c->session.deadline_ms = now;
+			session_on_deadline(&c->session);
+			conn_leave(c);
+			continue;
+		}
 		if (c->session.state != SESSION_COMMAND || (c->session.txn && now < m->drain_from_ms + 4 * m->drain_idle_ms) ||
 		    now < c->active_ms + m->drain_idle_ms || now < m->drain_from_ms + m->drain_idle_ms)
 			continue;

@@ -37,6 +37,16 @@ enum acl_verdict acl_run(struct eval *ev, const struct acl *acl, struct str *mes
  * out and *wrong_out set. The enhanced code stays in the text. */
 struct str acl_reply_split(struct str text, char want_first, unsigned *code_out, bool *wrong_out);
 
+/* For the manual: a row of a kind, where it may stand, and what it means. */
+enum acl_page { ACL_PAGE_VERBS, ACL_PAGE_CONDITIONS, ACL_PAGE_MODIFIERS, ACL_PAGE_CONTROLS, ACL_PAGE_VERIFY, ACL_PAGES };
+struct acl_page_row {
+	const char *name, *what, *pending;
+	uint32_t stages;              /* 1 << enum acl_stage; 0: everywhere */
+	bool later;
+};
+bool acl_page_at(enum acl_page page, size_t i, struct acl_page_row *out);
+bool acl_verify_at(size_t i, struct acl_page_row *out);
+
 bool acl_condition_at(size_t i, struct lang_row *out);   /* conditions and modifiers */
 bool acl_control_at(size_t i, struct lang_row *out);
 bool acl_verb_at(size_t i, struct lang_row *out);

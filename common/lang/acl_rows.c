@@ -54,3 +54,48 @@ bool acl_verb_at(size_t i, struct lang_row *out)
 	*out = verbs[i];
 	return true;
 }
+
+static bool page_item(bool modifier, size_t i, struct acl_page_row *out)
+{
+	for (size_t f = 0; f < FILES; f++)
+		for (const struct acl_item_row *r = files[f]; r->name; r++)
+			if (r->modifier == modifier && !i--) {
+				*out = (struct acl_page_row){ r->name, r->what, NULL, r->stages, r->later };
+				return true;
+			}
+	return false;
+}
+
+static bool page_control(size_t i, struct acl_page_row *out)
+{
+	for (const struct acl_control_row *r = acl_controls; r->name; r++)
+		if (!i--) {
+			*out = (struct acl_page_row){ r->name, r->what, r->pending, r->stages, r->later };
+			return true;
+		}
+	return false;
+}
+
+bool acl_page_at(enum acl_page page, size_t i, struct acl_page_row *out)
+{
+	struct lang_row verb;
+
+	switch (page) {
+	case ACL_PAGE_VERBS:
+		if (!acl_verb_at(i, &verb))
+			return false;
+		*out = (struct acl_page_row){ .name = verb.name, .what = verb.what };
+		return true;
+	case ACL_PAGE_CONDITIONS:
+		return page_item(false, i, out);
+	case ACL_PAGE_MODIFIERS:
+		return page_item(true, i, out);
+	case ACL_PAGE_CONTROLS:
+		return page_control(i, out);
+	case ACL_PAGE_VERIFY:
+		return acl_verify_at(i, out);
+	case ACL_PAGES:
+		break;
+	}
+	return false;
+}

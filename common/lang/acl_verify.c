@@ -19,6 +19,7 @@ struct verify_row {
 	enum acl_rc (*fn)(struct acl_state *s, const struct verify_call *call, struct err *err);
 	bool later;
 	const char *pending;          /* as in struct acl_item */
+	const char *what;
 };
 
 /* One option of "a/b/c". */
@@ -210,19 +211,38 @@ static enum acl_rc verify_not_blind(struct acl_state *s, const struct verify_cal
 /* ---- the condition ---- */
 
 static const struct verify_row verify_rows[] = {
-	{ "recipient", STAGE(ACL_RCPT) | STAGE(ACL_VRFY) | STAGE(ACL_PRDR), false, true, VERIFY_RECIPIENT, acl_verify_recipient, false },
-	{ "sender", STAGES_MESSAGE, true, true, VERIFY_SENDER, acl_verify_sender, false },
-	{ "header_sender", STAGES_CONTENT, false, true, VERIFY_HEADER, acl_verify_header_sender, false },
-	{ "helo", STAGES_SMTP & ~STAGE(ACL_CONNECT), false, false, 0, verify_helo, false },
-	{ "reverse_host_lookup", STAGES_ALL, false, true, 0, verify_reverse, false },
-	{ "certificate", STAGES_SMTP, false, false, 0, verify_certificate, false },
-	{ "header_names_ascii", STAGES_CONTENT, false, false, 0, verify_names_ascii, false },
-	{ "header_syntax", STAGES_CONTENT, false, false, 0, verify_header_syntax, false },
-	{ "not_blind", STAGES_CONTENT, false, true, 0, verify_not_blind, false },
-	{ "arc", STAGES_CONTENT, false, true, 0, verify_pending, false, "defers the statement" },
-	{ "csa", STAGES_SMTP, false, false, 0, NULL, true },
+	{ "recipient", STAGE(ACL_RCPT) | STAGE(ACL_VRFY) | STAGE(ACL_PRDR), false, true, VERIFY_RECIPIENT, acl_verify_recipient, false, NULL,
+		"the recipient can be delivered to, as the routers say" },
+	{ "sender", STAGES_MESSAGE, true, true, VERIFY_SENDER, acl_verify_sender, false, NULL,
+		"the sender, or the address behind =, can be delivered to; true for the null sender" },
+	{ "header_sender", STAGES_CONTENT, false, true, VERIFY_HEADER, acl_verify_header_sender, false, NULL,
+		"at least one address of Sender:, Reply-To: and From: can be delivered to" },
+	{ "helo", STAGES_SMTP & ~STAGE(ACL_CONNECT), false, false, 0, verify_helo, false, NULL,
+		"the name of HELO or EHLO is the client's" },
+	{ "reverse_host_lookup", STAGES_ALL, false, true, 0, verify_reverse, false, NULL,
+		"the client's address has a name that leads back to it" },
+	{ "certificate", STAGES_SMTP, false, false, 0, verify_certificate, false, NULL,
+		"the client has shown a certificate that was verified" },
+	{ "header_names_ascii", STAGES_CONTENT, false, false, 0, verify_names_ascii, false, NULL,
+		"the names of the header's fields are ASCII" },
+	{ "header_syntax", STAGES_CONTENT, false, false, 0, verify_header_syntax, false, NULL,
+		"the header's addresses are well-formed" },
+	{ "not_blind", STAGES_CONTENT, false, true, 0, verify_not_blind, false, NULL,
+		"each recipient stands in To: or Cc:; with /case_insensitive in whatever letters" },
+	{ "arc", STAGES_CONTENT, false, true, 0, verify_pending, false, "defers the statement",
+		"the ARC chain's result is in the list" },
+	{ "csa", STAGES_SMTP, false, false, 0, NULL, true, NULL,
+		"the client's name says that it may send mail" },
 	{ NULL }
 };
+
+bool acl_verify_at(size_t i, struct acl_page_row *out)
+{
+	if (i >= sizeof verify_rows / sizeof *verify_rows - 1)
+		return false;
+	*out = (struct acl_page_row){ verify_rows[i].name, verify_rows[i].what, verify_rows[i].pending, verify_rows[i].stages, verify_rows[i].later };
+	return true;
+}
 
 struct verify_words {
 	struct str name, address, options;
