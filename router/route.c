@@ -71,6 +71,8 @@ void route_recipient(struct route *rt, uint32_t index, const struct ipc_recipien
 
 	if (text.len && !address_split(text, &local, &domain)) /* no domain: postmaster, or a test */
 		text = str_taint(str_printf(rt->a, "%.*s@%.*s", STR_FMT(text), STR_FMT(lang_qualify_recipient(rt->r->lang))));
+	if (rt->rewrites) /* what comes with a message was rewritten when it came */
+		text = rewrite_address(rt->ev, rt->mode == MODE_VERIFY_SENDER ? REWRITE_ENV_FROM : REWRITE_ENV_TO, text);
 	addr->recipient = index;
 	addr->vars = rt->ev->r;
 	if (rcpt->errors_to.len) {
@@ -106,18 +108,17 @@ enum status route_child(struct route *rt, struct addr *addr, const struct site_r
 	} else if (!addr_parse(rt, child, text)) {
 		return err_set(err, ST_ERROR, "\"%.*s\" is no address", STR_FMT(text));
 	}
+	route_trace(rt, "  %s%s%.*s", kind == KIND_ADDRESS ? "-> " : "-> delivery to ", kind == KIND_PIPE ? "|" : "", STR_FMT(child->text));
 	addr_push(rt, child);
 	return ST_OK;
 }
 
-enum status route_domain_change(struct route *rt, struct addr *addr, const struct site_router *r, struct str domain, bool rewrite, struct err *err)
+enum status route_domain_change(struct route *rt, struct addr *addr, const struct site_router *r, struct str domain, struct err *err)
 {
 	ptrdiff_t at = str_rfind(addr->text, '@');
 	struct str text = str_taint(str_printf(rt->a, "%.*s@%.*s", STR_FMT(str_sub(addr->text, 0, (size_t)at)), STR_FMT(domain)));
 	enum status st;
 
-	if (rewrite)
-		text = rewrite_address(rt->ev, REWRITE_ENV_TO, text);
 	st = route_child(rt, addr, r, KIND_ADDRESS, text, NULL, err);
 	if (st == ST_OK)
 		((struct addr *)((char *)rt->queue_end - offsetof(struct addr, next)))->start = NULL; /* it is the same address still */

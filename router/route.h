@@ -93,6 +93,7 @@ struct route {
 	const struct ipc_facts *facts;
 	unsigned nested;
 	bool trace_on;
+	bool rewrites;                        /* the addresses asked about are rewritten first (bulkhead route) */
 	bool no_content;                      /* the message is needed, and not here: ask again */
 	struct addr *queue, **queue_end;
 	uint32_t n_addrs;
@@ -133,7 +134,7 @@ void route_recipient(struct route *rt, uint32_t index, const struct ipc_recipien
 enum status route_child(struct route *rt, struct addr *addr, const struct site_router *r, enum addr_kind kind, struct str text,
 	const struct site_transport *transport, struct err *err);
 /* The address with another domain, routed from the first router on. */
-enum status route_domain_change(struct route *rt, struct addr *addr, const struct site_router *r, struct str domain, bool rewrite, struct err *err);
+enum status route_domain_change(struct route *rt, struct addr *addr, const struct site_router *r, struct str domain, struct err *err);
 /* errors_to, headers_add, headers_remove, which children inherit. */
 enum status route_delivery_options(struct route *rt, struct addr *addr, const struct site_router *r, struct err *err);
 enum status route_expand(struct route *rt, const struct expansion *x, struct str *out, struct err *err);

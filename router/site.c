@@ -217,10 +217,8 @@ static enum status self_make(struct site *site, struct site_router *r, struct er
 	if (str_begins(s, "reroute:")) {
 		r->self = SELF_REROUTE;
 		s = str_trim(str_from(s, 8));
-		if (str_begins(s, "rewrite:")) {
-			r->reroute_rewrite = true;
+		if (str_begins(s, "rewrite:")) /* the header fields stay as they are */
 			s = str_trim(str_from(s, 8));
-		}
 		r->reroute_to = s;
 		if (s.len)
 			return ST_OK;

@@ -21,8 +21,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	while (redirect_next(&scan, &a, &item)) {
 		struct str reason = item.text, status;
-		if (item.kind == REDIRECT_FAIL)
+		if (item.kind == REDIRECT_FAIL) {
 			redirect_codes_take(&reason, '5', &status);
+			reason = item.text;
+			redirect_codes_drop(&reason);
+		}
 	}
 	manual_rule_parse(text, &a, &rule, &err);
 	host_items_parse(text, &a, &hosts, &err);

@@ -106,7 +106,7 @@ def exim_answers(text, mode):
             now["hosts"].append([m.group(1).rstrip(".").strip("[]"), m.group(2), (re.findall(r"port=(\d+)", m.group(3)) or [""])[0]])
         elif line.startswith("*** Error in setting up"):
             now.update(state="defer", reason="transport")
-        elif line.startswith("LOG: ") or re.match(r"(\w+_transport unset|failed to expand transport|transport \".*\" not found) ", line) or line.startswith("     ") or not line.strip():
+        elif line.startswith(("LOG: ", "Address rewritten as: ")) or re.match(r"(\w+_transport unset|failed to expand transport|transport \".*\" not found) ", line) or line.startswith("     ") or not line.strip():
             continue
         else:
             now = {"parents": [], "router": None, "transport": None, "hosts": [], "state": "deliver", "reason": ""}

@@ -257,7 +257,55 @@ static const struct one cases[] = {
 		"x@here.example", "joe@here.example -> lmtp_sock rules=1,2 batch_max=20 socket=/run/lmtp max=20 <x@here.example>", 0 },
 	{ "an endless chain", "a:\n driver = redirect\n data = x$local_part@here.example\n", "a@here.example", "*50 redirections in a row: a loop*", 0 },
 	{ "hold_domains", "#hold\nr:\n driver = accept\n transport = smtp\n", "a@held.example", "a@held.example DEFER  domain is held", 0 },
+	/* hosts, changed */
+	{ "translate_ip_address", "r:\n driver = dnslookup\n translate_ip_address = ${if eq{$host_address}{192.0.2.1}{10.0.0.1}{${if eq{$host_address}{192.0.2.50}{smart2.example}fail}}}\n"
+		" transport = smtp\n", "a@remote.example b@smart.example",
+		"a@remote.example -> smtp [10.0.0.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example\n"
+		"b@smart.example -> smtp [192.0.2.51:25] rules=2 helo_data=mail.here.example (1)", 0 },
+	{ "translate_ip_address to nobody", "r:\n driver = dnslookup\n translate_ip_address = nothing.example\n transport = smtp\n", "a@smart.example",
+		"a@smart.example DEFER  router r: translate_ip_address: host \"nothing.example\" not found for 192.0.2.50", 0 },
+	{ "hosts that depend on the local part are not kept", "r:\n driver = dnslookup\n ignore_target_hosts = ${if eq{$local_part}{one}{192.0.2.1}{192.0.2.2}}\n transport = smtp\n",
+		"one@remote.example two@remote.example", "one@remote.example -> smtp [192.0.2.2:25] rules=0,2 helo_data=mail.here.example\n"
+		"two@remote.example -> smtp [192.0.2.1:25] rules=0,2 helo_data=mail.here.example (1)", 0 },
+	{ "but with same_domain_copy_routing", "r:\n driver = dnslookup\n same_domain_copy_routing\n ignore_target_hosts = ${if eq{$local_part}{one}{192.0.2.1}{192.0.2.2}}\n"
+		" transport = smtp\n", "one@remote.example two@remote.example", "one@remote.example -> smtp [192.0.2.2:25] rules=0,2 helo_data=mail.here.example\n"
+		"two@remote.example -> smtp [192.0.2.2:25] rules=0,2 helo_data=mail.here.example (0)", 0 },
+	{ "an ignored host is not found", "r:\n driver = manualroute\n ignore_target_hosts = 192.0.2.50\n route_list = * smart.example:smart2.example\n host_find_failed = fail\n transport = smtp\n",
+		"a@b.example", "a@b.example FAIL 5.1.1 all addresses are ignored (ignore_target_hosts): smart.example", 0 },
+	{ "check_secondary_mx asks self first", "r:\n driver = dnslookup\n check_secondary_mx\n self = fail\n transport = smtp\n", "a@self.example",
+		"a@self.example FAIL 5.1.1 remote host is the local host: self.example (me.example)", 0 },
+	{ "a completed name begins with the first router", "z:\n driver = accept\n domains = remote.example\n transport = lmtp_sock\n"
+		"r:\n driver = dnslookup\n widen_domains = example\n redirect_router = y\n transport = smtp\ny:\n driver = accept\n transport = smtp\n", "a@remote",
+		"a@remote.example -> lmtp_sock rules=0,2 batch_max=20 socket=/run/lmtp max=20 <a@remote>", 0 },
+	/* names and files */
+	{ "nothing is left before a suffix", "r:\n driver = accept\n local_part_suffix = -owner\n transport = lmtp_sock\n", "-owner@x.example", "-owner@x.example FAIL 5.1.1 Unrouteable address", 0 },
+	{ "a file that another may read", "r:\n driver = accept\n require_files = root:DIR/users\n transport = lmtp_sock\n", "joe@x.example",
+		"joe@x.example -> lmtp_sock rules=2 batch_max=20 socket=/run/lmtp max=20", 0 },
+	{ "a file that another may not read", "r:\n driver = accept\n require_files = joe:DIR/users\n transport = lmtp_sock\n", "joe@x.example",
+		"joe@x.example DEFER  router r: require_files: DIR/users: Permission denied", 0 },
+	{ "which counts as missing with +", "r:\n driver = accept\n require_files = 1001,joe:+!DIR/users\n transport = lmtp_sock\n", "joe@x.example",
+		"joe@x.example -> lmtp_sock rules=2 batch_max=20 socket=/run/lmtp max=20", 0 },
+	{ "nobody to look for files", "r:\n driver = accept\n require_files = nobody-at-all:DIR/users\n transport = lmtp_sock\n", "joe@x.example",
+		"joe@x.example DEFER  router r: require_files: there is no login \"nobody-at-all\"", 0 },
+	{ "unseen in the last router", "r:\n driver = accept\n unseen\n transport = lmtp_sock\n", "a@x.example", "a@x.example -> lmtp_sock rules=2 batch_max=20 socket=/run/lmtp max=20", 0 },
+	/* more of redirections */
+	{ "what stands before :unknown:", "a:\n driver = redirect\n local_parts = x\n data = joe, :unknown:, ann\n" USERS, "x@here.example",
+		"joe@here.example -> homed rules=1,2 directory=/home/joe/Maildir maildir_format=true uid=1001 gid=1001 max=1 <x@here.example>", 0 },
+	{ "forbid_smtp_code", "a:\n driver = redirect\n allow_fail\n forbid_smtp_code\n data = :fail: 550 5.7.1 plain words\n", "x@here.example", "x@here.example FAIL 5.1.1 plain words", 0 },
+	{ "special words in lower case only", "a:\n driver = redirect\n allow_fail\n data = :FAIL: x\n", "x@here.example", "x@here.example DEFER  syntax error in redirection data: *", 0 },
+	{ "a source route", "a:\n driver = redirect\n local_parts = x\n data = @other.example,@x.example:bob@remote.example\n" REMOTE, "x@here.example",
+		"bob@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example <x@here.example>", 0 },
+	{ "a filter", "a:\n driver = redirect\n data = \"# Exim filter\\nfinish\"\n", "x@here.example", "x@here.example DEFER  the data is a filter: Exim and Sieve filters are not implemented", 0 },
+	{ "out of include_directory", "a:\n driver = redirect\n data = :include:DIR/../etc/passwd\n include_directory = DIR\n", "list@here.example",
+		"list@here.example DEFER  :include: DIR/../etc/passwd: with \"..\" it may leave DIR (include_directory)", 0 },
+	{ "no_repeat_use", "a:\n driver = redirect\n domains = +local_domains\n no_repeat_use\n data = x$local_part\nz:\n driver = accept\n transport = lmtp_sock\n", "a@here.example",
+		"xa@here.example -> lmtp_sock rules=2 batch_max=20 socket=/run/lmtp max=20 <a@here.example>", 0 },
+	{ "names of ancestors in lower case", "a:\n driver = redirect\n domains = +local_domains\n local_parts = joe\n local_part_suffix = +*\n data = $original_local_part@remote.example\n" REMOTE, "JOE+X@here.example",
+		"joe+x@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example <JOE+X@here.example>", 0 },
 	/* verification */
+	{ "a forbidden file verifies", "a:\n driver = redirect\n forbid_file\n data = /x/y\n", "x@here.example", "OK a", MODE_VERIFY_RECIPIENT },
+	{ "unseen makes several of one", "a:\n driver = redirect\n unseen\n data = a@nowhere.example\n" REMOTE, "x@here.example", "OK a", MODE_VERIFY_RECIPIENT },
+	{ "no_verify_sender", "r:\n driver = accept\n no_verify_sender\n transport = smtp\n", "x@here.example", "OK r", MODE_VERIFY_RECIPIENT },
 	{ "verified", ALIASES USERS REMOTE, "joe@here.example", "OK users", MODE_VERIFY_RECIPIENT },
 	{ "verified through an alias", ALIASES USERS REMOTE, "chain@here.example", "OK users", MODE_VERIFY_RECIPIENT },
 	{ "an alias of several", ALIASES USERS REMOTE, "sales@here.example", "OK aliases", MODE_VERIFY_RECIPIENT },
