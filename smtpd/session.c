@@ -399,6 +399,16 @@ static const struct verb *verb_find(struct str line, struct str *args_out)
 	return NULL;
 }
 
+/* Input that is shown in the log, unless an AUTH command may be in it, or the response to one. */
+static struct str next_shown(struct session *s, const struct verb *v, struct str next)
+{
+	bool hide = v->check == verb_auth;
+
+	for (size_t i = 0; !hide && i + 5 <= next.len; i++)
+		hide = str_beginsi(str_from(next, i), "AUTH ");
+	return hide ? str_printf(&s->server->scratch, "(%u octets, not shown)", next.len) : str_sub(next, 0, 100);
+}
+
 /* More than this command lies in the buffer although it must be the last of its group. */
 static bool sync_broken(struct session *s, const struct verb *v, struct str next)
 {
@@ -406,7 +416,8 @@ static bool sync_broken(struct session *s, const struct verb *v, struct str next
 		return false;
 	if (!(v->flags & VERB_SYNC) && (!(v->flags & VERB_SYNC_PLAIN) || session_pipelining(s)))
 		return false;
-	next = str_sub(next, 0, 100);
+	next = next_shown(s, v, next);
+	s->wipe = true;
 	session_logf(s, LOG_MAIN | LOG_REJECT,
 		"SMTP protocol synchronization error (next input sent too soon: pipelining was%s advertised): rejected \"%.*s\" %.*s next input=\"%.*s\"",
 		session_pipelining(s) ? "" : " not", STR_FMT(log_printable(s, str_of(s->line))), STR_FMT(log_host(s)), STR_FMT(next));

@@ -89,6 +89,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	m.server.settings.recipients_max = data[0] & 8 ? 2 : 50000;
 	m.server.everyone->size_limit = data[0] & 16 ? 50 : 0;
 	m.server.everyone->flags |= CLIENT_DSN;
+	m.server.everyone->auth = mem_strdup("PLAIN LOGIN");
 	if (data[0] & 32) {
 		m.session.local = true;
 		m.session.ident = mem_strdup("ann");

@@ -16,7 +16,7 @@ struct mock {
 	struct session session;
 	struct buf out, content, log, edits, recipients;
 	struct ipc_auth_ask auth;     /* data and state are gone, their lengths are not */
-	char auth_data[128];
+	char auth_data[128], auth_mechanism[80];
 	bool auth_asked;
 	bool asked, begun, committed, input_waits, forgot;
 	unsigned stage, asks, begins;
@@ -41,7 +41,7 @@ static void mock_ask(struct session *s, const struct ipc_acl_ask *ask, bool read
 	snprintf(m->subject, sizeof m->subject, "%.*s", STR_FMT(ask->stage == ACL_MAIL ? ask->facts->sender : ask->stage == ACL_HELO ? ask->facts->helo :
 		ask->facts->recipient));
 }
-static void mock_ask_cancel(struct session *s) { mock_of(s)->asked = false; }
+static void mock_ask_cancel(struct session *s) { mock_of(s)->asked = mock_of(s)->auth_asked = false; }
 static void mock_begin(struct session *s, const struct ipc_msg_begin *begin)
 {
 	(void)begin;
@@ -109,6 +109,7 @@ static void mock_auth_ask(struct session *s, const struct ipc_auth_ask *ask)
 
 	m->auth_asked = true;
 	m->auth = *ask;
+	snprintf(m->auth_mechanism, sizeof m->auth_mechanism, "%.*s", STR_FMT(ask->mechanism));
 	snprintf(m->auth_data, sizeof m->auth_data, "%.*s", STR_FMT(ask->data));
 }
 static void mock_auth_forget(struct session *s) { (void)s; }
@@ -167,6 +168,29 @@ static bool mock_answer(struct mock *m)
 			session_on_acl(s, NULL, true, "killed");
 		else
 			session_on_acl(s, &answer, false, NULL);
+		return true;
+	}
+	if (m->auth_asked) { /* LOGIN has two steps; what is sent last decides */
+		static const struct { const char *data; enum auth_result result; } results[] = {
+			{ "good", AUTH_OK }, { "later", AUTH_DEFER }, { "odd", AUTH_BAD_DATA }, { "unknown", AUTH_UNKNOWN }, { "initial", AUTH_NO_INITIAL },
+		};
+		struct ipc_auth_answer answer = { .result = AUTH_FAIL, .driver = STR_LIT("drv"), .auth_id = STR_LIT("joe"), .mail_condition = true };
+		bool login = str_isi(str_of(m->auth_mechanism), "LOGIN");
+
+		m->auth_asked = false;
+		if (!strcmp(m->auth_data, "lost")) {
+			session_on_auth(s, NULL, true, "killed");
+			return true;
+		}
+		for (size_t i = 0; i < sizeof results / sizeof *results; i++)
+			if (!strcmp(m->auth_data, results[i].data))
+				answer.result = results[i].result;
+		if (m->auth.step < (login ? 2 : 1) && !(m->auth.has_data && !login)) {
+			answer = (struct ipc_auth_answer){ .result = AUTH_CHALLENGE, .driver = STR_LIT("drv"), .challenge = m->auth.step ? STR_LIT("Password:") :
+				STR_LIT("Username:"), .state = STR_LIT("state") };
+			bug_on(m->auth.step && m->auth.state.len != 5);
+		}
+		session_on_auth(s, &answer, false, NULL);
 		return true;
 	}
 	if (m->begun && s->txn) {
