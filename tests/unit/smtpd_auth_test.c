@@ -64,7 +64,7 @@ static const struct dialogue {
 	{ "a response in the packet", HELLO "AUTH PLAIN\r\n" BAD "\r\n", SYNC | CLOSED, "220 250 554", "(14 octets, not shown)", BAD },
 	{ "AUTH behind another", HELLO "NOOP\r\nauth PLAIN " BAD "\r\n", SYNC | CLOSED, "220 250 554", "octets, not shown)", BAD },
 	{ "ACL", HELLO "AUTH PLAIN " GOOD "\r\n", ACL, "220 250 235", NULL, NULL },
-	{ "message", HELLO "AUTH PLAIN " GOOD "\r\nMAIL FROM:<a@b>\r\nRCPT TO:<r@x>\r\nDATA\r\nx\r\n.\r\n", 0, "220 250 235 250 250 354 250", "with esmtpa id", NULL },
+	{ "message", HELLO "AUTH PLAIN " GOOD "\r\nMAIL FROM:<a@b>\r\nRCPT TO:<r@x>\r\nDATA\r\nx\r\n.\r\n", 0, "220 250 235 250 250 354 250", "esmtpa", NULL },
 	{ "rejected", HELLO "AUTH PLAIN " GOOD "\r\nMAIL FROM:<a@b>\r\nRCPT TO:<deny@x>\r\n", 0, "220 250 235 250 550", "F=<a@b> A=drv:joe rejected RCPT <deny@x>", NULL },
 
 	{ "AUTH= of a stranger", HELLO "MAIL FROM:<a@b> AUTH=c@d\r\n", 0, "220 250 250", "ignoring AUTH=c@d from H=(c.example) [192.0.2.1] (client not authenticated)", NULL },
