@@ -377,7 +377,7 @@ static void text_above(struct check *c, const struct conf_option *o, const char 
 {
 	enum conf_list_kind kind;
 
-	if (o->flags & F_EXPANDED || list_kind_of(o->kind, &kind))
+	if (o->flags & F_EXPANDED || o->kind == CONF_LIST || list_kind_of(o->kind, &kind))
 		c->above->value(c->above->ctx, c->conf, o, *owner ? owner : "main", text);
 }
 

@@ -65,6 +65,34 @@ static enum status check_stage(struct lang *lang, struct conf *conf, const struc
 	return err_set(err, ST_ERROR, "there is no ACL \"%.*s\"", STR_FMT(str_sub(name, 0, CONF_NAME_MAX)));
 }
 
+/* Lists of database servers: HOST/DATABASE/PASSWORD and the like. A server that can't be is told now, not with the first mail. */
+static void check_servers(struct conf *conf, const struct conf_option *option, const struct conf_text *text)
+{
+	static const struct { const char *name; unsigned slashes; const char *example; } lists[] = {
+		{ "redis_servers", 2, "127.0.0.1/10/" }, { "pgsql_servers", 3, "HOST/DATABASE/USER/PASSWORD" },
+		{ "mysql_servers", 3, "HOST/DATABASE/USER/PASSWORD" },
+	};
+	struct lang_split split = LANG_SPLIT(text->text);
+	struct arena scratch = ARENA_INIT;
+	struct str item;
+	size_t i = 0;
+
+	while (i < sizeof lists / sizeof *lists && strcmp(option->name, lists[i].name))
+		i++;
+	while (i < sizeof lists / sizeof *lists && lang_split_next(&split, &scratch, &item)) {
+		ptrdiff_t close = str_find(item, '(') >= 0 ? str_find(item, ')') : -1;
+		unsigned n = 0;
+
+		for (size_t k = close > 0 ? (size_t)close : 0; k < item.len; k++)
+			n += item.p[k] == '/';
+		if (item.len && n < lists[i].slashes) /* what it holds may be a password: only its beginning is told */
+			conf_problem_add(conf, CONF_ERROR, text->place, "%s: incomplete server data: \"%.*s...\": %u slashes are required, as in %s", option->name,
+				STR_FMT(str_sub(item, 0, str_find(item, '/') < 0 ? (item.len < 4 ? item.len : 4) : (size_t)str_find(item, '/'))),
+				lists[i].slashes, lists[i].example);
+	}
+	arena_clear(&scratch);
+}
+
 static void check_value(void *ctx, struct conf *conf, const struct conf_option *option, const char *owner, const struct conf_text *text)
 {
 	struct lang *lang = ctx;
@@ -79,6 +107,7 @@ static void check_value(void *ctx, struct conf *conf, const struct conf_option *
 	/* Defaults that the daemons build in C name variables of later stages: only what an administrator wrote is checked. */
 	if (!text->text.len || !text->set)
 		return;
+	check_servers(conf, option, text);
 	if (kind_list(option->kind, &kind))
 		st = lang_list_build(lang, &scratch, kind, text->text, true, &list, &err);
 	else if (option->flags & F_EXPANDED)

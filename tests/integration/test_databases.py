@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from bulkhead import free_port, wait_for
+from bulkhead import BIN, free_port, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="servers of other users need root")
 
@@ -461,3 +461,16 @@ def test_redis_replies(bulkhead, tmp_path):
     finally:
         p.kill()
         p.wait(10)
+
+
+def test_servers_are_checked_when_the_configuration_is(tmp_path):
+    """What can't be a server is told with its line, and without the password."""
+    conf = tmp_path / "bulkhead.conf"
+    for option, value, bad in [("redis_servers", "127.0.0.1/10/ : 127.0.0.1/secret", "127.0.0.1..."), ("redis_servers", "127.0.0.1//secret", None),
+                               ("redis_servers", "localhost(/run/a/b)/secret", "localhost(..."), ("pgsql_servers", "a/d/u/secret", None),
+                               ("pgsql_servers", "(/run/.s.PGSQL.1)/d/secret", "(..."), ("mysql_servers", "a/d/secret", "a..."), ("mysql_servers", "/d/u/secret", None)]:
+        conf.write_text("spool_directory = %s/spool\nhide %s = %s\n" % (tmp_path, option, value))
+        p = subprocess.run([BIN, "-C", str(conf), "check-config"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        said = p.stdout.decode()
+        assert "secret" not in said
+        assert ("incomplete server data: \"%s" % bad in said and ":2: " in said) if bad else "incomplete" not in said, (value, said)
