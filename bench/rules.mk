@@ -11,3 +11,10 @@ bench-spool: $(B)/bench/spool_bench
 	$< $(BENCH_DIR) $(BENCH_SECONDS) $(BENCH_SIZE)
 	@rm -rf $(BENCH_DIR)
 .PHONY: bench-spool
+# make bench-lang: expansions and ACL runs a second beside Exim's (bench/lang.py).
+$(B)/bench/lang_bench: $(B)/obj/bench/lang_bench.o $(COMMON_LIB)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+bench-lang: all $(B)/bench/lang_bench
+	bench/lang.py
+.PHONY: bench-lang

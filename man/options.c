@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: ISC */
-/* options.c - writes bulkhead.conf(5) and bulkhead-lookups(7): a skeleton on standard input, its reference pages from the tables.
- * Lines of the skeleton that are replaced: "@options TABLE@", "@drivers CLASS@", "@selectors@", "@lookups single@",
- * "@lookups query@", "@lookups later@", "@acl verbs@", "@acl conditions@", "@acl modifiers@", "@acl controls@", "@acl verify@". */
+/* options.c - writes bulkhead.conf(5), bulkhead-lookups(7), bulkhead-expansions(7) and their kin: a skeleton on standard input, its
+ * reference pages from the tables. Lines of the skeleton that are replaced: "@options TABLE@", "@drivers CLASS@", "@selectors@",
+ * "@lookups single@", "@lookups query@", "@lookups later@", "@acl verbs@", "@acl conditions@", "@acl modifiers@", "@acl controls@",
+ * "@acl verify@", "@expansions item@" (operator, condition, variable). */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/conf/log_selector.h"
 #include "common/conf/option.h"
 #include "common/ipc/enums.h"
 #include "common/lang/acl.h"
+#include "common/lang/expand.h"
 #include "common/lang/lookup.h"
 
 enum { LINE_MAX_OCTETS = 78 }; /* of the source: mandoc's style */
@@ -272,6 +275,79 @@ static int acl_print(const char *which)
 		}
 	}
 	printf(".El\n");
+}
+
+/* ---- the expander's registries ---- */
+
+static const struct {
+	const char *name, *before;
+	bool (*at)(size_t i, struct lang_row *out);
+} registries[] = {
+	{ "item", "${", expand_item_at }, { "operator", "${", expand_operator_at }, { "condition", "", expand_condition_at },
+	{ "variable", "$", expand_variable_at },
+};
+
+/* Rows are sorted by name; a sentence is what every one must have. */
+static int row_cmp(const void *x, const void *y)
+{
+	const struct lang_row *a = x, *b = y;
+
+	return strcmp(a->name, b->name);
+}
+
+static int row_check(const char *kind, const struct lang_row *r)
+{
+	if (r->what && strlen(r->what) >= 12 && strchr(r->what, ' ') && r->what[strlen(r->what) - 1] != '.')
+		return 0;
+	fprintf(stderr, "%s \"%s\": its row lacks a sentence (\"%s\")\n", kind, r->name, r->what ? r->what : "");
+	return 1;
+}
+
+static void row_print(const char *kind, const char *before, const struct lang_row *r)
+{
+	char what[512], close = *before == '$' && before[1] ? '}' : 0;
+
+	printf(".It Ic \"%s%s", before, r->name);
+	if (!strcmp(kind, "operator"))
+		printf("%s:text", r->args ? "_n" : "");
+	else if (r->usage && r->usage[0])
+		printf("%s%s", strchr("{:", r->usage[0]) ? "" : " ", r->usage);
+	printf("%s\"\n", close ? "}" : "");
+	snprintf(what, sizeof what, "%s.", r->what);
+	if (what[0] >= 'a' && what[0] <= 'z' && !memchr(what, '_', strcspn(what, " :")))
+		what[0] = (char)(what[0] - 32);
+	text_print(what, "");
+}
+
+static int expansions_print(const char *kind)
+{
+	static struct lang_row rows[1024];
+	size_t k = 0, n = 0;
+	int bad = 0;
+	bool later = false;
+
+	while (k < sizeof registries / sizeof *registries && strcmp(registries[k].name, kind))
+		k++;
+	if (k == sizeof registries / sizeof *registries) {
+		fprintf(stderr, "no registry \"%s\"\n", kind);
+		return 1;
+	}
+	while (n < sizeof rows / sizeof *rows && registries[k].at(n, &rows[n]))
+		n++;
+	qsort(rows, n, sizeof *rows, row_cmp);
+	printf(".Bl -tag -width indent\n");
+	for (size_t i = 0; i < n; i++) {
+		bad |= row_check(kind, &rows[i]);
+		if (!rows[i].later && !bad)
+			row_print(kind, registries[k].before, &rows[i]);
+	}
+	printf(".El\n");
+	for (size_t i = 0; i < n; i++)
+		if (rows[i].later) {
+			printf("%s.Ic %s", later ? " ,\n" : ".Pp\nKnown to Exim, not implemented in this build:\n", rows[i].name);
+			later = true;
+		}
+	printf("%s", later ? " .\n" : "");
 	return bad;
 }
 
@@ -289,6 +365,8 @@ int main(void)
 			lookups_print(name);
 		else if (sscanf(line, "@acl %63[a-z]@", name) == 1)
 			bad |= acl_print(name);
+		else if (sscanf(line, "@expansions %63[a-z]@", name) == 1)
+			bad |= expansions_print(name);
 		else if (!strcmp(line, "@selectors@\n"))
 			selectors_print();
 		else

@@ -189,7 +189,7 @@ enum status acl_find(struct eval *ev, struct str value, struct acl **out, struct
 
 	*out = NULL;
 	if (text.tainted)
-		return err_set(err, ST_ERROR, "tainted text \"%.*s\" can't be an ACL or its name", STR_FMT(expand_quote(ev, text)));
+		return err_set(err, ST_ERROR, "tainted text \"%.*s\" can't be an ACL or its name: take it from a lookup, or from a list that it matches", STR_FMT(expand_quote(ev, text)));
 	for (uint32_t i = 0; i < text.len; i++)
 		blank |= ascii_is_space(text.p[i]);
 	if (text.len && text.p[0] != '/' && !blank) {

@@ -129,9 +129,15 @@ static enum status item_prvscheck(struct eval *ev, const struct call *call, cons
 }
 
 const struct item_row exp_items_code[] = {
-	{ "hmac", 3, 3, 0, item_hmac, NULL, "a keyed hash (RFC 2104)" },
-	{ "prvs", 2, 3, 0, item_prvs, NULL, "an address signed against false bounces (BATV)" },
-	{ "prvscheck", 2, 3, ITEM_LAZY, item_prvscheck, NULL, "an address so signed, checked" },
+	{ "hmac", 3, 3, 0, item_hmac, NULL,
+		"the keyed hash of a text (RFC 2104), in hexadecimal digits; the hash is md5, sha1, sha256 or sha512",
+		.usage = "{hash}{secret}{text}" },
+	{ "prvs", 2, 3, 0, item_prvs, NULL,
+		"the address signed against false bounces (BATV); the key number is one digit, 0 if it is not given",
+		.usage = "{address}{secret}{key number}" },
+	{ "prvscheck", 2, 3, ITEM_LAZY, item_prvscheck, NULL,
+		"nothing if the address is not signed; else the text, or the address inside, with $prvscheck_address, $prvscheck_keynum and $prvscheck_result (1 when genuine) set",
+		.usage = "{address}{secret}{text}" },
 	{ NULL }
 };
 

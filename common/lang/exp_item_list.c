@@ -288,11 +288,23 @@ static enum status item_listquote(struct eval *ev, const struct call *call, cons
 }
 
 const struct item_row exp_items_list[] = {
-	{ "map", 2, 2, ITEM_LAZY, item_map, NULL, "each element of a list changed" },
-	{ "filter", 1, 1, ITEM_LAZY, item_filter, parse_filter, "the elements of a list that meet a condition" },
-	{ "reduce", 3, 3, ITEM_LAZY, item_reduce, NULL, "a list put together into one value" },
-	{ "sort", 3, 3, ITEM_LAZY, item_sort, parse_sort, "a list in order" },
-	{ "listextract", 2, 2, ITEM_YES_NO, item_listextract, NULL, "one element of a list" },
-	{ "listquote", 2, 2, 0, item_listquote, NULL, "a text made fit to be an element of a list" },
+	{ "map", 2, 2, ITEM_LAZY, item_map, NULL,
+		"the list of what the text gives for each element, which is $item",
+		.usage = "{list}{text}" },
+	{ "filter", 1, 1, ITEM_LAZY, item_filter, parse_filter,
+		"the list of the elements, each of them $item, for which the condition holds",
+		.usage = "{list}{condition}" },
+	{ "reduce", 3, 3, ITEM_LAZY, item_reduce, NULL,
+		"the last value: the text is expanded for each element ($item), and becomes $value for the next",
+		.usage = "{list}{first value}{text}" },
+	{ "sort", 3, 3, ITEM_LAZY, item_sort, parse_sort,
+		"the list in order: the key is expanded for each element ($item), keys are compared by < <= > >= lt le gt ge lti lei gti gei",
+		.usage = "{list}{comparison}{key}" },
+	{ "listextract", 2, 2, ITEM_YES_NO, item_listextract, NULL,
+		"one element of a list, counted from 1, or from the end if negative; $value in the first string",
+		.usage = "{number}{list}{yes}{no}" },
+	{ "listquote", 2, 2, 0, item_listquote, NULL,
+		"the text with its separators doubled, fit to be an element of a list",
+		.usage = "{separator}{text}" },
 	{ NULL }
 };

@@ -140,9 +140,17 @@ static enum status item_acl(struct eval *ev, const struct call *call, const stru
 }
 
 const struct item_row exp_items_lookup[] = {
-	{ "lookup", 0, 0, ITEM_YES_NO | ITEM_LAZY, item_lookup, parse_lookup, "a value from a file or database" },
-	{ "readfile", 1, 2, 0, item_readfile, NULL, "the content of a file" },
-	{ "env", 1, 1, ITEM_YES_NO, item_env, NULL, "a variable of the daemon's environment" },
-	{ "acl", 1, 10, 0, item_acl, NULL, "the message of an ACL that is run with arguments" },
+	{ "lookup", 0, 0, ITEM_YES_NO | ITEM_LAZY, item_lookup, parse_lookup,
+		"what a file or database holds under the key, or answers to the query; it is $value in the first string",
+		.usage = "{key} type {file}{yes}{no} or type {query}{yes}{no}" },
+	{ "readfile", 1, 2, 0, item_readfile, NULL,
+		"the content of a file, with the second argument in place of every line end",
+		.usage = "{file}{line end}" },
+	{ "env", 1, 1, ITEM_YES_NO, item_env, NULL,
+		"a variable of the environment that the daemon was started with",
+		.usage = "{name}{yes}{no}" },
+	{ "acl", 1, 10, 0, item_acl, NULL,
+		"the message of an ACL that is run with up to nine arguments, $acl_arg1 and so on; fails when the ACL defers",
+		.usage = "{name}{argument}..." },
 	{ NULL }
 };

@@ -106,13 +106,17 @@ static enum status item_imapfolder(struct eval *ev, const struct call *call, con
 }
 
 const struct item_row exp_items_mail[] = {
-	{ "imapfolder", 1, 3, 0, item_imapfolder, NULL, "the name of an IMAP folder as Maildir servers write it: modified UTF-7, \".\" between levels" },
-	{ "srs_encode", 3, 3, 0, item_srs_encode, NULL, "an envelope sender rewritten for forwarding (SRS): secret, return path, domain of the recipient" },
+	{ "imapfolder", 1, 3, 0, item_imapfolder, NULL,
+		"the name of an IMAP folder as Maildir servers write it: modified UTF-7, \".\" between levels",
+		.usage = "{name}{separator}{specials}" },
+	{ "srs_encode", 3, 3, 0, item_srs_encode, NULL,
+		"an envelope sender rewritten for forwarding (SRS, in the form of native Exim), good for ten days; empty for an empty one",
+		.usage = "{secret}{return path}{domain}" },
 	{ NULL }
 };
 
 const struct cond_row exp_conds_mail[] = {
 	{ "inbound_srs", COND_ARGS, 2, cond_inbound_srs, 0, false,
-		"the local part is an SRS address made with the secret and not too old; sets $srs_recipient. An empty secret: well-formed is enough" },
+		"the local part is an SRS address made with the secret and not too old (with an empty secret: well-formed); sets $srs_recipient" },
 	{ NULL }
 };

@@ -359,7 +359,11 @@ static enum status item_certextract(struct eval *ev, const struct call *call, co
 }
 
 const struct item_row exp_items_results[] = {
-	{ "authresults", 1, 1, 0, item_authresults, NULL, "an Authentication-Results: field (RFC 8601) with what the checks of this session found" },
-	{ "certextract", 2, 2, ITEM_YES_NO, item_certextract, NULL, "a field of a certificate: version, subject, issuer, notafter, subj_altname ..." },
+	{ "authresults", 1, 1, 0, item_authresults, NULL,
+		"an Authentication-Results: field (RFC 8601) with what the checks of this session found",
+		.usage = "{server name}" },
+	{ "certextract", 2, 2, ITEM_YES_NO, item_certextract, NULL,
+		"a field of a certificate: version, serial_number, subject, issuer, notbefore, notafter, sig_algorithm, signature, subj_altname, ocsp_uri or crl_uri, with modifiers behind commas",
+		.usage = "{field}{certificate}{yes}{no}" },
 	{ NULL }
 };

@@ -237,15 +237,15 @@ static enum status op_xtextd(struct eval *ev, const struct node *n, struct str i
 }
 
 const struct op_row exp_ops_code[] = {
-	{ "base64", op_base64, false, false, "encoded in base64" },
-	{ "str2b64", op_base64, false, false, "older name of base64" },
-	{ "base64d", op_base64d, false, false, "decoded from base64" },
+	{ "base64", op_base64, false, false, "the text encoded in base64" },
+	{ "str2b64", op_base64, false, false, "older name of base64: the text encoded in base64" },
+	{ "base64d", op_base64d, false, false, "the octets that a base64 text stands for" },
 	{ "hex2b64", op_hex2b64, false, false, "hexadecimal digits to base64" },
-	{ "md5", op_md5, false, false, "MD5, lower case digits" },
-	{ "sha1", op_sha1, false, false, "SHA-1, upper case digits" },
-	{ "sha256", op_sha2, false, false, "SHA-256, upper case digits" },
-	{ "sha2", op_sha2, true, false, "SHA-2: sha2_256, sha2_384, sha2_512" },
-	{ "sha3", op_sha3, true, false, "SHA-3: sha3_224, sha3_256, sha3_384, sha3_512" },
+	{ "md5", op_md5, false, false, "the MD5 hash of the text, in lower case digits" },
+	{ "sha1", op_sha1, false, false, "the SHA-1 hash of the text, in upper case digits" },
+	{ "sha256", op_sha2, false, false, "the SHA-256 hash of the text, in upper case digits" },
+	{ "sha2", op_sha2, true, false, "a SHA-2 hash of the text, in upper case digits: sha2_256, sha2_384, sha2_512" },
+	{ "sha3", op_sha3, true, false, "a SHA-3 hash of the text, in upper case digits: sha3_224, sha3_256, sha3_384, sha3_512" },
 	{ "base62", op_base62, false, false, "a number to base 62, six digits" },
 	{ "base62d", op_base62d, false, false, "back from base 62" },
 	{ "base32", op_base32, false, false, "a number to base 32" },

@@ -238,10 +238,10 @@ static enum status op_time_interval(struct eval *ev, const struct node *n, struc
 }
 
 const struct op_row exp_ops_number[] = {
-	{ "eval", op_eval, false, false, "arithmetic; numbers decimal, octal or hexadecimal" },
-	{ "eval10", op_eval10, false, false, "arithmetic; numbers decimal" },
+	{ "eval", op_eval, false, false, "the result of arithmetic; numbers are decimal, octal (0...) or hexadecimal (0x...), with K, M or G behind" },
+	{ "eval10", op_eval10, false, false, "the result of arithmetic; numbers are decimal, with K, M or G behind" },
 	{ "randint", op_randint, false, false, "a random number below the one given" },
-	{ "time_eval", op_time_eval, false, false, "an interval like 1d2h to seconds" },
-	{ "time_interval", op_time_interval, false, false, "seconds to an interval" },
+	{ "time_eval", op_time_eval, false, false, "an interval like 1d2h as a number of seconds" },
+	{ "time_interval", op_time_interval, false, false, "a number of seconds as an interval like 1d2h" },
 	{ NULL }
 };

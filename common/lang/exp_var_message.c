@@ -299,7 +299,7 @@ const struct var_row exp_vars_message[] = {
 	{ "recipients_list", VAR_FN, DEP_SESSION, 0, false, NULL, var_recipients_list, "the envelope recipients, as a list" },
 	{ "received_for", VAR_FN, DEP_SESSION, 0, false, NULL, var_received_for, "the recipient, when there is just one" },
 	{ "received_time", VAR_FN, DEP_SESSION, 0, false, NULL, var_received_time, "when the message was received, seconds since 1970" },
-	{ "message_age", VAR_FN, DEP_SESSION | DEP_TIME, 0, false, NULL, var_message_age, "seconds since then" },
+	{ "message_age", VAR_FN, DEP_SESSION | DEP_TIME, 0, false, NULL, var_message_age, "seconds since the message was received" },
 	{ "message_size", VAR_FN, DEP_SESSION, 0, false, NULL, var_message_size, "octets of the message" },
 	{ "message_smtputf8", VAR_FN, DEP_SESSION, 0, false, NULL, var_smtputf8, "yes for an SMTPUTF8 message, else no" },
 	{ "message_headers", VAR_FN, DEP_SESSION, 0, false, NULL, var_headers, "the whole header, encoded words decoded but not converted to UTF-8" },

@@ -142,7 +142,7 @@ const struct var_row exp_vars_session[] = {
 	{ "interface_port", VAR_FN, DEP_SESSION, 0, false, NULL, var_server_port, "our port of the connection" },
 	{ "received_ip_address", VAR_FACT, DEP_SESSION, FACT(server_ip), true, NULL, NULL, "our IP address when the message came" },
 	{ "received_port", VAR_FN, DEP_SESSION, 0, false, NULL, var_server_port, "our port when the message came" },
-	{ "received_protocol", VAR_FACT, DEP_SESSION, FACT(protocol), true, NULL, NULL, "protocol of the session: esmtp, esmtpsa, local ..." },
+	{ "received_protocol", VAR_FACT, DEP_SESSION, FACT(protocol), true, NULL, NULL, "protocol of the session, such as esmtp, esmtpsa or local" },
 	{ "connection_id", VAR_FACT, DEP_SESSION, FACT(connection_id), true, NULL, NULL, "identifies the connection in the log" },
 	{ "authenticated_id", VAR_FACT, DEP_SESSION, FACT(auth_id), false, NULL, NULL, "id of an authenticated client" },
 	{ "authenticated_fail_id", VAR_FACT, DEP_SESSION, FACT(auth_fail_id), false, NULL, NULL, "what the last failed attempt to authenticate claimed to be" },
@@ -154,6 +154,6 @@ const struct var_row exp_vars_session[] = {
 	{ "originator_uid", VAR_FN, DEP_SESSION, 0, false, NULL, var_uid, "uid of the local submitter of the message" },
 	{ "originator_gid", VAR_FN, DEP_SESSION, 0, false, NULL, var_gid, "gid of the local submitter of the message" },
 	{ "smtp_command", VAR_FACT, DEP_SESSION, FACT(command), false, NULL, NULL, "SMTP command being handled" },
-	{ "smtp_command_argument", VAR_FN, DEP_SESSION, 0, false, NULL, var_command_argument, "its argument" },
+	{ "smtp_command_argument", VAR_FN, DEP_SESSION, 0, false, NULL, var_command_argument, "argument of the SMTP command being handled" },
 	{ NULL }
 };

@@ -229,7 +229,7 @@ const struct var_row exp_vars_world[] = {
 	{ "bounce_return_size_limit", VAR_FN, 0, 0, false, NULL, var_bounce_size, "octets of a returned message" },
 	{ "return_size_limit", VAR_FN, 0, 0, false, NULL, var_bounce_size, "older name of bounce_return_size_limit" },
 	{ "config_file", VAR_FN, 0, 0, false, NULL, var_config_file, "the configuration file" },
-	{ "config_dir", VAR_FN, 0, 0, false, NULL, var_config_dir, "its directory" },
+	{ "config_dir", VAR_FN, 0, 0, false, NULL, var_config_dir, "directory of the configuration file" },
 	{ "pid", VAR_FN, DEP_TIME, 0, false, NULL, var_pid, "process that evaluates" },
 	{ "version_number", VAR_FN, 0, 0, false, NULL, var_version, "version of this software" },
 	{ "tod_full", VAR_FN, DEP_TIME, 0, false, NULL, var_tod_full, "date and time as in a message" },

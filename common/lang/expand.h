@@ -46,6 +46,8 @@ enum status expand_variable(struct eval *ev, struct str name, struct str *out, s
 struct lang_row {
 	const char *name, *what;
 	bool later;                     /* known to Exim, not in this build */
+	const char *usage;              /* items: what stands behind the name; NULL else */
+	unsigned args;                  /* conditions: arguments in braces; operators: 1 when a number may follow the name */
 };
 bool expand_item_at(size_t i, struct lang_row *out);
 bool expand_operator_at(size_t i, struct lang_row *out);

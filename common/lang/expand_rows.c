@@ -147,7 +147,7 @@ bool expand_item_at(size_t i, struct lang_row *out)
 	const struct item_row *r = item_row_at(i);
 
 	if (r)
-		*out = (struct lang_row){ r->name, r->what, r->flags & ITEM_LATER };
+		*out = (struct lang_row){ r->name, r->what, r->flags & ITEM_LATER, r->usage, r->max };
 	return r;
 }
 
@@ -156,8 +156,29 @@ bool expand_operator_at(size_t i, struct lang_row *out)
 	const struct op_row *r = op_row_at(i);
 
 	if (r)
-		*out = (struct lang_row){ r->name, r->what, r->later };
+		*out = (struct lang_row){ r->name, r->what, r->later, NULL, r->takes_arg };
 	return r;
+}
+
+static const char *cond_usage(const struct cond_row *r)
+{
+	switch (r->shape) {
+	case COND_NONE:
+		return "";
+	case COND_ARGS:
+		return r->n == 1 ? "{text}" : "{text}{text}";
+	case COND_ARG_LIST:
+		return "{text}{list}";
+	case COND_DEF:
+		return ":variable";
+	case COND_SUBS:
+		return "{{condition}{condition}...}";
+	case COND_EACH:
+		return "{list}{condition}";
+	case COND_ACL:
+		return "{{name}{argument}...}";
+	}
+	return "";
 }
 
 bool expand_condition_at(size_t i, struct lang_row *out)
@@ -165,7 +186,7 @@ bool expand_condition_at(size_t i, struct lang_row *out)
 	const struct cond_row *r = cond_row_at(i);
 
 	if (r)
-		*out = (struct lang_row){ r->name, r->what, r->later };
+		*out = (struct lang_row){ r->name, r->what, r->later, cond_usage(r), r->n };
 	return r;
 }
 

@@ -360,7 +360,7 @@ enum status expand_text(struct eval *ev, struct str text, struct str *out, struc
 
 	*out = STR_NULL;
 	if (text.tainted)
-		return err_set(err, ST_ERROR, "attempt to expand tainted text \"%.*s\"", STR_FMT(expand_quote(ev, text)));
+		return err_set(err, ST_ERROR, "attempt to expand tainted text \"%.*s\": take it from a lookup, or from a list that it matches", STR_FMT(expand_quote(ev, text)));
 	if (ev->depth > EVAL_DEPTH_MAX)
 		return err_set(err, ST_ERROR, "expansions nested too deeply");
 	x = hash_get(&lang->texts, text);

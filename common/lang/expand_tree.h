@@ -102,6 +102,7 @@ struct item_row {
 	enum status (*parse)(struct parser *p, struct call *call);
 	const char *what;
 	const char *instead;   /* ITEM_LATER: why, and what to use; may be NULL */
+	const char *usage;     /* what stands behind the name */
 };
 
 struct call {

@@ -123,7 +123,7 @@ enum status lang_ask_lookup(struct eval *ev, const struct lookup_spec *spec, str
 enum status lang_path_check(struct eval *ev, struct str path, struct err *err)
 {
 	if (path.tainted)
-		return err_set(err, ST_ERROR, "tainted file name \"%.*s\"", STR_FMT(expand_quote(ev, path)));
+		return err_set(err, ST_ERROR, "tainted file name \"%.*s\": use what a lookup gives (dsearch for names of files), $local_part_data, $domain_data or $value of inlist", STR_FMT(expand_quote(ev, path)));
 	if (!path.len || path.p[0] != '/')
 		return err_set(err, ST_ERROR, "file name \"%.*s\" is not absolute", STR_FMT(expand_quote(ev, path)));
 	if (str_find(path, '\0') >= 0 || str_find_str(path, STR_LIT("/../")) >= 0 || str_ends(path, "/.."))

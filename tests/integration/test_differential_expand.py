@@ -3,11 +3,12 @@
 tests/differential/expand.differences: the line, a tab, the reason. @DIR@ in a line is a folder that both sides see."""
 import glob
 import os
+import subprocess
 
 import pytest
 
 import oracle
-from bulkhead import TOP
+from bulkhead import BIN, TOP
 
 CORPUS = os.path.join(TOP, "tests/differential/expand")
 DIFFERENCES = os.path.join(TOP, "tests/differential/expand.differences")
@@ -153,3 +154,28 @@ def test_corpus():
     known = listed()
     assert not set(known) - set(lines), "listed differences that no corpus has"
     assert len(known) <= SHARE_MAX * len(lines)
+
+
+def expand(conf, *args, stdin=""):
+    done = subprocess.run([BIN, "-C", conf, "expand", *args], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+    return done.returncode, done.stdout
+
+
+def test_command(sides):
+    """What `exim -be` has no words for: variables set, one answer a string, the exit code."""
+    conf, shared = sides[1], sides[2]
+    assert expand(conf, "$local_part@$domain", "${uc:MACRO_ONE}")[:2] == (0, "@\nONE\n")
+    assert expand(conf, "--set", "local_part=user", "--set", "domain=d.example", "$local_part@$domain") == (0, "user@d.example\n")
+    assert expand(conf, "--set", "acl_m_x=one", "--set", "acl_c0=two", "--set", "r_y=three", "$acl_m_x $acl_c0 $r_y") == (0, "one two three\n")
+    assert expand(conf, "--set", "sender_host_address=192.0.2.1", "--set", "sender_helo_name=h.example",
+                  "${mask:$sender_host_address/24} $sender_helo_name") == (0, "192.0.2.0/24 h.example\n")
+    assert expand(conf, "--set", "sender_helo_name=x", "${expand:$sender_helo_name}")[0] == 1
+    code, out = expand(conf, "--set", "sender_helo_name=text", "${readfile{%s/$sender_helo_name}}" % shared)
+    assert code == 1 and out.startswith("Failed: ") and "tainted" in out and shared + "/text" in out
+    assert expand(conf, "-D", "OTHER=a", "OTHER") == (0, "a\n")
+    code, out = expand(conf, "a", "$nosuch", "b")
+    assert code == 1 and out.split("\n")[0] == "a" and out.split("\n")[1].startswith("Failed: ") and out.split("\n")[2] == "b"
+    assert expand(conf, stdin="$nosuch\n")[0] == 0
+    assert expand(conf, "--set", "primary_hostname=x", "y")[0] == 64
+    assert expand(conf, "--message", shared + "/nosuch", "y")[0] == 65
+    assert expand(conf, "--message", shared + "/message", "$h_reply-to: $message_size")[1] == "reply@from.example %d\n" % len(MESSAGE.encode())

@@ -404,21 +404,21 @@ static void complete(void **state)
 
 	(void)state;
 	for (size_t i = 0; expand_item_at(i, &r); i++, count++) {
-		assert_non_null(r.what);
+		assert_true(r.what && strchr(r.what, ' ') && strlen(r.what) >= 12);
 		if (r.later)
 			later(arena_printf(&arena, "${%s{a}}", r.name));
 		else if (!mentioned("${", r.name, "{ ") && ++missing)
 			print_error("item %s has no case\n", r.name);
 	}
 	for (size_t i = 0; expand_operator_at(i, &r); i++, count++) {
-		assert_non_null(r.what);
+		assert_true(r.what && strchr(r.what, ' ') && strlen(r.what) >= 12);
 		if (r.later)
 			later(arena_printf(&arena, "${%s:a}", r.name));
 		else if (!mentioned("${", r.name, ":_") && ++missing)
 			print_error("operator %s has no case\n", r.name);
 	}
 	for (size_t i = 0; expand_condition_at(i, &r); i++, count++) {
-		assert_non_null(r.what);
+		assert_true(r.what && strchr(r.what, ' ') && strlen(r.what) >= 12);
 		if (r.later)
 			later(arena_printf(&arena, "${if %s{a}{b}}", r.name));
 		else if (!mentioned("", r.name, "{ :") && ++missing)
@@ -459,7 +459,7 @@ static void variables(void **state)
 	for (size_t i = 0; expand_variable_at(i, &r); i++) {
 		bool slot = false;
 
-		assert_non_null(r.what);
+		assert_true(r.what && strchr(r.what, ' ') && strlen(r.what) >= 12);
 		for (size_t k = 0; k < EVAL_SLOTS; k++)
 			slot |= !strcmp(slots[k], r.name);
 		if (r.later) {
