@@ -275,6 +275,7 @@ static int acl_print(const char *which)
 		}
 	}
 	printf(".El\n");
+	return bad;
 }
 
 /* ---- the expander's registries ---- */
