@@ -29,8 +29,10 @@ void policyd_rewrite_argument(struct eval *ev, struct str argument, struct ipc_a
 	argument.tainted = true;
 	made = rewrite_smtp(ev, ev->stage == ACL_RCPT ? REWRITE_SMTP_TO : REWRITE_SMTP_FROM, argument);
 	*out = (struct ipc_acl_answer){ .verdict = ACL_ACCEPT, .acl_c = ev->acl_c.v, .n_acl_c = ev->acl_c.n, .acl_m = ev->acl_m.v, .n_acl_m = ev->acl_m.n };
-	if (!str_eq(made, argument) && made.len <= 1024)
-		out->rewritten = made;
+	if (!str_eq(made, argument) && made.len < 1022) {
+		out->rewritten = str_printf(ev->arena, "<%.*s>", STR_FMT(made));
+		out->rewritten.tainted = true;
+	}
 }
 
 void policyd_rewrite_recipient(struct eval *ev, struct ipc_acl_answer *out)
@@ -78,10 +80,13 @@ struct ipc_edit *policyd_rewrite_message(struct policyd *p, struct eval *ev, str
 
 	*n_out = 0;
 	*sender_out = rewrite_address(ev, REWRITE_ENV_FROM, before);
-	if (str_eq(*sender_out, before))
+	if (str_eq(*sender_out, before)) {
 		*sender_out = STR_NULL;
-	else
+	} else {
 		facts->sender = *sender_out;
+		if (!sender_out->len)
+			*sender_out = STR_LIT("<>");
+	}
 	if (!(rewrite_kinds(rules) & REWRITE_HEADERS) && !sender && !recipient)
 		return NULL;
 	if (header_read(ev, &header, &err)) {

@@ -45,6 +45,8 @@ static enum status rules_rewrite(struct eval *ev, struct str written, struct lin
 		return ST_OK;
 	}
 	smtp = rewrite_smtp(ev, REWRITE_SMTP_FROM, written);
+	if (!smtp.len && written.len)
+		smtp = STR_LIT("<>");
 	if (!str_eq(smtp, written))
 		line_add(out, str_printf(ev->arena, "    SMTP: %.*s", STR_FMT(smtp)));
 	if (str_find(written, '@') < 0)
@@ -61,7 +63,7 @@ static enum status rules_rewrite(struct eval *ev, struct str written, struct lin
 			text = rewrite_address(ev, places[i].kind, item.addr);
 		else
 			rewrite_item(ev, rules, places[i].kind, written, STR_NULL, &text);
-		line_add(out, str_printf(ev->arena, "%s %.*s", places[i].label, STR_FMT(text)));
+		line_add(out, str_printf(ev->arena, "%s %.*s", places[i].label, STR_FMT(text.len ? text : STR_LIT("<>"))));
 	}
 	return ST_OK;
 }

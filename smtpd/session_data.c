@@ -362,7 +362,7 @@ static void content_proceed(struct session *s, const struct ipc_acl_answer *answ
 		return;
 	}
 	if (policy_rewritten(answer))
-		t->sender = str_dup(&t->arena, answer->rewritten);
+		t->sender = str_is(answer->rewritten, "<>") ? STR_LIT("") : str_dup(&t->arena, answer->rewritten);
 	if (answer && answer->text.len) {
 		t->reply = str_dup(&t->arena, answer->text);
 		t->reply_code = (uint16_t)policy_code(answer, 250);

@@ -190,7 +190,7 @@ bool policy_rewritten(const struct ipc_acl_answer *answer)
 {
 	struct address addr;
 
-	return answer && answer->rewritten.len && address_parse(answer->rewritten, ADDR_LITERALS | ADDR_LENIENT | ADDR_UTF8, &addr, NULL) == ST_OK;
+	return answer && answer->rewritten.len && (str_is(answer->rewritten, "<>") || address_parse(answer->rewritten, ADDR_LITERALS | ADDR_LENIENT | ADDR_UTF8, &addr, NULL) == ST_OK);
 }
 
 static size_t pairs_size(const struct ipc_pair *v, uint32_t n)

@@ -173,7 +173,8 @@ static void address_enter(struct eval *ev, struct str address)
 
 static enum status rule_matches(struct eval *ev, const struct rewrite_rule *rule, struct str address, struct err *err)
 {
-	struct list_subject subject = { .text = address, .caseful = true };
+	/* Domains in lower case, local parts as they are. */
+	struct list_subject subject = { .text = address_lower_domain(ev->arena, address), .caseful = true };
 	enum status st;
 
 	ev->n_num = 0;
@@ -208,11 +209,15 @@ static struct str whole_encode(struct eval *ev, struct str whole)
 }
 
 /* What the replacement gave, checked; false: it is not used. *whole_out: with name and brackets, for flag w. */
-static bool result_take(struct eval *ev, const struct rewrite_rule *rule, struct str before, struct str text, struct str *address_out, struct str *whole_out)
+static bool result_take(struct eval *ev, const struct rewrite_rule *rule, enum rewrite_kind kind, struct str before, struct str text, struct str *address_out, struct str *whole_out)
 {
 	struct addrlist_item item;
 	struct err err = ERR_INIT;
 
+	if (kind & (REWRITE_ENV_FROM | REWRITE_SMTP_FROM) && str_is(str_trim(text), "<>")) { /* the sender may become the null sender */
+		*address_out = *whole_out = (struct str){ "", 0, true };
+		return true;
+	}
 	if (addrlist_item_parse(text, ADDR_LENIENT | ADDR_UTF8, ev->arena, &item, &err)) {
 		rewrite_log(ev, LOG_MAIN | LOG_PANIC, str_printf(ev->arena, "Rewrite of %.*s yielded unparseable address: %s in address %.*s", STR_FMT(before),
 			err.text, STR_FMT(str_sub(text, 0, 1024))));
@@ -244,7 +249,7 @@ enum step { STEP_NEXT, STEP_AGAIN, STEP_STOP };
 struct work {
 	enum rewrite_kind kind;
 	struct str address, whole;
-	bool changed, is_whole;
+	bool changed;
 };
 
 static void expansion_failed(struct eval *ev, struct str text, const struct err *err)
@@ -273,13 +278,17 @@ static enum step rule_apply(struct eval *ev, const struct rewrite_rule *rule, st
 		expansion_failed(ev, expansion_text(rule->replacement), &err);
 		return STEP_STOP;
 	}
-	if (!result_take(ev, rule, w->address, text, &address, &whole))
+	if (!result_take(ev, rule, w->kind, w->address, text, &address, &whole))
 		return STEP_STOP;
 	log_rewritten(ev, w->address, w->kind, rule->whole && w->kind & REWRITE_HEADERS ? whole : address, rule);
 	w->address = address;
-	w->whole = whole;
 	w->changed = true;
-	w->is_whole = rule->whole && w->kind & REWRITE_HEADERS;
+	if (rule->whole && w->kind & REWRITE_HEADERS)
+		w->whole = whole;
+	else if (w->whole.len) /* what an earlier rule put around it stays */
+		w->whole = rewrite_item_put(ev->arena, w->whole, address);
+	if (!address.len)
+		return STEP_STOP;
 	return rule->repeat ? STEP_AGAIN : rule->quit ? STEP_STOP : STEP_NEXT;
 }
 
@@ -330,7 +339,7 @@ bool rewrite_run(struct eval *ev, const struct rewrite *rules, enum rewrite_kind
 	}
 	state_restore(ev, &saved);
 	*address_out = w.address;
-	*whole_out = w.is_whole ? w.whole : STR_NULL;
+	*whole_out = w.whole;
 	return w.changed;
 }
 
@@ -352,6 +361,7 @@ struct str rewrite_address(struct eval *ev, enum rewrite_kind kind, struct str a
 
 static enum step smtp_apply(struct eval *ev, const struct rewrite_rule *rule, enum rewrite_kind kind, struct str *text)
 {
+	struct str whole;
 	struct err err = ERR_INIT;
 	struct regex_match m;
 	struct regex *re;
@@ -380,6 +390,8 @@ static enum step smtp_apply(struct eval *ev, const struct rewrite_rule *rule, en
 		expansion_failed(ev, expansion_text(rule->replacement), &err);
 		return STEP_STOP;
 	}
+	if (!result_take(ev, rule, kind, *text, out, &out, &whole))
+		return STEP_STOP;
 	log_rewritten(ev, *text, kind, out, rule);
 	*text = out;
 	return rule->repeat ? STEP_AGAIN : rule->quit ? STEP_STOP : STEP_NEXT;

@@ -42,10 +42,11 @@ enum status rewrite_compile(struct lang *lang, struct arena *a, struct str list,
 /* Kinds of addresses that a rule may touch; 0 for NULL. */
 unsigned rewrite_kinds(const struct rewrite *rules);
 
-/* By the section's rules: the address, or another one. An address without domain and the empty address come back as they are. */
+/* By the section's rules: the address, or another one (a sender may become empty: p is not NULL). An address without domain and the
+ * empty address come back as they are. */
 struct str rewrite_address(struct eval *ev, enum rewrite_kind kind, struct str address);
 struct str rewrite_address_by(struct eval *ev, const struct rewrite *rules, enum rewrite_kind kind, struct str address);
-/* The argument of MAIL or RCPT. */
+/* The argument of MAIL or RCPT: what came in, or an address without brackets. */
 struct str rewrite_smtp(struct eval *ev, enum rewrite_kind kind, struct str argument);
 
 /* One address item of a header field ("Name <a@b> (comment)"); domain: for an address without one, empty: it is left alone.

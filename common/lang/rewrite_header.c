@@ -71,8 +71,7 @@ static void working_part(struct str item, uint32_t *from_out, uint32_t *to_out)
 	*to_out = to > from ? to : from;
 }
 
-/* The item with another address in its place. */
-static struct str item_put(struct arena *a, struct str item, struct str address)
+struct str rewrite_item_put(struct arena *a, struct str item, struct str address)
 {
 	uint32_t from, to;
 	struct str out;
@@ -97,7 +96,7 @@ static bool item_rewrite(struct eval *ev, const struct rewrite *rules, enum rewr
 	whole = STR_NULL;
 	changed |= rewrite_run(ev, rules, kind, address, &address, &whole);
 	if (changed)
-		*out = whole.len ? whole : item_put(ev->arena, raw, address);
+		*out = whole.len ? whole : rewrite_item_put(ev->arena, raw, address);
 	return changed;
 }
 

@@ -25,4 +25,7 @@ struct rewrite {
 /* False: nothing changed. *whole_out: the whole item (flag w), or nothing. */
 bool rewrite_run(struct eval *ev, const struct rewrite *rules, enum rewrite_kind kind, struct str address, struct str *address_out, struct str *whole_out);
 
+/* An address item with another address in the place of its own. */
+struct str rewrite_item_put(struct arena *a, struct str item, struct str address);
+
 #endif
