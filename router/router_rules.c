@@ -93,7 +93,10 @@ static void error_print(struct buf *b, const struct conf_retry *rule)
 	case RETRY_TIMEOUT_CONNECT:
 		buf_printf(b, "timeout_connect%s", via);
 		break;
-	case RETRY_NONE: case RETRY_OTHER: case RETRY_AUTH_FAILED: case RETRY_DATA_4XX: case RETRY_MAIL_4XX: case RETRY_RCPT_4XX: case RETRY_LOOKUP:
+	case RETRY_AUTH_FAILED:
+		buf_adds(b, "auth_failed");
+		break;
+	case RETRY_NONE: case RETRY_OTHER: case RETRY_DATA_4XX: case RETRY_MAIL_4XX: case RETRY_RCPT_4XX: case RETRY_LOOKUP:
 	case RETRY_LOST_CONNECTION: case RETRY_TLS_REQUIRED: case RETRY_ERRORS_END:
 		buf_addc(b, '*');
 		break;

@@ -136,14 +136,21 @@ static void check_acl(void *ctx, struct conf *conf, const struct conf_acl *acl)
 	acl_check(ctx, conf, acl);
 }
 
+/* One item of an address list, as the rules' patterns are. */
+static enum status check_pattern(struct lang *lang, struct arena *a, struct str pattern, struct err *err)
+{
+	struct lang_list *list;
+
+	return lang_list_build(lang, a, LIST_ADDRESS, str_printf(a, "<\001 %.*s", STR_FMT(pattern)), true, &list, err);
+}
+
 static void check_retry(void *ctx, struct conf *conf, const struct conf_retry *rule)
 {
 	struct arena scratch = ARENA_INIT;
 	struct err err = ERR_INIT;
 	struct lang_list *list;
-	struct expansion *x;
 
-	if (expansion_compile(ctx, &scratch, rule->pattern.text, &x, &err))
+	if (check_pattern(ctx, &scratch, rule->pattern.text, &err))
 		check_problem(conf, rule->place, "pattern", "a retry rule", &err);
 	else if (rule->senders.set && lang_list_build(ctx, &scratch, LIST_ADDRESS, rule->senders.text, true, &list, &err))
 		check_problem(conf, rule->place, "senders", "a retry rule", &err);
@@ -156,7 +163,8 @@ static void check_rewrite(void *ctx, struct conf *conf, const struct conf_rewrit
 	struct err err = ERR_INIT;
 	struct expansion *x;
 
-	if (expansion_compile(ctx, &scratch, rule->pattern.text, &x, &err))
+	if (str_find(rule->flags, 'S') >= 0 ? expansion_compile(ctx, &scratch, rule->pattern.text, &x, &err) :
+	    check_pattern(ctx, &scratch, rule->pattern.text, &err))
 		check_problem(conf, rule->place, "pattern", "a rewriting rule", &err);
 	else if (expansion_compile(ctx, &scratch, rule->replacement.text, &x, &err))
 		check_problem(conf, rule->place, "replacement", "a rewriting rule", &err);
