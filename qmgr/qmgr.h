@@ -374,7 +374,7 @@ struct plan_part {              /* what is kept of a plan, in the active part's 
 	uint32_t n_hosts;           /* those that may be tried now */
 	uint32_t skipped_next;      /* when the first of the others may be; TRY_NEVER: none was skipped */
 	bool skipped_alive;         /* one of them is not past its last cutoff */
-	bool has_return_path, lmtp, no_log, affixes;
+	bool has_return_path, lmtp, no_log, affixes, retry_any_sender, retry_by_name;
 	enum agent_class class;
 };
 

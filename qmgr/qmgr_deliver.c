@@ -27,6 +27,21 @@ static enum agent_class driver_class(struct str driver)
 
 /* ---- plans ---- */
 
+/* All are past their last cutoff: those that nobody has tried since this message came. */
+static void cutoff_hosts(struct qmgr *q, struct active *a, const struct ipc_plan *plan, struct plan_part *p, struct ipc_plan *out)
+{
+	for (uint32_t i = 0; i < plan->n_hosts; i++) {
+		const struct ipc_host *h = &plan->hosts[i];
+		char text[RETRY_KEY_MAX];
+		const struct retry_entry *e = retry_get(q, retry_host_key(text, h->name, plan->retry_by_name ? STR_NULL : h->ip, h->port));
+
+		if (!e || e->last_try < a->m->received)
+			out->hosts[out->n_hosts++] = *h;
+	}
+	if (out->n_hosts)
+		p->skipped_next = TRY_NEVER;
+}
+
 /* Leaves out the hosts whose retry time has not come. */
 static void plan_hosts(struct qmgr *q, struct active *a, const struct ipc_plan *plan, struct plan_part *p, struct ipc_plan *out)
 {
@@ -42,7 +57,7 @@ static void plan_hosts(struct qmgr *q, struct active *a, const struct ipc_plan *
 	for (uint32_t i = 0; i < plan->n_hosts; i++) {
 		const struct ipc_host *h = &plan->hosts[i];
 		char text[RETRY_KEY_MAX];
-		const struct retry_entry *e = retry_get(q, retry_host_key(text, h->name, h->ip, h->port));
+		const struct retry_entry *e = retry_get(q, retry_host_key(text, h->name, plan->retry_by_name ? STR_NULL : h->ip, h->port));
 
 		if (!e || e->next_try <= now) {
 			out->hosts[out->n_hosts++] = *h;
@@ -52,6 +67,8 @@ static void plan_hosts(struct qmgr *q, struct active *a, const struct ipc_plan *
 		if (e->next_try < p->skipped_next)
 			p->skipped_next = e->next_try;
 	}
+	if (plan->cutoff_tries && !out->n_hosts && !p->skipped_alive)
+		cutoff_hosts(q, a, plan, p, out);
 	p->n_hosts = out->n_hosts;
 }
 
@@ -66,6 +83,8 @@ static struct plan_part *plan_part_new(struct qmgr *q, struct active *a, const s
 	p->lmtp = str_is(plan->driver, "lmtp");
 	p->no_log = plan->no_log;
 	p->affixes = plan->affixes;
+	p->retry_any_sender = plan->retry_any_sender;
+	p->retry_by_name = plan->retry_by_name;
 	plan_hosts(q, a, plan, p, &out);
 	if (ipc_encode(&ipc_type_plan, &out, &encoded, &err)) {
 		buf_clear(&encoded);
@@ -401,7 +420,7 @@ static void hosts_learn(struct qmgr *q, const struct delivery *d, const struct i
 		const struct ipc_host_state *h = &msg->hosts[i];
 		struct retry_fault fault = { .error = enum_bound(h->error, RETRY_ERRORS_END, RETRY_OTHER), .via = h->mx ? 'M' : 'A', .quota_age = -1 };
 		char text[RETRY_KEY_MAX];
-		struct str key = retry_host_key(text, h->name, h->ip, h->port);
+		struct str key = retry_host_key(text, h->name, d->plan->retry_by_name ? STR_NULL : h->ip, h->port);
 		struct retry_entry *e;
 
 		if (!h->error) {
@@ -474,7 +493,7 @@ static bool leaf_later(struct qmgr *q, struct delivery *d, struct leaf *leaf, co
 		return true;
 	if (d->plan->class != AGENT_SMTP || fault.error == RETRY_RCPT_4XX) {
 		/* The address's own: a message that came before its first failure still counts from that failure. */
-		e = retry_failed(q, d->plan->class == AGENT_SMTP ? retry_addr_key(text, 'A', addr, d->sender) :
+		e = retry_failed(q, d->plan->class == AGENT_SMTP ? retry_addr_key(text, 'A', addr, d->plan->retry_any_sender ? STR_NULL : d->sender) :
 			retry_addr_key(text, 'L', retry_addr(leaf->l, addr), STR_NULL), rule, fault.error, fault.error == RETRY_QUOTA ? m->received : 0);
 		if (!e)
 			return true;

@@ -425,6 +425,18 @@ static enum status make_manners(struct making *m, struct err *err)
 
 	m->plan.no_log = o->disable_logging;
 	m->plan.affixes = o->rcpt_include_affixes;
+	if (m->t->smtp) {
+		bool with_ip = true;
+
+		m->plan.retry_any_sender = !m->t->smtp->address_retry_include_sender;
+		m->plan.cutoff_tries = !m->t->smtp->delay_after_cutoff;
+		if (m->t->retry_ip) {
+			st = expand_bool(m->rt->ev, m->t->retry_ip, &with_ip, err);
+			if (st != ST_OK && st != ST_FAIL)
+				return err_prefix(err, "retry_include_ip_address");
+		}
+		m->plan.retry_by_name = !with_ip;
+	}
 	if (!m->t->max_parallel)
 		return ST_OK;
 	st = expand_int(m->rt->ev, m->t->max_parallel, &most, err);

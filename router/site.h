@@ -118,7 +118,7 @@ struct site_transport {
 	bool constant;                       /* no option depends on anything */
 	bool reads_message;
 	struct site_texts headers_add, headers_remove;
-	struct expansion *user, *group, *home, *directory, *max_parallel, *return_path, *size_limit, *hosts, *port, *multi_domain, *batch_id, *auth_sender;
+	struct expansion *user, *group, *home, *directory, *max_parallel, *return_path, *size_limit, *hosts, *port, *multi_domain, *batch_id, *retry_ip, *auth_sender;
 	struct host_items hosts_fixed, fallback;
 	bool has_hosts_fixed;
 	uint16_t port_fixed;                 /* the port where none is given and `port` is constant */

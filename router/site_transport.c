@@ -15,7 +15,7 @@ static const char *const used_here[] = {
 	"dns_qualify_single", "dns_search_parents", "gethostbyname", "multi_domain", "batch_id", "authenticated_sender", "quota_warn_message",
 	"allow_commands", "command", "environment", "force_command", "pipe_as_creator", "use_shell", "disable_logging", "max_parallel",
 	"to", "cc", "bcc", "log", "once", "text", "file_expand", "never_mail",
-	"rcpt_include_affixes", "retry_use_local_part", NULL,
+	"rcpt_include_affixes", "address_retry_include_sender", "delay_after_cutoff", "retry_include_ip_address", "retry_use_local_part", NULL,
 };
 
 static const struct { const char *name; uint16_t port; } services[] = {
@@ -100,7 +100,8 @@ static enum status smtp_make(struct site *site, struct site_transport *t, struct
 	const struct conf_opts_transport_smtp *o = t->smtp;
 
 	if (site_text(site, &o->hosts, &t->hosts, err) != ST_OK || site_text(site, &o->port, &t->port, err) != ST_OK ||
-		site_text(site, &o->multi_domain, &t->multi_domain, err) != ST_OK)
+		site_text(site, &o->multi_domain, &t->multi_domain, err) != ST_OK ||
+		site_text(site, &o->retry_include_ip_address, &t->retry_ip, err) != ST_OK)
 		return err->status;
 	if (site_text(site, &o->authenticated_sender, &t->auth_sender, err) != ST_OK)
 		return err->status;
@@ -178,7 +179,7 @@ enum status site_transport_make(struct site *site, const struct conf_instance *c
 		return err->status;
 	constants_fold(t);
 	t->constant = t->constant && !t->headers_add.n && !t->headers_remove.n && !t->return_path && !t->size_limit && !t->user && !t->group && !t->max_parallel &&
-		!t->home && !t->hosts && !t->auth_sender && t->smtp && t->port_fixed && (!t->multi_domain || expansion_is_constant(t->multi_domain));
+		!t->home && !t->hosts && !t->auth_sender && t->smtp && t->port_fixed && (!t->multi_domain || expansion_is_constant(t->multi_domain)) && (!t->retry_ip || expansion_is_constant(t->retry_ip));
 	if (t->constant && str_is(t->smtp->multi_domain.text, "false"))
 		t->constant = false;
 	return ST_OK;
