@@ -44,7 +44,7 @@ static bool once(struct lang *lang, struct arena *a, const struct expansion *x, 
 static double rate(struct lang *lang, const struct expansion *x, struct str text, int64_t ms)
 {
 	struct arena a = ARENA_INIT;
-	int64_t begin = clock_us(), end = begin + ms * 1000, now = begin;
+	uint64_t begin = clock_us(), end = begin + (uint64_t)ms * 1000, now = begin;
 	unsigned long n = 0;
 	bool good = true;
 
