@@ -43,6 +43,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		"${map{$sender_helo_name}{$item}}${sort{$sender_helo_name}{lt}{$item}}", "${base64d:$sender_helo_name}", "${rfc2047d:$sender_helo_name}",
 		"${listextract{-1}{$sender_helo_name}}${utf8clean:$sender_helo_name}", "${hash_3_5:$sender_helo_name}${mask:$sender_helo_name}",
 		"${if match_address{$sender_helo_name}{*@*.b : ^x : lsearch*@;/x : a@partial-lsearch;/y}{$value}}", "${prvscheck{$sender_helo_name}{x}{y}}",
+		"${utf8_domain_from_alabel:$sender_helo_name}${utf8_localpart_to_alabel:$sender_helo_name}", "${utf8_localpart_from_alabel:$sender_helo_name}",
+		"${if inbound_srs{$sender_helo_name}{k}{$srs_recipient}{${srs_encode{k}{$sender_helo_name}{d}}}}", "${imapfolder{$sender_helo_name}}",
+		"${certextract{subject}{$sender_helo_name}}", "${if crypteq{$sender_helo_name}{$sender_address}{y}{n}}", "${xtextd:$sender_helo_name}",
+		"${from_utf8:$sender_helo_name}${rfc2047:$sender_helo_name}", "${if forany_json{$sender_helo_name}{def:item}{y}{n}}", "${headerwrap_20:$sender_helo_name}",
 	};
 	struct lang_services services = { .lookup = answer };
 	struct arena arena = ARENA_INIT;
