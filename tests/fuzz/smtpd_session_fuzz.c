@@ -42,6 +42,9 @@ static void event(struct mock *m, uint8_t e)
 		if (m->asked) {
 			m->asked = false;
 			session_on_acl(s, NULL, true, "lost");
+		} else if (m->auth_asked) {
+			m->auth_asked = false;
+			session_on_auth(s, NULL, true, "lost");
 		}
 		break;
 	case 7:

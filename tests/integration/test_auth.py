@@ -5,7 +5,11 @@ import hashlib
 import hmac
 import os
 import re
+import shutil
+import socket
 import subprocess
+import tempfile
+import threading
 
 import pytest
 
@@ -391,3 +395,78 @@ def test_dovecot_wrong_socket(bulkhead, dovecot):
     c.ask("EHLO c.example", 250)
     assert MECHANISMS["dov_plain"](c, "joe", PASSWORD)[:3] == "435"
     b.wait_log(r"435 Unable to authenticate at present: authentication socket type mismatch \(connected to auth-master instead of auth-client\)")
+
+
+class FalseDovecot:
+    """Says what it is told on a Unix socket, whatever it is asked: "%d" becomes the id of the question."""
+
+    def __init__(self, path, greeting, reply=None, close=False):
+        self.server = socket.socket(socket.AF_UNIX)
+        self.server.bind(path)
+        os.chmod(path, 0o666)
+        self.server.listen(8)
+        self.greeting, self.reply, self.close_after = greeting, reply, close
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                c, _ = self.server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._session, args=(c,), daemon=True).start()
+
+    def _session(self, c):
+        try:
+            c.sendall(self.greeting)
+            for line in c.makefile("rb"):
+                if line.startswith((b"AUTH", b"CONT")) and self.reply is not None:
+                    c.sendall(self.reply.replace(b"%d", line.split(b"\t")[1].strip()))
+                    if self.close_after:
+                        break
+        except OSError:
+            pass
+        c.close()
+
+    def close(self):
+        self.server.close()
+
+
+GREETING = b"VERSION\t1\t2\nMECH\tPLAIN\tplaintext\nSPID\t1\nCUID\t2\nCOOKIE\t00ff\nDONE\n"
+
+
+@pytest.mark.parametrize("greeting,reply,close,words", (
+    (b"VERSION\t2\t0\n", None, False, "authentication socket protocol version mismatch"),
+    (b"220 mail.example ESMTP\r\n", None, False, "does not begin with VERSION"),
+    (GREETING.replace(b"00ff", b"not hex"), None, False, "malformed cookie"),
+    (GREETING.replace(b"CUID\t2", b"CUID\t-2"), None, False, "no number"),
+    (b"VERSION\t1\t2\n" + b"X\n" * 1000, None, False, "the greeting does not end"),
+    (b"A" * 100000, None, False, "authentication socket protocol line too long"),
+    (GREETING[:20], None, False, "authentication socket is silent: timeout"),
+    (GREETING, None, False, "authentication socket is silent: timeout"),
+    (GREETING, b"", True, "authentication socket read error or premature eof"),
+    (GREETING, b"OK\t99\tuser=joe\n", False, "authentication socket connection id mismatch"),
+    (GREETING, b"OK\t%d\n", False, "authentication socket protocol error, username missing"),
+    (GREETING, b"WHAT\t%d\n", False, "authentication socket protocol error, a reply that is none"),
+    (GREETING, b"OK\t%d\tuser=" + b"j" * 9000 + b"\n", False, "authentication socket protocol line too long"),
+    (GREETING, b"FAIL\t%d\tuser=joe\ttemp\treason=later\n", False, r"\(set_id=joe\): later"),
+    (GREETING, b"CONT\t%d\t!!!\n", False, "a challenge that is no base64"),
+    (GREETING, b"CONT\t%d\tYQ==\nOK\t%d\tuser=joe\n", False, "more than a challenge came"),
+))
+def test_dovecot_misbehaves(bulkhead, greeting, reply, close, words):
+    """Whatever it says: 435, a line in the log that tells, and nobody is let in."""
+    d = tempfile.mkdtemp(prefix="bulkhead-false-")
+    os.chmod(d, 0o755)
+    false = FalseDovecot(os.path.join(d, "auth"), greeting, reply, close)
+    try:
+        b = server(bulkhead, "dov:\n  driver = dovecot\n  public_name = PLAIN\n  server_socket = %s/auth\n  server_set_id = $auth1\n"
+                             "  server_timeout = 1s\n" % d)
+        c = b.client()
+        c.ask("EHLO c.example", 250)
+        assert c.ask("AUTH PLAIN " + plain("joe", PASSWORD)) == "435 4.7.0 Unable to authenticate at present"
+        b.wait_log("dov authenticator failed for .*: 435 Unable to authenticate at present.*" + words)
+        assert c.ask("NOOP")[:3] == "250"
+        no_passwords(b)
+    finally:
+        false.close()
+        shutil.rmtree(d)
