@@ -38,6 +38,11 @@ def rcpt(b, local_part="k", domain="x.example", want=None):
         c.close()
 
 
+def expand(b, text):
+    """The expansion, or why there is none."""
+    return b.command("expand", text, check=False)[1]
+
+
 def demote(user):
     p = pwd.getpwnam(user)
 
@@ -175,14 +180,14 @@ def test_sql(bulkhead, request, kind, server, way):
     rcpt(b, "x'or'1'='1", want="none")
     assert "sesame" not in b.logs()
     # The command asks the same server, outside of any jail but with the same filter.
-    one = b.command("expand", "${lookup %s{select v,w from t where k='two' order by v}}" % kind)
+    one = expand(b, "${lookup %s{select v,w from t where k='two' order by v}}" % kind)
     assert one == 'v=a w="" \nv="b c" w=w\'2 \n', one
-    assert b.command("expand", "${lookup %s{select v from t where k='two' order by v}}" % kind) == "a\nb c\n"
-    assert b.command("expand", "${lookup %s{update t set w=w where k='none'}}" % kind) == "0\n"
-    assert b.command("expand", "${lookup %s{insert into t values('new','x','')}}" % kind) == "1\n"
-    assert b.command("expand", "${lookup %s{delete from t where k='new'}}" % kind) == "1\n"
-    assert b.command("expand", "${lookup %s{select nothing}}" % kind).startswith("Failed: ")
-    assert b.command("expand", "${lookup %s{select v from t where k='k';}{$value}{no}}" % kind) == "value one\n"
+    assert expand(b, "${lookup %s{select v from t where k='two' order by v}}" % kind) == "a\nb c\n"
+    assert expand(b, "${lookup %s{update t set w=w where k='none'}}" % kind) == "0\n"
+    assert expand(b, "${lookup %s{insert into t values('new','x','')}}" % kind) == "1\n"
+    assert expand(b, "${lookup %s{delete from t where k='new'}}" % kind) == "1\n"
+    assert expand(b, "${lookup %s{select nothing}}" % kind).startswith("Failed: ")
+    assert expand(b, "${lookup %s{select v from t where k='k';}{$value}{no}}" % kind) == "value one\n"
 
 
 @pytest.mark.parametrize("kind,server", KINDS)
@@ -191,11 +196,11 @@ def test_sql_servers_of_the_query(bulkhead, request, kind, server):
     dead = free_port()
     b = bulkhead(main="hide %s_servers = 127.0.0.1::%d/none/none/none : %s" % (kind, dead, s.tcp))
     q = "select v from t where k='k'"
-    assert b.command("expand", "${lookup %s{%s}}" % (kind, q)) == "value one\n"
-    assert b.command("expand", "${lookup %s,servers=%s{%s}}" % (kind, s.tcp, q)) == "value one\n"
-    assert b.command("expand", "${lookup %s{servers=%s; %s}}" % (kind, s.tcp, q)) == "value one\n"
-    assert b.command("expand", "${lookup %s,servers=127.0.0.1::%d/none/none/none{%s}}" % (kind, dead, q)).startswith("Failed: ")
-    assert "slashes are required" in b.command("expand", "${lookup %s,servers=x/y{%s}}" % (kind, q))
+    assert expand(b, "${lookup %s{%s}}" % (kind, q)) == "value one\n"
+    assert expand(b, "${lookup %s,servers=%s{%s}}" % (kind, s.tcp, q)) == "value one\n"
+    assert expand(b, "${lookup %s{servers=%s; %s}}" % (kind, s.tcp, q)) == "value one\n"
+    assert expand(b, "${lookup %s,servers=127.0.0.1::%d/none/none/none{%s}}" % (kind, dead, q)).startswith("Failed: ")
+    assert "slashes are required" in expand(b, "${lookup %s,servers=x/y{%s}}" % (kind, q))
 
 
 @pytest.mark.parametrize("kind,server", KINDS)
@@ -303,9 +308,9 @@ def test_sqlite(bulkhead):
     # Somebody holds a lock: a temporary answer.
     db = sqlite3.connect(b.dir + "/m.db", isolation_level=None)
     db.execute("begin exclusive")
-    assert "locked" in b.command("expand", "${lookup sqlite,file=%s/m.db{select v from t}}" % b.dir)
+    assert "locked" in expand(b, "${lookup sqlite,file=%s/m.db{select v from t}}" % b.dir)
     db.execute("rollback")
-    assert "readonly" in b.command("expand", "${lookup sqlite{update t set v='x'}}")
+    assert "readonly" in expand(b, "${lookup sqlite{update t set v='x'}}")
 
 
 def test_sqlite_is_written_where_the_configuration_says_so(bulkhead, tmp_path):
@@ -351,9 +356,9 @@ acl_check_rcpt:
     # No other file, even where its directory is shown.
     subprocess.run(["mdb_load", "-T", "-n", b.dir + "/other.mdb"], input=b"a\nkept\n", check=True)
     os.chmod(b.dir + "/other.mdb", 0o666)
-    assert rcpt(b, "x", "other.example") == "550 got < none>"
+    assert "OK" not in rcpt(b, "x", "other.example")
     b.wait_log("other.mdb is not named by lmdb_writable")
-    assert b.command("expand", "${lookup{a}lmdb{%s/other.mdb}}" % b.dir) == "kept\n"
+    assert expand(b, "${lookup{a}lmdb{%s/other.mdb}}" % b.dir) == "kept\n"
 
 
 def test_lmdb_while_it_is_written(bulkhead):
@@ -431,7 +436,7 @@ def test_redis_cluster(bulkhead, cluster):
                                            stdout=subprocess.PIPE).stdout.decode()
         rcpt(b, k, want="v" + k)
     assert moved, "no key was on another node: nothing was tried"
-    assert b.command("expand", "${lookup redis{SET k3 changed}}") == "OK\n"
+    assert expand(b, "${lookup redis{SET k3 changed}}") == "OK\n"
     rcpt(b, "k3", want="changed")
     rcpt(b, "absent", want="")
 
@@ -450,13 +455,13 @@ def test_redis_replies(bulkhead, tmp_path):
         for query, want in [("PING", "PONG"), ("LRANGE list 0 -1", "one\ntwo words\n"), ("HGETALL hash", "a\n1"), ("SMEMBERS set", "m"),
                             ("EXISTS list", "true"), ("EXISTS none", "false"), ("GET none", ""), ("EVAL return{1,{2,3},'x'} 0", "1\n2\n3\nx"),
                             ("SET k a\\\\ b", "OK"), ("GET k", "a b"), ("INCR n", "true"), ("STRLEN k", "true")]:
-            assert b.command("expand", "${lookup redis{%s}}" % query.replace("{", "\\{").replace("}", "\\}")) == want + "\n", query
-        assert b.command("expand", "${lookup redis{GET list}}").startswith("Failed: ")
-        assert "two slashes" in b.command("expand", "${lookup redis,servers=127.0.0.1/0{GET k}}")
+            assert expand(b, "${lookup redis{%s}}" % query.replace("{", "\\{").replace("}", "\\}")) == want + "\n", query
+        assert expand(b, "${lookup redis{GET list}}").startswith("Failed: ")
+        assert "two slashes" in expand(b, "${lookup redis,servers=127.0.0.1/0{GET k}}")
         # The database and the password are asked for by the server; its words come out, the password does not.
-        got = b.command("expand", "${lookup redis,servers=127.0.0.1::%d/0/hush{GET k}}" % port)
+        got = expand(b, "${lookup redis,servers=127.0.0.1::%d/0/hush{GET k}}" % port)
         assert got.startswith("Failed: ") and "AUTH" in got and "hush" not in got, got
-        got = b.command("expand", "${lookup redis,servers=127.0.0.1::%d/99/{GET k}}" % port)
+        got = expand(b, "${lookup redis,servers=127.0.0.1::%d/99/{GET k}}" % port)
         assert got.startswith("Failed: ") and "SELECT" in got, got
     finally:
         p.kill()

@@ -40,7 +40,7 @@ def expand(servers, *texts, resolvers=None):
     with open(conf, "w") as f:
         f.write("primary_hostname = mail.here.example\ndns_resolvers = <; %s\ndns_retrans = 5s\n" % (resolvers or "127.0.0.1#%d" % servers.unbound_port))
     p = subprocess.run([BIN, "-C", conf, "expand", "--", *texts], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
-    assert p.returncode == 0, p.stderr.decode()
+    assert p.returncode in (0, 1), p.stderr.decode()
     return p.stdout.decode()
 
 
