@@ -91,14 +91,15 @@ def commands(lines):
     while lines and not lines[-1]:
         lines = lines[:-1]
     asked, data = ["(connect)"], False
-    for line in lines:
+    for i, line in enumerate(lines):
         if data:
             data = line != "."
             if not data:
                 asked.append("(end of data)")
             continue
         asked.append(line)
-        data = line == "DATA"
+        # Behind a DATA that is refused there is no content, but the next command.
+        data = line == "DATA" and not re.match(r"(RCPT|RSET|NOOP|QUIT|MAIL|DATA)", lines[i + 1] if i + 1 < len(lines) else "QUIT")
     return lines, asked
 
 
@@ -126,7 +127,8 @@ def log_lines(text):
 
 
 def answers(asked, got):
-    """A reply for each command; DATA that was refused has no end, and what was meant as content is answered as commands."""
+    """A reply for each command, and none that nobody asked for."""
+    asked = asked + ["(unasked)"] * (len(got) - len(asked))
     return {(i, c): got[i] if i < len(got) else ("none", "") for i, c in enumerate(asked)}
 
 
@@ -185,8 +187,10 @@ def run_file(reference, oracle, tmp_path, name):
             print(e.stdout.decode("latin-1"), exim_err, b.stdout.decode("latin-1"), ours_err, sep="\n=====\n")
         ours = replies(b.stdout.decode("latin-1"))
         base = "%s/%d" % (name.replace(".session", ""), number)
-        for k, (i, command) in enumerate(answers(asked, exim)):
-            out["%s/%d %s" % (base, i, command)] = (answers(asked, exim)[(i, command)], answers(asked, ours)[(i, command)])
+        theirs_by, ours_by = answers(asked, exim), answers(asked, ours)
+        for i, command in {**theirs_by, **ours_by}:
+            nothing = ("none", "")
+            out["%s/%d %s" % (base, i, command)] = (theirs_by.get((i, command), nothing), ours_by.get((i, command), nothing))
         out[base + " log"] = (("log", "\n".join(log_lines(exim_err))), ("log", "\n".join(log_lines(ours_err))))
     return out
 
