@@ -108,7 +108,7 @@ def replies(text):
     out, rest = [], []
     for line in text.replace("\r", "").split("\n"):
         m = re.match(r"(\d\d\d)([ -]|$)(.*)", line)
-        if not m:
+        if not m or line.endswith("lost input connection"): # Exim's word to nobody, at the end of the input
             continue
         rest.append(re.sub(r"^[245]\.\d+\.\d+ ", "", m.group(3)).rstrip())
         if m.group(2) != "-":
