@@ -414,6 +414,62 @@ static void hint(struct hints *h, enum hint_op op, const char *key, const char *
 	hints_do(h, &ask, now, a, out);
 }
 
+/* An event of a rate: seconds, "COUNT LIMIT PERIOD words", what is unique; "RATE over" comes back. */
+static const char *rate(struct hints *h, struct arena *a, const char *key, double when_s, const char *value, const char *unique)
+{
+	struct ipc_hint_ask ask = { .op = HINT_RATE, .space = STR_LIT("ratelimit"), .key = str_of(key), .value = str_of(value), .unique = str_of(unique),
+		.now_us = (int64_t)(when_s * 1e6) };
+	struct ipc_hint_answer r;
+
+	hints_do(h, &ask, (int64_t)when_s, a, &r);
+	if (r.status)
+		return status_name(r.status);
+	return arena_printf(a, "%.2f%s", strtod(str_cstr(a, r.value), NULL), r.amount ? " over" : "");
+}
+
+static void test_rates(void **state)
+{
+	static const struct { const char *key; double when; const char *value, *unique, *want; } cases[] = {
+		/* a burst adds up, and fades with the period */
+		{ "b", 1000, "1 3 60", NULL, "1.00" }, { "b", 1000.001, "1 3 60", NULL, "2.00" }, { "b", 1000.002, "1 3 60", NULL, "3.00" },
+		{ "b", 1000.003, "1 3 60", NULL, "4.00 over" }, { "b", 1060.003, "1 3 60", NULL, "2.10" },
+		/* an even sender is measured at what it sends: one in 30 s is 2 in 60 s */
+		{ "e", 1000, "1 9 60", NULL, "1.00" }, { "e", 1030, "1 9 60", NULL, "1.39" }, { "e", 1060, "1 9 60", NULL, "1.63" },
+		{ "e", 1090, "1 9 60", NULL, "1.78" }, { "e", 1120, "1 9 60", NULL, "1.86" },
+		/* leaky: what is over does not count; strict: it does */
+		{ "l", 1000, "1 2 60 leaky", NULL, "1.00" }, { "l", 1000.1, "1 2 60 leaky", NULL, "2.00" }, { "l", 1000.2, "1 2 60 leaky", NULL, "2.99 over" },
+		{ "l", 1000.2, "1 2 60 leaky", NULL, "2.99 over" }, { "s", 1000, "3 2 60", NULL, "3.00 over" }, { "s", 1000, "3 2 60", NULL, "6.00 over" },
+		/* reading changes nothing */
+		{ "r", 1000, "1 1 60 readonly", NULL, "0.00" }, { "s", 1000, "1 9 60 readonly", NULL, "6.00" }, { "s", 1000, "1 9 60 readonly", NULL, "6.00" },
+		/* each event once in a period */
+		{ "u", 1000, "1 9 60 unique", "a", "1.00" }, { "u", 1000, "1 9 60 unique", "b", "2.00" }, { "u", 1000, "1 9 60 unique", "a", "2.00" },
+		{ "u", 1061, "1 9 60 unique", "a", "1.35" }, { "u", 1061, "5 9 60 unique readonly", "c", "1.35" },
+		/* a clock that went back */
+		{ "s", 900, "1 9 60", NULL, "7.00" },
+		/* nonsense */
+		{ "x", 1000, "1 2", NULL, "error" }, { "x", 1000, "1 2 0", NULL, "error" }, { "x", 1000, "-1 2 60", NULL, "error" }, { "x", 1000, "", NULL, "error" },
+		{ "x", 1000, "nan 2 60", NULL, "error" },
+	};
+	struct err err = ERR_INIT;
+	struct arena a = ARENA_INIT;
+	struct hints *h = hints_open(dir, &err);
+	unsigned wrong = 0;
+
+	(void)state;
+	assert_non_null(h);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		const char *got = rate(h, &a, cases[i].key, cases[i].when, cases[i].value, cases[i].unique);
+
+		if (strcmp(got, cases[i].want)) {
+			print_error("%s at %g: %s: got %s, want %s\n", cases[i].key, cases[i].when, cases[i].value, got, cases[i].want);
+			wrong++;
+		}
+	}
+	assert_int_equal(wrong, 0);
+	hints_close(h);
+	arena_clear(&a);
+}
+
 static void test_hints(void **state)
 {
 	struct err err = ERR_INIT;
@@ -486,7 +542,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lsearch), cmocka_unit_test(test_changed_file_is_noticed), cmocka_unit_test(test_iplsearch),
 		cmocka_unit_test(test_dsearch), cmocka_unit_test(test_lmdb), cmocka_unit_test(test_lmdb_write), cmocka_unit_test(test_json),
-		cmocka_unit_test(test_cdb), cmocka_unit_test(test_servers), cmocka_unit_test(test_connections_kept), cmocka_unit_test(test_hints),
+		cmocka_unit_test(test_cdb), cmocka_unit_test(test_servers), cmocka_unit_test(test_connections_kept), cmocka_unit_test(test_hints), cmocka_unit_test(test_rates),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
