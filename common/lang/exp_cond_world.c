@@ -69,9 +69,8 @@ static bool crypt_fits(struct eval *ev, struct str password, struct str want)
 		return false;
 	data = mem_new(sizeof *data);
 	memset(data, 0, sizeof *data);
-	made = crypt_r(str_cstr(ev->arena, password), str_cstr(ev->arena, want), data);
-	/* "*0" is crypt's way to say that it can't. */
-	fits = made && made[0] != '*' && str_is(want, made);
+	made = crypt_rn(str_cstr(ev->arena, password), str_cstr(ev->arena, want), data, sizeof *data);
+	fits = made && str_is(want, made); /* NULL: no such method, or a bad salt */
 	mem_free(data);
 	return fits;
 }
