@@ -203,7 +203,7 @@ int ctl_expand(struct ctl *ctl, int argc, char **argv)
 
 	w->message = -1;
 	/* -C and -D may stand behind the verb too; after -- the rest is the string. */
-	for (; first < argc && argv[first][0] == '-' && argv[first][1]; first++) {
+	while (first < argc && argv[first][0] == '-' && argv[first][1]) {
 		const char *o = argv[first], *value = first + 1 < argc ? argv[first + 1] : NULL;
 
 		if (!strcmp(o, "--")) {
@@ -223,7 +223,7 @@ int ctl_expand(struct ctl *ctl, int argc, char **argv)
 		else
 			return ctl_fail(CTL_USAGE, "expand: option %s is not known, or lacks its value; -C FILE, -D MACRO=VALUE, --message FILE, --queue-id ID and"
 				" --set NAME=VALUE are", o);
-		first++;
+		first += 2;
 	}
 	if (!ctl_conf(ctl))
 		return CTL_CONFIG;
