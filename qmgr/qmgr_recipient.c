@@ -207,8 +207,7 @@ static void leaf_end_one(struct qmgr *q, struct active *a, struct leaf *leaf, co
 		break;
 	case DELIVERY_FAILED:
 		q->counts.failed++;
-		if (!leaf->l->unseen)
-			told = due_failure(q, a, r, leaf, end, &due, &freeze);
+		told = due_failure(q, a, r, leaf, end, &due, &freeze);
 		if (freeze)
 			a->freeze = "delivery error message";
 		break;

@@ -282,6 +282,22 @@ struct gathering {
 	struct err trouble_err;
 };
 
+/* A host whose addresses must be secure, and are not: as if the question had failed. */
+static enum status item_secure(struct gathering *g, const struct host_item *item, const struct find_result *found, struct err *err)
+{
+	enum status st;
+
+	if (!g->r->dnssec_require || g->wish->never_self || item->name.p[0] == '[')
+		return ST_OK;
+	st = lang_domain_match(g->rt->ev, g->r->dnssec_require, item->name, NULL, err);
+	if (st != ST_OK)
+		return st == ST_FAIL ? ST_OK : err_prefix(err, "dnssec_require_domains");
+	for (uint32_t i = 0; i < found->n; i++)
+		if (!found->v[i].secure || (item->mx && !found->secure))
+			return err_set(err, ST_DEFER, "%.*s: lookup not DNSSEC-secure, as dnssec_require_domains demands", STR_FMT(item->name));
+	return ST_OK;
+}
+
 /* RT_ACCEPT: go on with the next item. */
 static enum verdict item_missing(struct gathering *g, struct err *err)
 {
@@ -307,6 +323,8 @@ static enum verdict item_take(struct gathering *g, const struct host_item *item,
 		st = find_addresses(g->rt->r->dns, g->rt->a, item->name, &options, &found, err);
 	if (st == ST_FAIL)
 		return item_missing(g, err);
+	if (st == ST_OK)
+		st = item_secure(g, item, &found, err);
 	if (st != ST_OK) {
 		if (!g->wish->never_self)
 			return g->r->o->pass_on_timeout ? RT_PASS : RT_DEFER;

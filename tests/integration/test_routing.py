@@ -88,6 +88,23 @@ archive:
     assert len(i.maildir("joe")) == len(i.maildir("archive")) == 1
 
 
+def test_unseen_copy_that_fails_is_reported(bulkhead, sink):
+    """The copy is a delivery like another: the sender hears of its failure, and the message goes its way."""
+    i = bulkhead(routers="""
+archive:
+  driver = redirect
+  unseen
+  domains = +local_domains
+  local_parts = ! archive
+  data = archive@local.example
+""" + LOCAL + FAR, sink=sink, users=["joe"])
+    i.send("a@client.example", "joe@local.example")
+    sender, rcpts, report = sink.wait(1)[0]
+    i.wait_empty()
+    assert (sender, rcpts) == ("", ["a@client.example"]) and b"archive@local.example" in report
+    assert len(i.maildir("joe")) == 1 and len(sink.messages) == 1
+
+
 def test_errors_to_takes_reports_and_is_the_sender(bulkhead, sink):
     i = bulkhead(routers=LIST % "  errors_to = owner@local.example" + LOCAL + FAR, sink=sink, users=["joe", "owner"])
     write(i, "list", "joe, nobody@local.example, far@away.example\n")
