@@ -15,7 +15,7 @@ bool local_message_begin(struct local_job *job, const struct ipc_plan *plan, str
 		.recipients = m->recipients, .n_recipients = m->n_recipients, .now_s = job->now_us / 1000000,
 	};
 	struct edit_input in = {
-		.edits = m->edits, .n_edits = m->n_edits, .headers_add = plan->headers_add, .headers_remove = plan->headers_remove,
+		.edits = m->edits, .n_edits = m->n_edits, .rewrites = plan->rewrites, .n_rewrites = plan->n_rewrites, .headers_add = plan->headers_add, .headers_remove = plan->headers_remove,
 		.prepend = fields, .fd = job->fd, .offset = m->offset, .header_size = m->header_size, .flags = m->flags,
 	};
 	struct edit_result r = { NULL, 0, 0 };

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* Rewriting at reception: the argument of MAIL and RCPT (flag S), a recipient once it is accepted, and, when the content is here, the
  * sender and the addresses in header fields, before the content's ACL sees them. */
-#include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/lang/rewrite.h"
 #include "policyd/policyd.h"
@@ -43,32 +41,6 @@ void policyd_rewrite_recipient(struct eval *ev, struct ipc_acl_answer *out)
 		out->rewritten = made;
 }
 
-/* The content's header, as it is in the file. */
-static enum status header_read(struct eval *ev, struct str *out, struct err *err)
-{
-	uint64_t size = ev->facts->body_offset;
-	char *p;
-	size_t got = 0;
-
-	*out = STR_NULL;
-	if (ev->message_fd < 0 || !size)
-		return ST_OK;
-	if (size > EVAL_HEADER_MAX)
-		return err_set(err, ST_ERROR, "header of %llu octets", (unsigned long long)size);
-	p = arena_alloc(ev->arena, size + 1);
-	while (got < size) {
-		ssize_t n = pread(ev->message_fd, p + got, size - got, (off_t)(ev->facts->offset + got));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return err_set(err, ST_DEFER, "reading the header: %s", n ? strerror(errno) : "the file is too short");
-		got += (size_t)n;
-	}
-	*out = str_taint(str_make(p, size));
-	return ST_OK;
-}
-
 struct ipc_edit *policyd_rewrite_message(struct policyd *p, struct eval *ev, struct ipc_facts *facts, struct str *sender_out, uint32_t *n_out)
 {
 	const struct rewrite *rules = rules_of(ev);
@@ -89,7 +61,7 @@ struct ipc_edit *policyd_rewrite_message(struct policyd *p, struct eval *ev, str
 	}
 	if (!(rewrite_kinds(rules) & REWRITE_HEADERS) && !sender && !recipient)
 		return NULL;
-	if (header_read(ev, &header, &err)) {
+	if (rewrite_header_read(ev, &header, &err)) {
 		rewrite_log(p, "message header", &err);
 		return NULL;
 	}

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/lang/rewrite.h"
 #include "router/route_command.h"
 #include "router/route_reply.h"
 #include "router/route.h"
@@ -549,6 +550,20 @@ static enum status make_fields_removed(struct making *m, struct err *err)
 	return ST_OK;
 }
 
+/* What headers_rewrite makes of this message's fields. */
+static enum status make_rewrites(struct making *m, struct err *err)
+{
+	struct str header;
+	enum status st;
+
+	if (!m->t->rewrite)
+		return ST_OK;
+	st = rewrite_header_read(m->rt->ev, &header, err);
+	if (st == ST_OK && header.len)
+		m->plan.rewrites = rewrite_outgoing(m->rt->ev, m->t->rewrite, header, &m->plan.n_rewrites);
+	return st ? err_prefix(err, "headers_rewrite") : ST_OK;
+}
+
 static enum status make_return_path(struct making *m, struct err *err)
 {
 	struct str value = m->addr->errors_to;
@@ -707,6 +722,8 @@ static enum status plan_fill(struct making *m, const struct driver_out *out, str
 		st = make_fields_added(m, err);
 	if (st == ST_OK)
 		st = make_fields_removed(m, err);
+	if (st == ST_OK)
+		st = make_rewrites(m, err);
 	if (st == ST_OK)
 		st = make_return_path(m, err);
 	if (st == ST_OK)

@@ -118,6 +118,7 @@ struct site_transport {
 	bool constant;                       /* no option depends on anything */
 	bool reads_message;
 	struct site_texts headers_add, headers_remove;
+	const struct rewrite *rewrite;       /* headers_rewrite; NULL: none */
 	struct expansion *user, *group, *home, *directory, *max_parallel, *return_path, *size_limit, *hosts, *port, *multi_domain, *batch_id, *retry_ip, *auth_sender;
 	struct host_items hosts_fixed, fallback;
 	bool has_hosts_fixed;

@@ -4,6 +4,7 @@
 
 #include "router/route_command.h"
 #include "router/route_reply.h"
+#include "common/lang/rewrite.h"
 #include "router/router.h"
 #include "router/site_impl.h"
 
@@ -177,8 +178,12 @@ enum status site_transport_make(struct site *site, const struct conf_instance *c
 		return err->status;
 	if (t->autoreply && site_reply_make(site, t, err) != ST_OK)
 		return err->status;
+	if (t->o->headers_rewrite.text.len &&
+	    rewrite_compile(site->router->lang, &site->arena, t->o->headers_rewrite.text, t->o->headers_rewrite.place, &t->rewrite, err))
+		return err_prefix(err, "headers_rewrite");
+	t->reads_message |= t->rewrite != NULL;
 	constants_fold(t);
-	t->constant = t->constant && !t->headers_add.n && !t->headers_remove.n && !t->return_path && !t->size_limit && !t->user && !t->group && !t->max_parallel &&
+	t->constant = t->constant && !t->rewrite && !t->headers_add.n && !t->headers_remove.n && !t->return_path && !t->size_limit && !t->user && !t->group && !t->max_parallel &&
 		!t->home && !t->hosts && !t->auth_sender && t->smtp && t->port_fixed && (!t->multi_domain || expansion_is_constant(t->multi_domain)) && (!t->retry_ip || expansion_is_constant(t->retry_ip));
 	if (t->constant && str_is(t->smtp->multi_domain.text, "false"))
 		t->constant = false;

@@ -337,7 +337,8 @@ static enum status content_prepare(struct out_delivery *d, int fd, struct err *e
 	};
 	struct out_content_spec spec = {
 		.edit = {
-			.edits = m->edits, .n_edits = m->n_edits, .headers_add = d->plan->plan.headers_add,
+			.edits = m->edits, .n_edits = m->n_edits, .rewrites = d->plan->plan.rewrites, .n_rewrites = d->plan->plan.n_rewrites,
+			.headers_add = d->plan->plan.headers_add,
 			.headers_remove = d->plan->plan.headers_remove, .prepend = fields, .fd = fd, .offset = m->offset, .header_size = m->header_size, .flags = m->flags,
 		},
 		.content = m->content, .headers_only = o->headers_only, .body_only = o->body_only,

@@ -57,6 +57,10 @@ bool rewrite_header(struct eval *ev, const struct rewrite *rules, struct str fie
 /* All fields of a header: the replaced ones as edits (EDIT_REPLACE), in the context's arena. */
 struct ipc_edit *rewrite_headers(struct eval *ev, const struct rewrite *rules, struct str header, bool qualify_sender, bool qualify_recipient,
 	uint32_t *n_out);
+/* By a transport's rules: the fields as the message's own edits (in the facts) leave them, for struct edit_input's rewrites. */
+struct ipc_edit *rewrite_outgoing(struct eval *ev, const struct rewrite *rules, struct str header, uint32_t *n_out);
+/* The content's header, as it is in the file; nothing without a message. ST_DEFER: it can't be read; ST_ERROR: too large. */
+enum status rewrite_header_read(struct eval *ev, struct str *out, struct err *err);
 /* The kind of a field's addresses by its name; 0: it has none. */
 unsigned rewrite_field_kind(struct str name);
 const char *rewrite_kind_name(enum rewrite_kind kind); /* "from:", "env-to" */

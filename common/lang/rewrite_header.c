@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /* Addresses within header fields: the rest of the field stays as it was written. */
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/log.h"
 #include "common/lang/rewrite_priv.h"
 #include "common/mail/addrlist.h"
+#include "common/mail/edit.h"
 #include "common/mail/header.h"
 
 static const struct { const char *name; unsigned kind; } fields[] = {
@@ -185,5 +188,68 @@ struct ipc_edit *rewrite_headers(struct eval *ev, const struct rewrite *rules, s
 		v[*n_out].op = EDIT_REPLACE;
 		v[(*n_out)++].text = str_taint(str_printf(ev->arena, "%zu %.*s", field.at, STR_FMT(made)));
 	}
+	return v;
+}
+
+enum status rewrite_header_read(struct eval *ev, struct str *out, struct err *err)
+{
+	uint64_t size = ev->facts->body_offset;
+	char *p;
+	size_t got = 0;
+
+	*out = STR_NULL;
+	if (ev->message_fd < 0 || !size)
+		return ST_OK;
+	if (size > EVAL_HEADER_MAX)
+		return err_set(err, ST_ERROR, "header of %llu octets", (unsigned long long)size);
+	p = arena_alloc(ev->arena, size + 1);
+	while (got < size) {
+		ssize_t n = pread(ev->message_fd, p + got, size - got, (off_t)(ev->facts->offset + got));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return err_set(err, ST_DEFER, "reading the header: %s", n ? strerror(errno) : "the file is too short");
+		got += (size_t)n;
+	}
+	*out = str_taint(str_make(p, size));
+	return ST_OK;
+}
+
+/* What the message's own edits have made of a field of the content. */
+static struct str field_now(const struct ipc_facts *facts, const struct header_field *field)
+{
+	struct str now = field->raw, text;
+	uint64_t at;
+	bool added;
+
+	for (uint32_t i = 0; i < facts->n_edits; i++)
+		if (facts->edits[i].op == EDIT_REPLACE && edit_replace_parse(facts->edits[i].text, &added, &at, &text) && !added && at == field->at)
+			now = text;
+	return now;
+}
+
+struct ipc_edit *rewrite_outgoing(struct eval *ev, const struct rewrite *rules, struct str header, uint32_t *n_out)
+{
+	const struct ipc_facts *facts = ev->facts;
+	struct ipc_edit *v = arena_alloc(ev->arena, 2 * REWRITE_EDITS_MAX * sizeof *v);
+	struct header_scan scan;
+	struct header_field field;
+	struct str made;
+	uint32_t n = 0;
+
+	header_scan_init(&scan, header);
+	while (n < REWRITE_EDITS_MAX && header_scan_next(&scan, &field))
+		if (rewrite_field_kind(field.name) && rewrite_header(ev, rules, field_now(facts, &field), false, false, &made)) {
+			v[n].op = EDIT_REPLACE;
+			v[n++].text = str_printf(ev->arena, "%zu %.*s", field.at, STR_FMT(made));
+		}
+	for (uint32_t i = 0; i < facts->n_edits && n < 2 * REWRITE_EDITS_MAX; i++)
+		if (facts->edits[i].op != EDIT_REMOVE && facts->edits[i].op != EDIT_REPLACE &&
+		    rewrite_header(ev, rules, facts->edits[i].text, false, false, &made)) {
+			v[n].op = EDIT_REPLACE;
+			v[n++].text = str_printf(ev->arena, "e%u %.*s", i, STR_FMT(made));
+		}
+	*n_out = n;
 	return v;
 }

@@ -14,6 +14,7 @@ struct part {
 	struct str name;         /* of the field; NULL for a run that nobody looks into */
 	bool own;                /* from the content */
 	uint64_t at;             /* ... where it began there */
+	uint32_t edit;           /* number of the edit that added it + 1 */
 };
 
 struct editor {
@@ -29,7 +30,7 @@ static bool edits_need_fields(const struct edit_input *in)
 		if (in->edits[i].op == EDIT_REMOVE || in->edits[i].op == EDIT_ADD_AFTER_RECEIVED || in->edits[i].op == EDIT_ADD_START_RFC ||
 		    in->edits[i].op == EDIT_REPLACE)
 			return true;
-	return in->headers_remove.n > 0;
+	return in->headers_remove.n > 0 || in->n_rewrites;
 }
 
 static struct part *part_new(struct editor *e, const char *text, uint64_t offset, uint64_t len)
@@ -130,10 +131,14 @@ static void fields_remove(struct editor *e, struct str names, bool own_only)
 	}
 }
 
-bool edit_replace_parse(struct str text, uint64_t *at_out, struct str *field_out)
+bool edit_replace_parse(struct str text, bool *added_out, uint64_t *at_out, struct str *field_out)
 {
-	ptrdiff_t blank = str_find(text, ' ');
+	ptrdiff_t blank;
 
+	*added_out = text.len && text.p[0] == 'e';
+	if (*added_out)
+		text = str_from(text, 1);
+	blank = str_find(text, ' ');
 	if (blank <= 0 || !str_u64(str_sub(text, 0, (size_t)blank), UINT32_MAX, at_out))
 		return false;
 	*field_out = str_from(text, (size_t)blank + 1);
@@ -145,17 +150,18 @@ static void field_replace(struct editor *e, struct str text)
 {
 	struct str field;
 	uint64_t at;
+	bool added;
 
-	if (!edit_replace_parse(text, &at, &field) || !field.len)
+	if (!edit_replace_parse(text, &added, &at, &field) || !field.len)
 		return;
 	for (struct part *p = e->head; p; p = p->next)
-		if (p->own && p->at == at) {
+		if (added ? p->edit == at + 1 : p->own && p->at == at) {
 			p->piece = (struct edit_piece){ field.p, 0, field.len };
 			return;
 		}
 }
 
-static void edit_one(struct editor *e, const struct ipc_edit *edit)
+static void edit_one(struct editor *e, const struct ipc_edit *edit, uint32_t number)
 {
 	struct part *p;
 
@@ -169,6 +175,7 @@ static void edit_one(struct editor *e, const struct ipc_edit *edit)
 	}
 	if (!(p = text_part(e, edit->text)))
 		return;
+	p->edit = number + 1;
 	if (edit->op == EDIT_ADD_TOP) {
 		part_insert(e, NULL, p);
 	} else if (edit->op == EDIT_ADD_AFTER_RECEIVED) {
@@ -275,7 +282,10 @@ enum status edit_apply(const struct edit_input *in, struct arena *a, struct edit
 	if ((st = content_parts(&e, size, err)))
 		return st;
 	for (uint32_t i = 0; i < in->n_edits; i++)
-		edit_one(&e, &in->edits[i]);
+		edit_one(&e, &in->edits[i], i);
+	for (uint32_t i = 0; i < in->n_rewrites; i++)
+		if (in->rewrites[i].op == EDIT_REPLACE)
+			field_replace(&e, in->rewrites[i].text);
 	for (uint32_t i = 0; i < in->headers_remove.n; i++)
 		fields_remove(&e, in->headers_remove.v[i], false);
 	for (uint32_t i = in->n_prepend; i; i--) {

@@ -25,6 +25,8 @@ struct edit_piece {
 struct edit_input {
 	const struct ipc_edit *edits;   /* in the order made */
 	uint32_t n_edits;
+	const struct ipc_edit *rewrites; /* then a transport's: EDIT_REPLACE of fields, of the content or of those that `edits` added */
+	uint32_t n_rewrites;
 	struct ipc_strs headers_add;    /* the transport's: fields to add at the end; line ends are supplied where missing */
 	struct ipc_strs headers_remove; /* names; a colon-separated list in one string is fine; also removes what edits added */
 	const struct str *prepend;      /* further fields for the top (Return-path:, Envelope-to:, Delivery-date:), before all others */
@@ -42,8 +44,8 @@ struct edit_result {
 	uint64_t size;                  /* octets of all pieces */
 };
 
-/* The text of an EDIT_REPLACE taken apart. */
-bool edit_replace_parse(struct str text, uint64_t *at_out, struct str *field_out);
+/* The text of an EDIT_REPLACE taken apart: "AT FIELD"; or "eN FIELD", the field that edit number N added. */
+bool edit_replace_parse(struct str text, bool *added_out, uint64_t *at_out, struct str *field_out);
 enum status edit_apply(const struct edit_input *in, struct arena *a, struct edit_result *out, struct err *err);
 /* The whole as one text, content pieces read in; for headers that must be in memory anyway. */
 enum status edit_text(const struct edit_input *in, struct arena *a, struct str *out, struct err *err);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: ISC
 """Rewriting rules with real daemons: the envelope, header fields at reception, and the argument of MAIL and RCPT."""
+import re
 import subprocess
 
 from bulkhead import SENDMAIL, Instance, wait_for
@@ -118,3 +119,29 @@ def test_command(bulkhead):
     b = started(bulkhead)
     assert b.command("rewrite", "me@old.example") == ("  sender: me@old.example\n    from: me@local.example\n      to: me@local.example\n      cc: me@local.example\n"
                     "     bcc: me@local.example\nreply-to: me@old.example\nenv-from: me@old.example\n  env-to: me@local.example\n")
+
+
+TRANSPORT = r"""
+smtp:
+  driver = smtp
+  allow_localhost
+  headers_rewrite = *@inner.example "$1@outer.example" fr : boss@outer.example "The Boss <boss@outer.example>" wf : \N^(.*)@list\.example$\N $1::x@outer.example t
+  headers_add = X-Router: r@inner.example
+  return_path = bounce+${local_part:$sender_address}@outer.example
+"""
+
+
+def test_transport(bulkhead, sink):
+    """headers_rewrite: the message's fields, those of ACLs too, as they leave; the queue keeps what came in."""
+    acl = "acl_check_rcpt:\n  accept add_header = Reply-To: acl@inner.example\n"
+    b = bulkhead(sink=sink, acl=acl, transports=TRANSPORT + "maildir:" + Instance.TRANSPORTS.split("maildir:")[1],
+                 retry=Instance.RETRY + "\nbegin rewrite\nfirst@src.example  second@inner.example  f\n")
+    for n, who in enumerate((b"ann@inner.example", b"boss@inner.example", b"first@src.example")):
+        b.send("me@src.example", ["u@far.example"], b"From: X <" + who + b">\r\nTo: t@inner.example\r\n\r\nb\r\n")
+        sink.wait(n + 1)
+    got = sorted(re.search(rb"^From: .*$", m[2].replace(b"\r\n", b"\n"), re.M).group().decode() for m in sink.messages)
+    assert got == ["From: The Boss <boss@outer.example>", "From: X <ann@outer.example>", "From: X <second@outer.example>"]
+    for m in sink.messages:
+        h = header(m[2])
+        assert "To: t@inner.example" in h and "Reply-To: acl@outer.example" in h and "X-Router: r@inner.example" in h
+        assert m[0] == "bounce+me@outer.example"
