@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 import oracle
-from bulkhead import BIN, TOP
+from bulkhead import BIN, TOP, wait_for
 
 CORPUS = os.path.join(TOP, "tests/differential/expand")
 DIFFERENCES = os.path.join(TOP, "tests/differential/expand.differences")
@@ -179,3 +179,15 @@ def test_command(sides):
     assert expand(conf, "--set", "primary_hostname=x", "y")[0] == 64
     assert expand(conf, "--message", shared + "/nosuch", "y")[0] == 65
     assert expand(conf, "--message", shared + "/message", "$h_reply-to: $message_size")[1] == "reply@from.example %d\n" % len(MESSAGE.encode())
+
+
+def test_message_of_the_queue(bulkhead):
+    """--queue-id: envelope, header with its edits, and body of a message that waits."""
+    b = bulkhead()
+    b.send("s@from.example", ["u@to.example", "v@to.example"], b"Subject: waits\r\n\r\nbody text\r\n")
+    wait_for(lambda: b.queue(), 20)
+    mid = b.queue()[0]["id"]
+    out = b.command("expand", "--queue-id", mid, "$message_id $sender_address $sender_host_address", "$recipients", "$h_subject:/$message_body",
+                    "${if match{$h_received:}{by mx.test.example}{stamped}{no}} $received_protocol $body_linecount")
+    assert out.split("\n") == [mid + " s@from.example 127.0.0.1", "u@to.example, v@to.example", "waits/body text ", "stamped esmtp 1", ""]
+    assert b.command("expand", "--queue-id", "1zzzzz-000000-00", "x", check=False)[0] != 0
