@@ -255,3 +255,27 @@ acl_check_rcpt:
     assert rcpt(b, "ann@local.example", "trace@sender.example").startswith("250")
     b.wait_log(r'>>> using ACL "acl_check_rcpt"')
     b.wait_log(r">>> check domains = \+local_domains")
+
+
+def test_a_fake_session_changes_nothing(bulkhead):
+    b = bulkhead(routers=LOCAL, acl="""
+acl_check_rcpt:
+  deny local_parts = ann
+       message = $sender_host_address:$sender_host_port to $received_ip_address:$received_port as $sender_helo_name
+  warn ratelimit = 0 / 1h / per_rcpt / strict / fake
+       logwrite = rate $sender_rate
+  accept control = freeze
+""")
+    said = b"MAIL FROM:<s@sender.example>\nRCPT TO:<ann@local.example>\nRCPT TO:<bob@local.example>\nDATA\nSubject: s\n\nbody\n.\nQUIT\n"
+    for _ in range(2):
+        code, out, err = b.command("session", "--trace", "--helo", "named.example", "--interface", "192.0.2.25.587", "198.51.100.7.4711",
+                                   check=False, input=said)
+        assert code == 0, err
+        assert "550 5.7.1 198.51.100.7:4711 to 192.0.2.25:587 as named.example" in out.replace("\r", ""), out
+        assert "LOG: rate 1.0" in err, err
+        assert re.search(r">>> message \S+ would be queued: from <s@sender\.example>, \d+ octets, freeze\n>>>   to <bob@local\.example>", err), err
+    assert not b.queue() and not b.maildir("bob")
+    code, out, err = b.command("session", "nobody.example", check=False, input=b"")
+    assert code == 64 and "address" in err
+    code, out, err = b.command("session", "2001:db8::1", check=False, input=b"EHLO six.example\nQUIT\n")
+    assert code == 0 and "Hello six.example [2001:db8::1]" in out, out + err
