@@ -5,6 +5,7 @@ import glob
 import os
 import re
 import signal
+import time
 
 import pytest
 
@@ -659,3 +660,16 @@ def test_transports_own_hosts_are_not_this_machine(bulkhead, sink):
     j = bulkhead(routers=routers, sink=sink, transports="t:\n  driver = smtp\n  hosts = 127.0.0.1\n  port = {sink}\n  allow_localhost\n")
     j.send("a@client.example", "joe@local.example")
     sink.wait(1)
+
+
+@pytest.mark.parametrize("option, tried", [("", False), ("  no_delay_after_cutoff\n", True)])
+def test_delay_after_cutoff(bulkhead, option, tried):
+    """A host that has been dead past its cutoff: a new message is tried at once only without that option."""
+    i = bulkhead(routers=ROUTER, transports=HEAD + option + PIPE[len(HEAD):] + "  command = /bin/true\n", retry="* * F,2s,8s", sink=9)
+    i.send("", "x@client.example")
+    i.wait_log(r"\*\* x@client.example .*retry timeout exceeded", limit=40)
+    time.sleep(1.1)  # the try and the arrival in the same second are taken for one after the other
+    i.send("", "y@client.example")
+    i.wait_log(r"\*\* y@client.example ")
+    assert bool(re.search(r"== y@client.example .*Connection refused", i.log())) == tried, i.log()
+    assert bool(re.search(r"\*\* y@client.example .*have been failing for a long time", i.log())) != tried, i.log()
