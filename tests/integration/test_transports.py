@@ -140,10 +140,11 @@ def test_pipe_big_message_whole(bulkhead):
 
 
 def test_pipe_timeout_kills_the_whole_group(bulkhead):
-    i = pipe(bulkhead, '/bin/sh -c "sleep 4242 & sleep 4242"', "  timeout = 1s\n")
+    mark = str(4000000 + os.getpid())
+    i = pipe(bulkhead, '/bin/sh -c "sleep %s & sleep %s"' % (mark, mark), "  timeout = 1s\n")
     i.send("", "joe@local.example")
     i.wait_log("pipe delivery process timed out")
-    wait_for(lambda: not any("4242" in read(p) for p in glob.glob("/proc/[0-9]*/cmdline") if read(p).startswith("sleep")))
+    wait_for(lambda: not any(mark in read(p) for p in glob.glob("/proc/[0-9]*/cmdline") if read(p).startswith("sleep")))
 
 
 def test_pipe_background_child_does_not_hold_the_delivery(bulkhead):
