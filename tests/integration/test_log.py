@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: ISC
 """The log is Exim's: Debian's exigrep and eximstats read it; trace shows a life."""
 import re
-import subprocess
 
 import pytest
 
 from bulkhead import Sink
+from oracle import Oracle
 
 
 @pytest.fixture
@@ -24,20 +24,25 @@ def busy(bulkhead):
     s.close()
 
 
-def test_exigrep(busy):
+def exim_tool(b, tmp_path, program, *args):
+    """One of the log tools of Debian's exim4-base, in the root of the peer, over this instance's log."""
+    done = Oracle(tmp_path, shared=[b.dir + "/log"]).run([*args, b.dir + "/log/mainlog"], program=program)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    return done.stdout.decode()
+
+
+def test_exigrep(busy, tmp_path):
     b, ids = busy
-    out = subprocess.run(["exigrep", "-l", ids[0], b.dir + "/log/mainlog"], stdout=subprocess.PIPE, check=True).stdout.decode()
+    out = exim_tool(b, tmp_path, "exigrep", "-l", ids[0])
     assert len(re.findall(r"%s <= joe@local\.example H=" % ids[0], out)) == 1
     assert re.search(r"%s => x0@y\.example R=sink T=smtp H=127\.0\.0\.1 \[127\.0\.0\.1\]" % ids[0], out), out
     assert re.search(r"%s Completed" % ids[0], out)
     assert ids[1] not in out
 
 
-def test_eximstats(busy):
+def test_eximstats(busy, tmp_path):
     b, ids = busy
-    out = subprocess.run(["eximstats", "-nr", "-ne", b.dir + "/log/mainlog"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True)
-    text = out.stdout.decode()
-    assert not out.stderr, out.stderr
+    text = exim_tool(b, tmp_path, "eximstats", "-nr", "-ne")
     received = re.search(r"^\s*Received\s+\S+\s+(\d+)", text, re.M)
     delivered = re.search(r"^\s*Delivered\s+\S+\s+(\d+)", text, re.M)
     assert received and int(received.group(1)) == 7, text           # six and the report
