@@ -251,7 +251,7 @@ static enum verdict dnslookup_run(struct route *rt, struct addr *addr, const str
 	st = hosts_find(rt, addr, own, &options, &found, &name, err);
 	if (st == ST_OK && !str_eqi(name, addr->domain)) {
 		route_trace(rt, "  %.*s is %.*s: routed again by its full name", STR_FMT(addr->domain), STR_FMT(name));
-		return route_domain_change(rt, addr, r, name, err) == ST_OK ? RT_REDIRECT : RT_DEFER;
+		return route_domain_change(rt, addr, r, name, own->o->rewrite_headers, err) == ST_OK ? RT_REDIRECT : RT_DEFER;
 	}
 	if (st == ST_OK)
 		verdict = hosts_use(rt, addr, r, &found, out, err);

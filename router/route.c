@@ -113,7 +113,24 @@ enum status route_child(struct route *rt, struct addr *addr, const struct site_r
 	return ST_OK;
 }
 
-enum status route_domain_change(struct route *rt, struct addr *addr, const struct site_router *r, struct str domain, struct err *err)
+/* Verification and tests have no header. */
+static void change_note(struct route *rt, struct str from, struct str to)
+{
+	if (rt->mode != MODE_DELIVER || !rt->facts->message_id.len)
+		return;
+	for (uint32_t i = 0; i < rt->n_changes; i++)
+		if (str_eqi(rt->changes[i].from, from) && str_eqi(rt->changes[i].to, to))
+			return;
+	if (rt->n_changes == ROUTE_CHANGES_MAX)
+		return;
+	rt->no_content |= rt->ev->message_fd < 0;
+	if (!rt->changes)
+		rt->changes = arena_alloc(rt->a, ROUTE_CHANGES_MAX * sizeof *rt->changes);
+	rt->changes[rt->n_changes++] = (struct rewrite_change){ from, to };
+}
+
+enum status route_domain_change(struct route *rt, struct addr *addr, const struct site_router *r, struct str domain, bool rewrite,
+	struct err *err)
 {
 	ptrdiff_t at = str_rfind(addr->text, '@');
 	struct str text = str_taint(str_printf(rt->a, "%.*s@%.*s", STR_FMT(str_sub(addr->text, 0, (size_t)at)), STR_FMT(domain)));
@@ -122,6 +139,8 @@ enum status route_domain_change(struct route *rt, struct addr *addr, const struc
 	st = route_child(rt, addr, r, KIND_ADDRESS, text, NULL, err);
 	if (st == ST_OK)
 		((struct addr *)((char *)rt->queue_end - offsetof(struct addr, next)))->start = NULL; /* it is the same address still */
+	if (st == ST_OK && rewrite)
+		change_note(rt, addr->domain, domain);
 	return st;
 }
 

@@ -8,6 +8,7 @@
 #define ROUTER_ROUTE_H
 
 #include "common/lang/expand.h"
+#include "common/lang/rewrite.h"
 #include "router/router.h"
 #include "router/site.h"
 
@@ -22,6 +23,7 @@ enum {
 	ROUTE_HOSTS_MAX = 256,        /* hosts of one plan, as declared */
 	ROUTE_PLAN_MAX = 90000,       /* octets of a plan, below what struct ipc_deliver carries */
 	ROUTE_PART_MAX = 120000,      /* octets of one answer before another is begun */
+	ROUTE_CHANGES_MAX = 64,       /* domains that routers changed, for header fields */
 	ROUTE_MEMOS_MAX = 64,         /* plans, and results of finding hosts, that recipients of one question share */
 };
 
@@ -104,6 +106,8 @@ struct route {
 	uint32_t n_plans, plans_room;
 	struct hash plan_by_octets;           /* encoded plan -> index + 1 */
 	struct hash leaf_by_key;              /* recipient, plan, address */
+	struct rewrite_change *changes;       /* domains that routers changed: for the fields of every copy */
+	uint32_t n_changes, *plan_changes;    /* plan_changes: how many of them were known to each plan */
 	struct plan_memo plan_memo[ROUTE_MEMOS_MAX];
 	unsigned n_plan_memo;
 	struct hosts_memo *hosts_memo[ROUTE_MEMOS_MAX];
@@ -133,8 +137,9 @@ void route_recipient(struct route *rt, uint32_t index, const struct ipc_recipien
 /* A child of addr, made by r. text: address with domain, or path and so on. ST_FAIL: too many of them. */
 enum status route_child(struct route *rt, struct addr *addr, const struct site_router *r, enum addr_kind kind, struct str text,
 	const struct site_transport *transport, struct err *err);
-/* The address with another domain, routed from the first router on. */
-enum status route_domain_change(struct route *rt, struct addr *addr, const struct site_router *r, struct str domain, struct err *err);
+/* The address with another domain, routed from the first router on; with rewrite, the message's header fields follow. */
+enum status route_domain_change(struct route *rt, struct addr *addr, const struct site_router *r, struct str domain, bool rewrite,
+	struct err *err);
 /* errors_to, headers_add, headers_remove, which children inherit. */
 enum status route_delivery_options(struct route *rt, struct addr *addr, const struct site_router *r, struct err *err);
 enum status route_expand(struct route *rt, const struct expansion *x, struct str *out, struct err *err);
@@ -147,10 +152,13 @@ bool addr_parse(struct route *rt, struct addr *addr, struct str text);
 /* ST_OK: the router runs; ST_FAIL: it is skipped, err says why (only when traced); ST_DEFER, ST_ERROR. */
 enum status route_preconditions(struct route *rt, struct addr *addr, const struct site_router *r, struct err *err);
 
-/* ---- transports, hosts, plans (route_plan.c, route_hosts.c) ---- */
+/* ---- transports, hosts, plans (route_plan.c, route_plans.c, route_hosts.c) ---- */
 enum status route_transport(struct route *rt, const struct site_router *r, const struct site_transport **out, struct err *err);
 enum status plan_make(struct route *rt, struct addr *addr, const struct site_router *r, const struct site_transport *t,
 	const struct driver_out *out, uint32_t *plan_out, struct err *err);
+enum status plan_keep(struct route *rt, const struct ipc_plan *plan, uint32_t *out, struct err *err); /* its number */
+/* Behind the last address: plans made before a domain was changed get the change, too. */
+void plans_finish(struct route *rt);
 /* What the generic options do to found hosts: dnssec_request_domains, translate_ip_address. ST_DEFER, ST_ERROR. */
 enum status route_hosts_finish(struct route *rt, struct addr *addr, const struct site_router *r, struct driver_out *out, struct err *err);
 /* What `self` says when the best host is this one: RT_ACCEPT for send. */

@@ -220,7 +220,7 @@ enum verdict route_self(struct route *rt, struct addr *addr, const struct site_r
 		return RT_PASS;
 	case SELF_REROUTE:
 		err_clear(err);
-		return route_domain_change(rt, addr, r, r->reroute_to, err) == ST_OK ? RT_REDIRECT : RT_DEFER;
+		return route_domain_change(rt, addr, r, r->reroute_to, r->reroute_rewrite, err) == ST_OK ? RT_REDIRECT : RT_DEFER;
 	case SELF_FREEZE:
 		break;
 	}

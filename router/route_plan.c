@@ -550,18 +550,19 @@ static enum status make_fields_removed(struct making *m, struct err *err)
 	return ST_OK;
 }
 
-/* What headers_rewrite makes of this message's fields. */
+/* What changed domains and headers_rewrite make of this message's fields. */
 static enum status make_rewrites(struct making *m, struct err *err)
 {
+	const struct rewrite_wish wish = { .changes = m->rt->changes, .n_changes = m->rt->n_changes, .rules = m->t->rewrite };
 	struct str header;
 	enum status st;
 
-	if (!m->t->rewrite)
+	if (!wish.rules && !wish.n_changes)
 		return ST_OK;
 	st = rewrite_header_read(m->rt->ev, &header, err);
 	if (st == ST_OK && header.len)
-		m->plan.rewrites = rewrite_outgoing(m->rt->ev, m->t->rewrite, header, &m->plan.n_rewrites);
-	return st ? err_prefix(err, "headers_rewrite") : ST_OK;
+		m->plan.rewrites = rewrite_outgoing(m->rt->ev, &wish, header, &m->plan.n_rewrites);
+	return st ? err_prefix(err, wish.rules ? "headers_rewrite" : "rewriting header fields") : ST_OK;
 }
 
 static enum status make_return_path(struct making *m, struct err *err)
@@ -729,45 +730,6 @@ static enum status plan_fill(struct making *m, const struct driver_out *out, str
 	if (st == ST_OK)
 		st = route_auth(m->rt, m->t, &m->plan, &m->identity, err);
 	return st == ST_OK ? make_identity(m, err) : st;
-}
-
-/* The plan's number: that of an equal one, or a new one. */
-static enum status plan_keep(struct route *rt, const struct ipc_plan *plan, uint32_t *out, struct err *err)
-{
-	struct buf octets = BUF_LIMIT(ROUTE_PLAN_MAX + 1);
-	enum status st = ipc_encode(&ipc_type_plan, plan, &octets, err);
-	void *same;
-
-	if (st == ST_OK && (octets.full || octets.len > ROUTE_PLAN_MAX))
-		st = err_set(err, ST_ERROR, "its options, expanded, take more than %d octets", ROUTE_PLAN_MAX);
-	if (st != ST_OK) {
-		buf_clear(&octets);
-		return st;
-	}
-	same = hash_get(&rt->plan_by_octets, buf_str(&octets));
-	if (same) {
-		*out = (uint32_t)(uintptr_t)same - 1;
-		buf_clear(&octets);
-		return ST_OK;
-	}
-	if (rt->n_plans == rt->plans_room) {
-		uint32_t room = rt->plans_room ? rt->plans_room * 2 : 8;
-		struct ipc_plan *v = arena_alloc(rt->a, room * sizeof *v);
-		uint32_t *n = arena_alloc(rt->a, room * sizeof *n);
-		if (rt->n_plans) {
-			memcpy(v, rt->plans, rt->n_plans * sizeof *v);
-			memcpy(n, rt->plan_octets, rt->n_plans * sizeof *n);
-		}
-		rt->plans = v;
-		rt->plan_octets = n;
-		rt->plans_room = room;
-	}
-	rt->plans[rt->n_plans] = *plan;
-	rt->plan_octets[rt->n_plans] = (uint32_t)octets.len;
-	*out = rt->n_plans++;
-	hash_put(&rt->plan_by_octets, str_dup(rt->a, buf_str(&octets)), (void *)(uintptr_t)(*out + 1));
-	buf_clear(&octets);
-	return ST_OK;
 }
 
 static bool is_memorable(const struct addr *addr, const struct site_router *r, const struct site_transport *t)

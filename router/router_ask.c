@@ -54,6 +54,7 @@ void router_route(struct router *r, struct arena *a, const struct ipc_route_ask 
 				rt->verify_leaf->plan = 0;
 		}
 	}
+	plans_finish(rt);
 	if (rt->no_content) {
 		const struct ipc_route_answer again = { .need_content = true };
 		send(arg, &again);

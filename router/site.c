@@ -217,7 +217,8 @@ static enum status self_make(struct site *site, struct site_router *r, struct er
 	if (str_begins(s, "reroute:")) {
 		r->self = SELF_REROUTE;
 		s = str_trim(str_from(s, 8));
-		if (str_begins(s, "rewrite:")) /* the header fields stay as they are */
+		r->reroute_rewrite = str_begins(s, "rewrite:");
+		if (r->reroute_rewrite)
 			s = str_trim(str_from(s, 8));
 		r->reroute_to = s;
 		if (s.len)

@@ -88,6 +88,7 @@ struct site_router {
 	const struct site_transport *transport_fixed;    /* `transport` without expansion */
 	enum self_action self;
 	struct str reroute_to;
+	bool reroute_rewrite;
 	bool log_as_local;                   /* default: the accept router's alone */
 	struct host_items fallback;
 	bool reads_message;                  /* an option names its header or body */

@@ -57,8 +57,20 @@ bool rewrite_header(struct eval *ev, const struct rewrite *rules, struct str fie
 /* All fields of a header: the replaced ones as edits (EDIT_REPLACE), in the context's arena. */
 struct ipc_edit *rewrite_headers(struct eval *ev, const struct rewrite *rules, struct str header, bool qualify_sender, bool qualify_recipient,
 	uint32_t *n_out);
-/* By a transport's rules: the fields as the message's own edits (in the facts) leave them, for struct edit_input's rewrites. */
-struct ipc_edit *rewrite_outgoing(struct eval *ev, const struct rewrite *rules, struct str header, uint32_t *n_out);
+/* What is done to addresses of fields as they leave. */
+struct rewrite_change {
+	struct str from, to;          /* domains: a router took another one in its place */
+};
+struct rewrite_wish {
+	const struct rewrite_change *changes; /* first these, in order */
+	uint32_t n_changes;
+	const struct rewrite *rules;  /* then a transport's; NULL: none */
+	const struct ipc_edit *before; /* what was made of this header already; NULL: nothing */
+	uint32_t n_before;
+};
+/* The fields as the message's own edits (in the facts) leave them and `before` has made of them, for struct edit_input's rewrites; all
+ * of `before` is in the result. */
+struct ipc_edit *rewrite_outgoing(struct eval *ev, const struct rewrite_wish *wish, struct str header, uint32_t *n_out);
 /* The content's header, as it is in the file; nothing without a message. ST_DEFER: it can't be read; ST_ERROR: too large. */
 enum status rewrite_header_read(struct eval *ev, struct str *out, struct err *err);
 /* The kind of a field's addresses by its name; 0: it has none. */

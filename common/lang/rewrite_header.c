@@ -85,11 +85,27 @@ struct str rewrite_item_put(struct arena *a, struct str item, struct str address
 	return out;
 }
 
-static bool item_rewrite(struct eval *ev, const struct rewrite *rules, enum rewrite_kind kind, struct str raw, struct str address, struct str domain,
-	struct str *out)
+/* The address with the domain that routers took in place of its own. */
+static bool domain_change(struct eval *ev, const struct rewrite_wish *wish, struct str *address)
+{
+	bool changed = false;
+
+	for (uint32_t i = 0; i < wish->n_changes; i++) {
+		ptrdiff_t at = str_rfind(*address, '@');
+
+		if (at < 0 || !str_eqi(str_from(*address, (size_t)at + 1), wish->changes[i].from))
+			continue;
+		*address = str_taint(str_printf(ev->arena, "%.*s@%.*s", STR_FMT(str_sub(*address, 0, (size_t)at)), STR_FMT(wish->changes[i].to)));
+		changed = true;
+	}
+	return changed;
+}
+
+static bool item_rewrite(struct eval *ev, const struct rewrite_wish *wish, enum rewrite_kind kind, struct str raw, struct str address,
+	struct str domain, struct str *out)
 {
 	struct str whole;
-	bool changed = false;
+	bool changed = domain_change(ev, wish, &address);
 
 	if (address.len && str_find(address, '@') < 0 && domain.len) {
 		address = str_printf(ev->arena, "%.*s@%.*s", STR_FMT(address), STR_FMT(domain));
@@ -97,7 +113,7 @@ static bool item_rewrite(struct eval *ev, const struct rewrite *rules, enum rewr
 		changed = true;
 	}
 	whole = STR_NULL;
-	changed |= rewrite_run(ev, rules, kind, address, &address, &whole);
+	changed |= wish->rules && rewrite_run(ev, wish->rules, kind, address, &address, &whole);
 	if (changed)
 		*out = whole.len ? whole : rewrite_item_put(ev->arena, raw, address);
 	return changed;
@@ -105,15 +121,17 @@ static bool item_rewrite(struct eval *ev, const struct rewrite *rules, enum rewr
 
 bool rewrite_item(struct eval *ev, const struct rewrite *rules, enum rewrite_kind kind, struct str item, struct str domain, struct str *out)
 {
+	const struct rewrite_wish wish = { .rules = rules };
 	struct addrlist_item parsed;
 
 	*out = item;
 	if (addrlist_item_parse(item, ADDR_LENIENT | ADDR_UTF8, ev->arena, &parsed, NULL))
 		return false;
-	return item_rewrite(ev, rules, kind, item, parsed.addr, domain, out);
+	return item_rewrite(ev, &wish, kind, item, parsed.addr, domain, out);
 }
 
-static bool field_rewrite(struct eval *ev, const struct rewrite *rules, const struct header_field *field, unsigned kind, struct str domain, struct str *out)
+static bool field_rewrite(struct eval *ev, const struct rewrite_wish *wish, const struct header_field *field, unsigned kind, struct str domain,
+	struct str *out)
 {
 	struct addrlist list;
 	struct buf b = BUF_INIT;
@@ -126,7 +144,7 @@ static bool field_rewrite(struct eval *ev, const struct rewrite *rules, const st
 	for (uint32_t i = 0; i < list.n; i++) {
 		struct str made;
 
-		if (!item_rewrite(ev, rules, (enum rewrite_kind)kind, list.v[i].raw, list.v[i].addr, domain, &made))
+		if (!item_rewrite(ev, wish, (enum rewrite_kind)kind, list.v[i].raw, list.v[i].addr, domain, &made))
 			continue;
 		buf_add(&b, at, (size_t)(list.v[i].raw.p - at));
 		buf_add_str(&b, made);
@@ -145,7 +163,8 @@ static bool field_rewrite(struct eval *ev, const struct rewrite *rules, const st
 	return changed;
 }
 
-static bool field_one(struct eval *ev, const struct rewrite *rules, const struct header_field *field, bool qualify_sender, bool qualify_recipient, struct str *out)
+static bool field_one(struct eval *ev, const struct rewrite_wish *wish, const struct header_field *field, bool qualify_sender,
+	bool qualify_recipient, struct str *out)
 {
 	unsigned kind = rewrite_field_kind(field->name);
 	bool recipient = kind & (REWRITE_TO | REWRITE_CC | REWRITE_BCC);
@@ -155,24 +174,26 @@ static bool field_one(struct eval *ev, const struct rewrite *rules, const struct
 		return false;
 	if (recipient ? qualify_recipient : qualify_sender)
 		domain = recipient ? lang_qualify_recipient(ev->lang) : lang_qualify_domain(ev->lang);
-	if (!domain.len && !(rewrite_kinds(rules) & kind))
+	if (!domain.len && !wish->n_changes && !(rewrite_kinds(wish->rules) & kind))
 		return false;
-	return field_rewrite(ev, rules, field, kind, domain, out);
+	return field_rewrite(ev, wish, field, kind, domain, out);
 }
 
 bool rewrite_header(struct eval *ev, const struct rewrite *rules, struct str text, bool qualify_sender, bool qualify_recipient, struct str *out)
 {
+	const struct rewrite_wish wish = { .rules = rules };
 	struct header_scan scan;
 	struct header_field field;
 
 	*out = text;
 	header_scan_init(&scan, text);
-	return header_scan_next(&scan, &field) && field_one(ev, rules, &field, qualify_sender, qualify_recipient, out);
+	return header_scan_next(&scan, &field) && field_one(ev, &wish, &field, qualify_sender, qualify_recipient, out);
 }
 
 struct ipc_edit *rewrite_headers(struct eval *ev, const struct rewrite *rules, struct str header, bool qualify_sender, bool qualify_recipient,
 	uint32_t *n_out)
 {
+	const struct rewrite_wish wish = { .rules = rules };
 	struct ipc_edit *v = NULL;
 	struct header_scan scan;
 	struct header_field field;
@@ -181,7 +202,7 @@ struct ipc_edit *rewrite_headers(struct eval *ev, const struct rewrite *rules, s
 	*n_out = 0;
 	header_scan_init(&scan, header);
 	while (*n_out < REWRITE_EDITS_MAX && header_scan_next(&scan, &field)) {
-		if (!field_one(ev, rules, &field, qualify_sender, qualify_recipient, &made))
+		if (!field_one(ev, &wish, &field, qualify_sender, qualify_recipient, &made))
 			continue;
 		if (!v)
 			v = arena_alloc(ev->arena, REWRITE_EDITS_MAX * sizeof *v);
@@ -229,7 +250,34 @@ static struct str field_now(const struct ipc_facts *facts, const struct header_f
 	return now;
 }
 
-struct ipc_edit *rewrite_outgoing(struct eval *ev, const struct rewrite *rules, struct str header, uint32_t *n_out)
+/* What `before` has for that field; false: nothing. */
+static bool before_find(const struct rewrite_wish *wish, bool is_added, uint64_t where, struct str *out)
+{
+	struct str text;
+	uint64_t at;
+	bool added;
+
+	for (uint32_t i = 0; i < wish->n_before; i++)
+		if (edit_replace_parse(wish->before[i].text, &added, &at, &text) && added == is_added && at == where) {
+			*out = text;
+			return true;
+		}
+	return false;
+}
+
+/* False: the field leaves as it is. */
+static bool outgoing_one(struct eval *ev, const struct rewrite_wish *wish, bool added, uint64_t where, struct str now, struct str *out)
+{
+	struct header_scan scan;
+	struct header_field field;
+	bool known = before_find(wish, added, where, &now);
+
+	*out = now;
+	header_scan_init(&scan, now);
+	return (header_scan_next(&scan, &field) && field_one(ev, wish, &field, false, false, out)) || known;
+}
+
+struct ipc_edit *rewrite_outgoing(struct eval *ev, const struct rewrite_wish *wish, struct str header, uint32_t *n_out)
 {
 	const struct ipc_facts *facts = ev->facts;
 	struct ipc_edit *v = arena_alloc(ev->arena, 2 * REWRITE_EDITS_MAX * sizeof *v);
@@ -240,13 +288,13 @@ struct ipc_edit *rewrite_outgoing(struct eval *ev, const struct rewrite *rules, 
 
 	header_scan_init(&scan, header);
 	while (n < REWRITE_EDITS_MAX && header_scan_next(&scan, &field))
-		if (rewrite_field_kind(field.name) && rewrite_header(ev, rules, field_now(facts, &field), false, false, &made)) {
+		if (rewrite_field_kind(field.name) && outgoing_one(ev, wish, false, field.at, field_now(facts, &field), &made)) {
 			v[n].op = EDIT_REPLACE;
 			v[n++].text = str_printf(ev->arena, "%zu %.*s", field.at, STR_FMT(made));
 		}
 	for (uint32_t i = 0; i < facts->n_edits && n < 2 * REWRITE_EDITS_MAX; i++)
 		if (facts->edits[i].op != EDIT_REMOVE && facts->edits[i].op != EDIT_REPLACE &&
-		    rewrite_header(ev, rules, facts->edits[i].text, false, false, &made)) {
+		    outgoing_one(ev, wish, true, i, facts->edits[i].text, &made)) {
 			v[n].op = EDIT_REPLACE;
 			v[n++].text = str_printf(ev->arena, "e%u %.*s", i, STR_FMT(made));
 		}

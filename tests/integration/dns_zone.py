@@ -16,6 +16,8 @@ client IN A 192.0.2.1
 other IN A 192.0.2.99
 mail.remote IN A 192.0.2.50
 remote IN MX 10 mail.remote
+; short.example is nothing, short.example.wide.example is here
+short.example.wide IN A 127.0.0.1
 ; DNS lists: 192.0.2.1 has 127.0.0.2, 192.0.2.2 two values, 192.0.2.3 a value outside of 127/8
 1.2.0.192.one.dnsbl IN A 127.0.0.2
 1.2.0.192.one.dnsbl IN TXT "T:listed, see http://one.example/"

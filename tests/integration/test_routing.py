@@ -7,6 +7,8 @@ import re
 import pytest
 
 from bulkhead import Client, Sink, wait_for
+from dns_zone import Zone, have_nsd
+from oracle import Oracle
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="deliveries under a uid of their own need root")
 
@@ -222,3 +224,101 @@ hidden:
     assert "Unrouteable address" in c.ask("EXPN nobody@local.example", 550)
     c.ask("EXPN a@@b", 501)
     c.close()
+
+
+HEADER = (b"From: x@{0}\r\nReply-To: \"<x@{0}>\" <me@{0}>\r\nTo: G: a@{0} (a@{0}),\r\n b@away.example;\r\nCc: a@sub.{0}\r\n"
+          b"X-To: a@{0}\r\nSubject: a@{0}\r\n\r\na@{0}\r\n")
+
+
+def header(domain):
+    return HEADER.replace(b"{0}", domain)
+
+
+def check_fields(message, old, new):
+    lines = message.replace(b"\r\n", b"\n")
+    if new != old:
+        assert b"From: x@" + new + b"\n" in lines
+    for text in (b'Reply-To: "<x@%s>" <me@%s>\n' % (old, new), b"To: G: a@%s (a@%s),\n b@away.example;\n" % (new, old), b"Cc: a@sub.%s\n" % old,
+                 b"X-To: a@%s\nSubject: a@%s\n" % (old, old)):
+        assert text in lines, text
+    assert lines.endswith(b"\n\na@%s\n" % old), "the body stays as it is"
+
+
+@pytest.mark.parametrize("word,new", [("rewrite: there.example", b"there.example"), ("there.example", b"self.example")])
+def test_reroute_rewrites_fields(bulkhead, sink, word, new):
+    """In every copy of the message, also one whose plan was made before the domain was changed."""
+    i = bulkhead(acl="acl_check_rcpt:\n  accept add_header = Cc: acl@self.example\n", routers=LOCAL + """
+moved:
+  driver = manualroute
+  domains = self.example
+  route_list = * 127.0.0.1
+  transport = smtp
+  self = reroute: %s
+""" % word + FAR, sink=sink, users=["joe"])
+    i.send("a@client.example", ["joe@local.example", "a@self.example", "b@away.example"], header(b"self.example"))
+    i.wait_empty()
+    assert sorted(r for m in sink.messages for r in m[1]) == ["a@there.example", "b@away.example"]
+    for m in [m[2] for m in sink.messages] + i.maildir("joe"):
+        check_fields(m, b"self.example", new)
+        assert b"Cc: acl@" + new in m
+
+
+@pytest.mark.parametrize("word,new", [("rewrite: there.example", b"there.example"), ("there.example", b"self.example")])
+def test_exim_rewrites_the_same_fields(tmp_path, word, new):
+    """The reference for check_fields: what Exim writes into both copies of that message."""
+    tmp_path.chmod(0o755)
+    out = tmp_path / "out"
+    out.mkdir()
+    out.chmod(0o777)
+    exim = Oracle(tmp_path, shared=[out])
+    done = exim.run(["-odi", "b@away.example", "a@self.example"], header(b"self.example").replace(b"\r", b"").decode(), """
+primary_hostname = mx.client.example
+acl_not_smtp = accept
+begin routers
+moved:
+  driver = manualroute
+  domains = self.example
+  route_list = * 127.0.0.1
+  self = reroute: %s
+  transport = smtp
+all:
+  driver = accept
+  transport = file
+begin transports
+smtp:
+  driver = smtp
+file:
+  driver = appendfile
+  file = %s/box
+  user = Debian-exim
+  group = Debian-exim
+  message_suffix =
+""" % (word, out))
+    assert done.returncode == 0, done.stderr
+    copies = re.split(rb"^From \S+ .*\n", (out / "box").read_bytes(), flags=re.M)[1:]
+    assert len(copies) == 2
+    for message in copies:
+        check_fields(message, b"self.example", new)
+
+
+@pytest.mark.skipif(not have_nsd(), reason="nsd on port 53 of a loopback address")
+@pytest.mark.parametrize("option,new", [("", b"short.example.wide.example"), ("no_rewrite_headers", b"short.example")])
+def test_widened_domain_in_fields(bulkhead, sink, tmp_path, option, new):
+    """And a transport's headers_rewrite sees the widened one."""
+    zone = Zone(str(tmp_path), "127.73.250.53")
+    try:
+        i = bulkhead(main="dns_resolvers = %s\n" % zone.address, routers="""
+wide:
+  driver = dnslookup
+  widen_domains = nothing.example : wide.example
+  %s
+  transport = smtp
+  self = send
+""" % option, transports="smtp:\n  driver = smtp\n  allow_localhost\n  port = {sink}\n  headers_rewrite = x@*.wide.example y@z.example f\n", sink=sink)
+        i.send("a@client.example", "a@short.example", header(b"short.example"))
+        sender, rcpts, message = sink.wait(1)[0]
+        assert rcpts == ["a@short.example.wide.example"]
+        check_fields(message.replace(b"From: y@z.example", b"From: x@" + new), b"short.example", new)
+        assert (b"From: y@z.example" in message) == (not option)
+    finally:
+        zone.close()
