@@ -63,6 +63,8 @@ enum msg_flag {
 	MSG_DEBUG = 1 << 22,           /* control = debug: ACLs say in the log what they do */
 	MSG_AUTH_UNADVERTISED = 1 << 23, /* control = allow_auth_unadvertised */
 	MSG_NO_CALLOUT_FLUSH = 1 << 24,
+	MSG_NO_TELL = 1 << 25,         /* control = freeze/no_tell: nobody is told of the freezing */
+	MSG_FIRST_PASS = 1 << 26,      /* control = queue/first_pass_route: routed at once, but nothing is sent by SMTP before the next queue run */
 	/* those that a control sets for the rest of the connection */
 	MSG_OF_CONNECTION = MSG_NO_PIPELINING | MSG_NO_ENFORCE_SYNC | MSG_ENFORCE_SYNC | MSG_NO_MULTILINE | MSG_NO_DELAY_FLUSH | MSG_DEBUG |
 		MSG_AUTH_UNADVERTISED | MSG_NO_CALLOUT_FLUSH,
@@ -83,6 +85,16 @@ enum edit_op {
 enum dsn_notify { DSN_NEVER = 1, DSN_SUCCESS = 2, DSN_FAILURE = 4, DSN_DELAY = 8 };
 
 enum route_outcome { ROUTE_DELIVER = 1, ROUTE_FAIL, ROUTE_DEFER, ROUTE_DISCARD, ROUTE_OUTCOMES_END };
+
+/* Why an address is not delivered in a round though nothing is wrong with it. */
+enum leaf_wait {
+	WAIT_NO = 0,
+	WAIT_HELD,      /* hold_domains */
+	WAIT_QUEUED,    /* queue_domains, queue_smtp_domains, queue_only_file: until the next queue run */
+	WAITS_END
+};
+
+enum report_kind { REPORT_FAILURE = 1, REPORT_DELAY, REPORT_KINDS_END };
 
 enum delivery_result { DELIVERY_OK = 1, DELIVERY_FAILED, DELIVERY_DEFERRED, DELIVERY_RESULTS_END };
 
