@@ -104,6 +104,17 @@ static void ehlo_reply(struct session *s, struct str text)
 	s->auth_advertised = offers_auth(s);
 }
 
+/* Further lines would be taken for extensions. */
+static struct str helo_line(struct session *s, struct str text)
+{
+	ptrdiff_t end = str_find(text, '\n');
+
+	if (end < 0)
+		return text;
+	session_logf(s, LOG_MAIN | LOG_PANIC, "the HELO ACL's message has more than one line: the first one is sent");
+	return str_sub(text, 0, (size_t)end);
+}
+
 static void helo_proceed(struct session *s, const struct ipc_acl_answer *answer)
 {
 	struct str text;
@@ -116,7 +127,7 @@ static void helo_proceed(struct session *s, const struct ipc_acl_answer *answer)
 	}
 	auth_helo(s, answer);
 	s->auth_advertised = false;
-	text = answer && answer->text.len ? answer->text : greeting(s);
+	text = answer && answer->text.len ? helo_line(s, answer->text) : greeting(s);
 	if (s->esmtp)
 		ehlo_reply(s, text);
 	else

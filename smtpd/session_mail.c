@@ -377,6 +377,7 @@ static void mail_take(struct session *s, struct str args)
 		return;
 	}
 	t = txn_new(s);
+	session_vars_set(&s->acl_m, NULL, 0); /* what the connect and HELO ACLs put there goes */
 	t->local_message = s->local && !s->helo;
 	if (!address_qualify(s, &addr, set->qualify_domain, session_client(s)->flags & CLIENT_SENDER_UNQUALIFIED, "sender", &t->sender) ||
 	    !params_take(s, rest, false)) {

@@ -41,7 +41,7 @@ static void txn_facts(const struct txn *t, struct ipc_facts *f, struct session *
 	f->has_sender = true;
 	f->recipient = t->recipient;
 	f->rcpt_count = t->rcpt_count;
-	f->rcpt_accepted = t->rcpt_accepted;
+	f->rcpt_accepted = t->n_rcpts; /* those discarded are not among $recipients either */
 	f->rcpt_deferred = t->rcpt_deferred;
 	f->rcpt_failed = t->rcpt_failed;
 	f->size = t->declared;

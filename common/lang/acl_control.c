@@ -20,6 +20,7 @@ static enum acl_rc local_part_case(struct acl_state *s, bool caseful)
 
 	if (!address_split(s->ev->facts->recipient, &local, &domain))
 		local = s->ev->facts->recipient;
+	local = address_local_unquote(s->ev->arena, local);
 	s->ev->caseful_local_part = caseful;
 	s->ev->slot[EV_local_part] = str_taint(caseful ? local : str_lower(s->ev->arena, local));
 	return RC_OK;

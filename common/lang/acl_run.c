@@ -600,6 +600,13 @@ static bool sender_told(struct acl_state *s)
 	return false;
 }
 
+static struct str first_line(struct str text)
+{
+	ptrdiff_t end = str_find(text, '\n');
+
+	return end < 0 ? text : str_sub(text, 0, (size_t)end);
+}
+
 static void answer_texts(struct acl_state *s, enum acl_rc rc, const struct err *err, struct ipc_acl_answer *out)
 {
 	struct arena *a = s->ev->arena;
@@ -611,10 +618,10 @@ static void answer_texts(struct acl_state *s, enum acl_rc rc, const struct err *
 	if (wrong)
 		acl_log(s, LOG_MAIN | LOG_PANIC, str_printf(a, "configured error code starts with incorrect digit (expected %c) in \"%.*s\"",
 			reply_class(out->verdict, s->stage), STR_FMT(expand_quote(s->ev, s->user_text))));
-	out->log_text = s->log_text;
+	out->log_text = first_line(s->log_text);
 	/* Why something can't be known is for the log, not for strangers. */
 	if ((rc == RC_DEFER || rc == RC_ERROR) && err->text[0])
-		out->log_text = s->log_text.len ? str_printf(a, "%.*s: %s", STR_FMT(s->log_text), err->text) : str_dup(a, str_of(err->text));
+		out->log_text = out->log_text.len ? str_printf(a, "%.*s: %s", STR_FMT(out->log_text), err->text) : str_dup(a, str_of(err->text));
 	if (rc == RC_ERROR)
 		out->text = STR_NULL;
 	if (out->text.len && s->verify_lines.len && (out->verdict == ACL_DENY || out->verdict == ACL_DROP) && !sender_told(s))

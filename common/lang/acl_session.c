@@ -65,12 +65,29 @@ struct acl_words {
 	uint32_t n;
 };
 
-/* Words end at blanks outside of braces. */
-static struct str word_take(struct str *rest)
+/* A backslash within quotes stands before a quote or another one; all else is left to the expansion. */
+static struct str quoted_take(struct arena *a, struct str s, struct str *rest)
+{
+	char *p = arena_alloc(a, s.len);
+	uint32_t i = 1, n = 0;
+
+	for (; i < s.len && s.p[i] != '"'; i++) {
+		if (s.p[i] == '\\' && i + 1 < s.len && s.p[i + 1] == '"')
+			i++;
+		p[n++] = s.p[i];
+	}
+	*rest = str_from(s, i < s.len ? i + 1 : i);
+	return (struct str){ p, n, s.tainted };
+}
+
+/* Words end at blanks outside of braces; one that begins with a double quote ends at the next, and the quotes go. */
+static struct str word_take(struct arena *a, struct str *rest)
 {
 	struct str s = str_trim(*rest);
 	uint32_t i = 0, depth = 0;
 
+	if (s.len && s.p[0] == '"')
+		return quoted_take(a, s, rest);
 	for (; i < s.len && (depth || !ascii_is_space(s.p[i])); i++) {
 		if (s.p[i] == '\\' && i + 1 < s.len)
 			i++;
@@ -89,7 +106,8 @@ static enum status compile_acl(struct acl_compiler *c, struct acl_item *item, co
 	struct str rest = from->value.text, word;
 	enum status st = ST_OK;
 
-	while (!st && (word = word_take(&rest)).len) {
+	while (!st && (rest = str_trim(rest)).len) {
+		word = word_take(c->arena, &rest);
 		if (words->n > ACL_ARGS_MAX)
 			return err_set(err, ST_ERROR, "more than %d arguments", ACL_ARGS_MAX);
 		st = expansion_compile(c->lang, c->arena, word, &words->v[words->n++], err);

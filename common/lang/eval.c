@@ -51,6 +51,7 @@ void eval_set_address(struct eval *ev, struct str address)
 
 	if (!address_split(address, &local, &domain))
 		domain = STR_NULL;
+	local = address_local_unquote(ev->arena, local);
 	ev->slot[EV_local_part] = ev->caseful_local_part ? local : str_lower(ev->arena, local);
 	ev->slot[EV_domain] = str_lower(ev->arena, domain);
 	if (!ev->slot[EV_original_domain].p)

@@ -136,6 +136,8 @@ static enum status op_quote(struct eval *ev, const struct node *n, struct str in
 
 		if (!type)
 			return err_set(err, ST_ERROR, "quote_: unknown lookup type \"%.*s\"", STR_FMT(str_sub(n->op_arg, 0, 40)));
+		if (type->flags & LOOKUP_LATER)
+			return err_set(err, ST_ERROR, "quote_%s: lookup type \"%s\" is known to Exim, not implemented", type->name, type->name);
 		if (type->quote)
 			return type->quote(ev->arena, in, out, err);
 		*out = in;

@@ -98,8 +98,8 @@ enum status lang_ask_lookup(struct eval *ev, const struct lookup_spec *spec, str
 		return st;
 	if (!services->lookup)
 		return err_set(err, ST_ERROR, "lookups can't be made here");
-	/* An empty key is in no table. */
-	if (spec->type->style == LOOKUP_KEY && !key.len)
+	/* An empty key is in no table, but the default is. */
+	if (spec->type->style == LOOKUP_KEY && !key.len && !spec->star)
 		return ST_FAIL;
 	ev->deps |= DEP_WORLD;
 	st = eval_step(ev, 10, err);

@@ -6,8 +6,8 @@
 
 static enum status found(struct list_run *run, const struct list_item *item, bool yes)
 {
-	if (yes) /* match_ip gives a value from lookups only */
-		list_run_data(run, run->list->kind == LIST_IP ? STR_NULL : item->text, item->text);
+	if (yes) /* host lists give a value from lookups only */
+		list_run_data(run, STR_NULL, item->text);
 	return yes ? ST_OK : ST_FAIL;
 }
 

@@ -98,7 +98,7 @@ enum status lookup_search(const struct lookup_driver *driver, void *env, void *h
 	enum status st;
 
 	*out = (struct ipc_lookup_answer){ 0 };
-	st = search_key(&s, key);
+	st = key.len ? search_key(&s, key) : ST_FAIL;
 	if (st == ST_FAIL && spec->partial >= 0)
 		st = search_partial(&s, key);
 	if (st == ST_FAIL && at > 0)

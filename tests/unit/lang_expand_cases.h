@@ -204,6 +204,7 @@ static const struct alone_case alone_cases[] = {
 	{ "[${quote:abc}]", ST_OK, "[abc]" },
 	{ "[${quote:}]", ST_OK, "[\"\"]" },
 	{ "[${quote:a\"b\\\\c}]", ST_OK, "[\"a\\\"b\\\\c\"]" },
+	{ "[${quote_ldap:a}]", ST_ERROR, "quote_ldap: lookup type" },
 	{ "[${quote_local_part:a b}]", ST_OK, "[\"a b\"]" },
 	{ "[${quote_local_part:a+b.c}]", ST_OK, "[a+b.c]" },
 	{ "[${quote_local_part:.a}]", ST_OK, "[\".a\"]" },
