@@ -2,32 +2,24 @@
 #include "local/local_pipe.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/pidfd.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "common/base/clock.h"
 #include "common/conf/option.h"
+#include "common/daemon/program.h"
 
-enum { PIPE_CHUNK = 16384, FILES = 1024, ENV_EXTRA = 8, EXEC_FAILED = 127, OUTPUT_RETURNED_MAX = 60000, COMMAND_SHOWN = 400 };
+enum { ENV_EXTRA = 8, EXEC_FAILED = 127, OUTPUT_RETURNED_MAX = 60000, COMMAND_SHOWN = 400 };
 
 /* A command that runs. */
 struct run {
 	const struct pipe_options *o;
-	pid_t pid;
-	int pid_fd, in, out, exec; /* its end; its input (-1: closed); its output; whether it could be executed */
-	uint64_t until_ms;         /* 0: no limit */
-	struct buf output;
-	bool too_much, too_late, ended;
+	struct program_spec spec;
+	struct program program;
 };
 
 /* ---- what it is started with ---- */
@@ -97,79 +89,6 @@ static const char *program_find(const struct local_job *job, const struct pipe_o
 	return NULL;
 }
 
-/* ---- the child ---- */
-
-_Noreturn static void child_fail(int report, int error)
-{
-	ssize_t n = write(report, &error, sizeof error);
-
-	(void)n;
-	_exit(EXEC_FAILED);
-}
-
-static void child_signals(void)
-{
-	struct sigaction plain = { .sa_handler = SIG_DFL };
-	sigset_t none;
-
-	for (int s = 1; s < NSIG; s++)
-		sigaction(s, &plain, NULL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-static void child_limits(const struct pipe_options *o)
-{
-	struct rlimit r;
-
-	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur > FILES) {
-		r.rlim_cur = FILES; /* programs that close all they may have would be at it for long */
-		setrlimit(RLIMIT_NOFILE, &r);
-	}
-	if (getrlimit(RLIMIT_CORE, &r) == 0) {
-		r.rlim_cur = o->permit_coredump ? r.rlim_max : 0;
-		if (!o->permit_coredump)
-			r.rlim_max = 0;
-		setrlimit(RLIMIT_CORE, &r);
-	}
-}
-
-/* In the new process: in, out and report are its ends. Descriptors from 3 on are closed, report by exec itself. */
-_Noreturn static void child_exec(const struct pipe_options *o, const char *program, char **argv, char **env, int in, int out, int report)
-{
-	/* Above the three, so that nothing is overwritten on the way. */
-	in = fcntl(in, F_DUPFD, 10);
-	out = fcntl(out, F_DUPFD, 10);
-	report = fcntl(report, F_DUPFD, 10);
-	if (in < 0 || out < 0 || report < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 || dup2(report, 3) < 0)
-		_exit(EXEC_FAILED);
-	close_range(4, ~0U, 0);
-	fcntl(3, F_SETFD, FD_CLOEXEC);
-	setpgid(0, 0);
-	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* whoever runs it has to judge it: its end is the command's */
-	if (getppid() == 1)
-		_exit(EXEC_FAILED);
-	child_signals();
-	child_limits(o);
-	umask(o->umask);
-	execve(program, argv, env);
-	child_fail(3, errno);
-}
-
-/* ---- running ---- */
-
-static bool pipe_make(int fd[2])
-{
-	return pipe2(fd, O_CLOEXEC) == 0;
-}
-
-static void fd_close(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
-
 static bool directory_enter(const struct pipe_options *o, struct arena *a, struct local_fault *f)
 {
 	const char *dir = o->directory.len ? str_cstr(a, o->directory) : "/";
@@ -177,149 +96,6 @@ static bool directory_enter(const struct pipe_options *o, struct arena *a, struc
 	if (chdir(dir) == 0)
 		return true;
 	return local_fault_errno(f, errno, "failed to chdir to %s", dir);
-}
-
-static bool run_start(struct run *r, const struct local_job *job, const char *program, struct local_fault *f)
-{
-	char **argv = argv_make(job, r->o), **env = env_make(job, r->o);
-	int in[2] = { -1, -1 }, out[2] = { -1, -1 }, exec[2] = { -1, -1 };
-	bool ok = pipe_make(in) && pipe_make(out) && pipe_make(exec);
-
-	if (ok && fcntl(in[1], F_SETFL, O_NONBLOCK) == 0 && fcntl(out[0], F_SETFL, O_NONBLOCK) == 0)
-		r->pid = fork();
-	else
-		r->pid = -1;
-	if (r->pid == 0)
-		child_exec(r->o, program, argv, env, in[0], out[1], exec[1]);
-	if (r->pid < 0)
-		local_fault_errno(f, errno, "no process for the command");
-	fd_close(&in[0]);
-	fd_close(&out[1]);
-	fd_close(&exec[1]);
-	r->in = in[1];
-	r->out = out[0];
-	r->exec = exec[0];
-	if (r->pid > 0) {
-		setpgid(r->pid, r->pid); /* whichever of us is first */
-		r->pid_fd = pidfd_open(r->pid, 0);
-		if (r->pid_fd >= 0)
-			return true;
-		local_fault_errno(f, errno, "pidfd");
-		kill(r->pid, SIGKILL);
-		waitpid(r->pid, NULL, 0);
-		r->pid = -1;
-	}
-	fd_close(&r->in);
-	fd_close(&r->out);
-	fd_close(&r->exec);
-	return false;
-}
-
-static void run_kill(struct run *r)
-{
-	kill(-r->pid, SIGKILL);
-	kill(r->pid, SIGKILL);
-	fd_close(&r->in);
-}
-
-/* What the command wrote; false when it closed its output. */
-static bool output_take(struct run *r)
-{
-	char room[4096];
-	ssize_t n;
-
-	while ((n = read(r->out, room, sizeof room)) > 0) {
-		size_t left = r->o->max_output > r->output.len ? (size_t)(r->o->max_output - r->output.len) : 0;
-
-		buf_add(&r->output, room, (size_t)n < left ? (size_t)n : left);
-		if ((size_t)n > left) {
-			r->too_much = true;
-			run_kill(r);
-			return false;
-		}
-	}
-	return n < 0 && (errno == EAGAIN || errno == EINTR);
-}
-
-static int time_left(const struct run *r)
-{
-	uint64_t now = clock_ms();
-
-	if (!r->until_ms)
-		return -1;
-	return now >= r->until_ms ? 0 : r->until_ms - now > 1000000 ? 1000000 : (int)(r->until_ms - now);
-}
-
-/* Waits for one of the three things that may happen. write: there is something to write. False: the command is not to go on. */
-static bool run_wait(struct run *r, bool write, bool *writable_out)
-{
-	struct pollfd p[] = {
-		{ write ? r->in : -1, POLLOUT, 0 }, { r->out, POLLIN, 0 }, { r->pid_fd, POLLIN, 0 },
-	};
-	int left = time_left(r), n = left ? poll(p, 3, left) : 0;
-
-	*writable_out = false;
-	if (n == 0 && (r->until_ms && clock_ms() >= r->until_ms)) {
-		r->too_late = true;
-		run_kill(r);
-		return false;
-	}
-	if (p[1].revents && !output_take(r))
-		fd_close(&r->out);
-	if (r->too_much)
-		return false;
-	r->ended |= p[2].revents != 0;
-	*writable_out = p[0].revents != 0;
-	return true;
-}
-
-/* As write(), for local_message_write(): a command that reads no more gets no more, and is judged by how it ends. */
-static ssize_t run_write(void *arg, const char *p, size_t n)
-{
-	struct run *r = arg;
-	bool writable;
-	ssize_t got;
-
-	while (r->in >= 0) {
-		if (!run_wait(r, true, &writable))
-			break;
-		if (!writable) {
-			if (r->ended)
-				break;
-			continue;
-		}
-		got = write(r->in, p, n < PIPE_CHUNK ? n : PIPE_CHUNK);
-		if (got > 0)
-			return got;
-		if (got < 0 && errno != EAGAIN && errno != EINTR)
-			break;
-	}
-	fd_close(&r->in);
-	return (ssize_t)n;
-}
-
-/* Until it has ended, and what it wrote until then is read. */
-static void run_finish(struct run *r)
-{
-	bool writable;
-
-	fd_close(&r->in);
-	while (!r->ended && run_wait(r, false, &writable))
-		;
-	if (r->out >= 0 && !r->too_much && !r->too_late)
-		output_take(r);
-	fd_close(&r->out);
-}
-
-/* errno of an execve() that failed; 0: it was executed. */
-static int exec_error(struct run *r)
-{
-	int error = 0;
-
-	if (read(r->exec, &error, sizeof error) != (ssize_t)sizeof error)
-		error = 0;
-	fd_close(&r->exec);
-	return error;
 }
 
 /* ---- judging ---- */
@@ -416,14 +192,14 @@ static struct str output_line(struct str output, struct arena *a)
 static void output_judge(const struct run *r, const struct local_job *job, struct pipe_end *end)
 {
 	const struct pipe_options *o = r->o;
-	struct str output = buf_str(&r->output);
+	struct str output = buf_str(&r->program.output);
 	bool is_report = !job->msg->sender.len;
 
 	if (!output.len)
 		return;
 	if ((o->log_output) || (o->log_fail && end->result == DELIVERY_FAILED) || (o->log_defer && end->result == DELIVERY_DEFERRED))
 		end->log_line = output_line(output, job->arena);
-	if (o->return_output && !is_report && !r->too_late && !end->freeze) {
+	if (o->return_output && !is_report && !r->program.too_late && !end->freeze) {
 		if (end->result != DELIVERY_FAILED)
 			end_set(end, DELIVERY_FAILED, "5.3.0", str_printf(job->arena, "%.*s transport: the command wrote something (return_output)", STR_FMT(o->transport)));
 	}
@@ -431,9 +207,10 @@ static void output_judge(const struct run *r, const struct local_job *job, struc
 		end->output = str_dup(job->arena, str_sub(output, 0, OUTPUT_RETURNED_MAX));
 }
 
-static void run_judge(struct run *r, const struct local_job *job, int status, int exec, bool wrote, const struct local_fault *f, struct pipe_end *end)
+static void run_judge(const struct run *r, const struct local_job *job, bool wrote, const struct local_fault *f, struct pipe_end *end)
 {
 	const struct pipe_options *o = r->o;
+	int exec = r->program.exec_error;
 	struct str command = command_text(o, job->arena);
 
 	if (exec) { /* the program could not even be begun */
@@ -449,49 +226,44 @@ static void run_judge(struct run *r, const struct local_job *job, int status, in
 		}
 	} else if (!wrote) { /* our own fault: killed before it could take half of a message for a whole one */
 		end_set(end, DELIVERY_DEFERRED, f->status, str_of(f->err.text));
-	} else if (r->too_late) {
+	} else if (r->program.too_late) {
 		end_set(end, o->timeout_defer ? DELIVERY_DEFERRED : DELIVERY_FAILED, o->timeout_defer ? "4.3.0" : "5.3.0",
 			str_printf(job->arena, "pipe delivery process timed out: %.*s", STR_FMT(command)));
-	} else if (r->too_much) {
+	} else if (r->program.too_much) {
 		end_set(end, DELIVERY_FAILED, "5.3.0", str_printf(job->arena, "Too much output from pipe - killed: %.*s", STR_FMT(command)));
 	} else {
-		pipe_status_judge(o, status, job->arena, end);
+		pipe_status_judge(o, r->program.status, job->arena, end);
 	}
 	output_judge(r, job, end);
 }
 
-static void run_all(struct run *r, struct local_job *job, const char *program, struct pipe_end *end)
+static void run_all(struct run *r, struct local_job *job, const char *path, struct pipe_end *end)
 {
 	struct local_fault f = { .error = RETRY_NONE };
+	struct err err = ERR_INIT;
 	uint64_t written;
 	bool wrote;
-	int status = 0, exec;
 
-	if (!run_start(r, job, program, &f)) {
-		end_set(end, DELIVERY_DEFERRED, f.status, str_dup(job->arena, str_of(f.err.text)));
+	r->spec = (struct program_spec){ .path = path, .argv = argv_make(job, r->o), .env = env_make(job, r->o), .timeout_s = r->o->timeout_s,
+		.max_output = r->o->max_output, .umask = r->o->umask, .permit_coredump = r->o->permit_coredump };
+	if (program_start(&r->program, &r->spec, &err)) {
+		end_set(end, DELIVERY_DEFERRED, "4.3.0", str_dup(job->arena, str_of(err.text)));
 		return;
 	}
-	r->until_ms = r->o->timeout_s ? clock_ms() + (uint64_t)r->o->timeout_s * 1000 : 0;
-	job->write = run_write;
-	job->write_arg = r;
+	job->write = program_write;
+	job->write_arg = &r->program;
 	wrote = local_message_write(job, -1, &written, &f);
 	if (!wrote)
-		run_kill(r);
-	run_finish(r);
-	if (r->too_late || r->too_much)
-		run_kill(r);
-	while (waitpid(r->pid, &status, 0) < 0 && errno == EINTR)
-		;
-	exec = exec_error(r);
-	close(r->pid_fd);
-	run_judge(r, job, status, exec, wrote, &f, end);
-	buf_clear(&r->output);
+		program_kill(&r->program);
+	program_finish(&r->program);
+	run_judge(r, job, wrote, &f, end);
+	program_clear(&r->program);
 }
 
 void pipe_deliver(struct local_job *job, const struct ipc_plan *plan, struct pipe_end *end)
 {
 	struct pipe_options *o = arena_alloc(job->arena, sizeof *o);
-	struct run r = { .o = o, .pid = -1, .pid_fd = -1, .in = -1, .out = -1, .exec = -1, .output = BUF_INIT };
+	struct run r = { .o = o };
 	struct local_fault f = { .error = RETRY_NONE };
 	const char *program;
 	struct err err;

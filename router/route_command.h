@@ -1,23 +1,16 @@
 /* SPDX-License-Identifier: ISC */
 /* route_command.h - the command of a pipe transport: its words, each expanded by itself, who may run it, and its environment.
  * Used by:    site_transport.c (at load), route_plan.c.
- * Owns:       words are in the arena they were split into.
+ * Owns:       nothing; words are in the question's arena.
  * Errors:     ST_FAIL: this command may not run; ST_ERROR: the configuration, or taint (specification, section 29.3). */
 #ifndef ROUTER_ROUTE_COMMAND_H
 #define ROUTER_ROUTE_COMMAND_H
 
+#include "common/conf/command.h"
 #include "common/ipc/codec.h"
 #include "router/route.h"
 
-enum { COMMAND_WORDS_MAX = 500, COMMAND_ENV_MAX = 128 };
-
-struct command_words {
-	struct str *v;
-	uint32_t n;
-};
-
-/* Blanks separate; "..." with backslash escapes; '...' as it stands. Taint is kept. */
-enum status command_split(struct str text, struct arena *a, struct command_words *out, struct err *err);
+enum { COMMAND_ENV_MAX = 128 };
 
 /* The `command` option, compiled word by word. */
 struct site_command {
