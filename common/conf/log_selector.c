@@ -25,7 +25,8 @@ const char *log_selector_what(unsigned number)
 static uint64_t word_bits(struct str word)
 {
 	/* older names, still understood by the specification */
-	static const char *const old[][2] = { { "incoming_host_port", "incoming_port" }, { "queue_time_total", "queue_time_overall" } };
+	static const char *const old[][2] = { { "incoming_host_port", "incoming_port" }, { "queue_time_total", "queue_time_overall" },
+		{ "rejected_headers", "rejected_header" } };
 
 	if (str_is(word, "all"))
 		return LOG_SELECTORS == 64 ? UINT64_MAX : (UINT64_C(1) << LOG_SELECTORS % 64) - 1;

@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-static const char *const have[] = { "IPV6", "LOOKUP_LSEARCH", "LOOKUP_LMDB", "LMDB", "LOOKUP_REDIS", "LOOKUP_DNSDB", "TRANSPORT_APPENDFILE",
-	"TRANSPORT_LMTP", "TRANSPORT_SMTP", "MAILDIR", "BULKHEAD", NULL };
+static const char *const have[] = { "BULKHEAD", "CRYPTEQ", "DNSSEC", "IPV6", "LMDB", "MAILDIR", "NATIVE_SRS", "SRS", "TRANSPORT_APPEND_MAILDIR",
+	"TRANSPORT_APPENDFILE", "TRANSPORT_LMTP", "TRANSPORT_SMTP", NULL };
 
 static void add(struct hash *set, struct arena *a, const char *prefix, const char *middle, const char *name)
 {
@@ -34,6 +34,9 @@ void conf_predefined_fill(struct hash *set, struct arena *a, const struct conf_m
 				add(set, a, "_OPT_", arena_printf(a, "%s_", conf_tables[t]->family), o->name);
 	for (unsigned i = 0; i < LOG_SELECTORS; i++)
 		add(set, a, "_LOG_", "", log_selector_name(i));
+	add(set, a, "_LOG_", "", "all");
+	add(set, a, "_LOG_", "", "rejected_headers");
+	add(set, a, "_CRYPTO_HASH_", "", "sha3");
 	for (; families && families->prefix; families++)
 		for (unsigned i = 0; families->names[i]; i++)
 			add(set, a, families->prefix, "", families->names[i]);

@@ -520,6 +520,9 @@ static void complete(void **state)
 static void macros(void **state)
 {
 	static const char text[] = ".ifdef _EXP_ITEM_LOOKUP\nprimary_hostname = yes.example\n.endif\n.ifdef _ACL_SPF\nqualify_domain = no.example\n.endif\n"
+		".ifdef _ACL_COND_SET\nqualify_domain = no.example\n.endif\n.ifdef _ACL_MOD_VERIFY\nqualify_domain = no.example\n.endif\n"
+		".ifdef _HAVE_LOOKUP_WHOSON\nqualify_domain = no.example\n.endif\n.ifdef _ACL_COND_VERIFY\n.ifdef _ACL_MOD_SET\n"
+		".ifdef _HAVE_LOOKUP_DSEARCH\nsmtp_banner = found\n.endif\n.endif\n.endif\n"
 		".ifdef _EXP_OP_SHA256\n.ifdef _EXP_COND_FORANY\n.ifdef _EXP_VAR_SENDER_ADDRESS\n.ifdef _ACL_VERIFY\nqualify_recipient = all.example\n"
 		".endif\n.endif\n.endif\n.endif\n";
 	struct conf_source source = { .path = "test", .text = text, .text_len = sizeof text - 1, .isolated = true, .families = lang_macro_families(&arena) };
@@ -530,6 +533,7 @@ static void macros(void **state)
 	assert_true(str_is(conf->main.primary_hostname.text, "yes.example"));
 	assert_false(str_is(conf->main.qualify_domain.text, "no.example"));
 	assert_true(str_is(conf->main.qualify_recipient.text, "all.example"));
+	assert_true(str_is(conf->main.smtp_banner.text, "found"));
 	conf_free(conf);
 }
 
