@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 struct hints {
+	size_t size_max;
 	MDB_env *env;
 	MDB_dbi dbi;
 	char *path;
@@ -38,7 +39,7 @@ static int hints_env_open(struct hints *h)
 	if (rc)
 		return rc;
 	/* Hints are advice: a power cut may cost the last ones, never the file's order (no MDB_WRITEMAP). */
-	mdb_env_set_mapsize(h->env, HINTS_MAP_SIZE);
+	mdb_env_set_mapsize(h->env, h->size_max);
 	rc = mdb_env_open(h->env, h->path, MDB_NOSUBDIR | MDB_NOTLS | MDB_NOSYNC, 0600);
 	if (!rc) {
 		int dead;
@@ -60,13 +61,14 @@ static int hints_env_open(struct hints *h)
 	return rc;
 }
 
-struct hints *hints_open(const char *directory, struct err *err)
+struct hints *hints_open(const char *directory, size_t size_max, struct err *err)
 {
 	struct hints *h = mem_new(sizeof *h);
 	size_t n = strlen(directory) + 16;
 	struct stat st;
 	int rc;
 
+	h->size_max = size_max ? size_max : HINTS_MAP_SIZE;
 	h->path = mem_new(n);
 	snprintf(h->path, n, "%s/hints.mdb", directory);
 	/* An empty file is what a crash at the very first start leaves: LMDB makes it anew only if it is not there. */
@@ -127,6 +129,12 @@ static bool hint_alive(const MDB_val *v, int64_t now, struct hint_head *head, st
 	return !head->expires || head->expires > now;
 }
 
+/* When an entry of so many seconds ends. */
+static int64_t hint_end(int64_t now, uint64_t expire_s)
+{
+	return expire_s ? now + (int64_t)(expire_s < UINT32_MAX ? expire_s : UINT32_MAX) : 0;
+}
+
 static int hint_store(MDB_txn *txn, MDB_dbi dbi, MDB_val *k, struct str value, int64_t expires, struct arena *a)
 {
 	struct hint_head head = { expires };
@@ -157,7 +165,7 @@ static int hint_get(struct hints *h, MDB_txn *txn, MDB_val *k, int64_t now, stru
 static int hint_add(struct hints *h, MDB_txn *txn, MDB_val *k, const struct ipc_hint_ask *ask, int64_t now, struct arena *a,
 	struct ipc_hint_answer *out)
 {
-	int64_t expires = ask->expire_s ? now + (int64_t)ask->expire_s : 0, count = 0;
+	int64_t expires = hint_end(now, ask->expire_s), count = 0;
 	struct hint_head head;
 	struct str value;
 	MDB_val v;
@@ -196,7 +204,7 @@ static int hint_rate(struct hints *h, MDB_txn *txn, MDB_val *k, const struct ipc
 		out->text = STR_LIT("hints: rate: COUNT LIMIT PERIOD and words are wanted");
 		return 0;
 	}
-	return new.len ? hint_store(txn, h->dbi, k, new, now + (int64_t)keep_s, a) : 0;
+	return new.len ? hint_store(txn, h->dbi, k, new, hint_end(now, keep_s), a) : 0;
 }
 
 static int hint_list(struct hints *h, MDB_txn *txn, struct str space, struct str prefix, int64_t now, struct arena *a,
@@ -244,7 +252,7 @@ void hints_do(struct hints *h, const struct ipc_hint_ask *ask, int64_t now, stru
 	if (!rc) {
 		switch ((enum hint_op)ask->op) {
 		case HINT_GET: rc = hint_get(h, txn, &k, now, a, out); break;
-		case HINT_PUT: rc = hint_store(txn, h->dbi, &k, ask->value, ask->expire_s ? now + (int64_t)ask->expire_s : 0, a); break;
+		case HINT_PUT: rc = hint_store(txn, h->dbi, &k, ask->value, hint_end(now, ask->expire_s), a); break;
 		case HINT_ADD: rc = hint_add(h, txn, &k, ask, now, a, out); break;
 		case HINT_REMOVE: rc = mdb_del(txn, h->dbi, &k, NULL); break;
 		case HINT_LIST: rc = hint_list(h, txn, ask->space, ask->key, now, a, out); break;
@@ -264,10 +272,21 @@ void hints_do(struct hints *h, const struct ipc_hint_ask *ask, int64_t now, stru
 	}
 }
 
+/* Three quarters are in use: what is left is for the pages that every change copies. */
+static bool hints_crowded(struct hints *h, MDB_txn *txn)
+{
+	MDB_stat s;
+
+	if (mdb_stat(txn, h->dbi, &s))
+		return false;
+	return (s.ms_branch_pages + s.ms_leaf_pages + s.ms_overflow_pages) * s.ms_psize > h->size_max / 4 * 3;
+}
+
 unsigned hints_expire(struct hints *h, int64_t now)
 {
 	MDB_val k = { h->cursor_len, h->cursor }, v;
 	unsigned gone = 0, seen = 0;
+	bool crowded;
 	MDB_cursor *c;
 	MDB_txn *txn;
 	int rc;
@@ -278,6 +297,7 @@ unsigned hints_expire(struct hints *h, int64_t now)
 		mdb_txn_abort(txn);
 		return 0;
 	}
+	crowded = hints_crowded(h, txn);
 	rc = mdb_cursor_get(c, &k, &v, h->cursor_len ? MDB_SET_RANGE : MDB_FIRST);
 	h->cursor_len = 0;
 	for (; !rc; rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
@@ -291,7 +311,7 @@ unsigned hints_expire(struct hints *h, int64_t now)
 			}
 			break;
 		}
-		if (!hint_alive(&v, now, &head, &value) && !mdb_cursor_del(c, 0))
+		if ((crowded || !hint_alive(&v, now, &head, &value)) && !mdb_cursor_del(c, 0))
 			gone++;
 	}
 	mdb_cursor_close(c);

@@ -20,11 +20,12 @@ enum {
 };
 
 struct hints;
-struct hints *hints_open(const char *directory, struct err *err); /* NULL: ST_DEFER in *err */
+struct hints *hints_open(const char *directory, size_t size_max /* of the file; 0: HINTS_MAP_SIZE */, struct err *err); /* NULL: ST_DEFER in *err */
 void hints_close(struct hints *hints);
 /* One operation; the answer's status, value, amount and entries are set, its text too on error. Never fails otherwise. */
 void hints_do(struct hints *hints, const struct ipc_hint_ask *ask, int64_t now_s, struct arena *a, struct ipc_hint_answer *out);
-/* Removes some of what has expired; call it now and then. Returns how many went. */
+/* Removes some of what has expired; call it now and then. Where the file is nearly full, some of the rest goes, too: strangers name the keys
+ * of rates, and a store that takes nothing more would be the end of all limits. Returns how many went. */
 unsigned hints_expire(struct hints *hints, int64_t now_s);
 
 #endif

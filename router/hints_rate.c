@@ -8,6 +8,7 @@
 #include <string.h>
 
 enum { EVENT = 8 /* octets kept of an event's digest */ };
+static const double NUMBER_MAX = 4e18, period_max = 1e12; /* fit for int64_t, the latter as microseconds */
 static const double interval_least = 1e-9; /* of a period: events at the same instant, and clocks that went back */
 
 struct rate_ask {
@@ -31,7 +32,7 @@ static bool number(struct str *rest, double *out)
 		return false;
 	snprintf(text, sizeof text, "%.*s", STR_FMT(word));
 	*out = strtod(text, &end);
-	return !*end && isfinite(*out);
+	return !*end && isfinite(*out) && fabs(*out) < NUMBER_MAX;
 }
 
 static bool ask_parse(const struct ipc_hint_ask *ask, struct rate_ask *out)
@@ -39,7 +40,7 @@ static bool ask_parse(const struct ipc_hint_ask *ask, struct rate_ask *out)
 	struct str rest = ask->value, word;
 
 	*out = (struct rate_ask){ 0 };
-	if (!number(&rest, &out->count) || !number(&rest, &out->limit) || !number(&rest, &out->period) || out->period <= 0 || out->count < 0)
+	if (!number(&rest, &out->count) || !number(&rest, &out->limit) || !number(&rest, &out->period) || out->period <= 0 || out->period > period_max || out->count < 0)
 		return false;
 	while (rest.len && str_split(&rest, ' ', &word)) {
 		out->leaky |= str_is(word, "leaky");

@@ -275,7 +275,7 @@ void router_hint(struct router *r, struct arena *a, const struct ipc_hint_ask *a
 
 	memset(out, 0, sizeof *out);
 	if (!r->hints && now >= r->hints_retry_ms) {
-		r->hints = hints_open(str_cstr(a, directory), &err);
+		r->hints = hints_open(str_cstr(a, directory), 0, &err);
 		if (!r->hints) {
 			r->hints_retry_ms = now + HINTS_RETRY_MS;
 			router_log(r, LOG_MAIN, "hints: %s: going on without", err.text);
@@ -287,7 +287,7 @@ void router_hint(struct router *r, struct arena *a, const struct ipc_hint_ask *a
 		return;
 	}
 	hints_do(r->hints, ask, clock_wall(), a, out);
-	r->hints_writes += ask->op == HINT_PUT || ask->op == HINT_ADD;
+	r->hints_writes += ask->op == HINT_PUT || ask->op == HINT_ADD || ask->op == HINT_RATE;
 	/* By writes, too: strangers whose addresses are called out make entries faster than any clock takes them away. */
 	if (now >= r->hints_expire_ms || r->hints_writes >= HINTS_EXPIRE_WRITES) {
 		r->hints_writes = 0;

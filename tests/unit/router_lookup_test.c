@@ -448,11 +448,11 @@ static void test_rates(void **state)
 		{ "s", 900, "1 9 60", NULL, "7.00" },
 		/* nonsense */
 		{ "x", 1000, "1 2", NULL, "error" }, { "x", 1000, "1 2 0", NULL, "error" }, { "x", 1000, "-1 2 60", NULL, "error" }, { "x", 1000, "", NULL, "error" },
-		{ "x", 1000, "nan 2 60", NULL, "error" },
+		{ "x", 1000, "nan 2 60", NULL, "error" }, { "x", 1000, "1 2 1e300", NULL, "error" }, { "x", 1000, "1e30 2 60", NULL, "error" },
 	};
 	struct err err = ERR_INIT;
 	struct arena a = ARENA_INIT;
-	struct hints *h = hints_open(dir, &err);
+	struct hints *h = hints_open(dir, 0, &err);
 	unsigned wrong = 0;
 
 	(void)state;
@@ -474,7 +474,7 @@ static void test_hints(void **state)
 {
 	struct err err = ERR_INIT;
 	struct arena a = ARENA_INIT;
-	struct hints *h = hints_open(dir, &err);
+	struct hints *h = hints_open(dir, 0, &err);
 	struct ipc_hint_answer r;
 	char *longkey = arena_alloc(&a, 1000);
 
@@ -513,12 +513,42 @@ static void test_hints(void **state)
 	hints_close(h);
 	/* Damaged: moved aside, begun anew. */
 	file_write(path_of("hints.mdb"), aliases, sizeof aliases - 1);
-	h = hints_open(dir, &err);
+	h = hints_open(dir, 0, &err);
 	assert_non_null(h);
 	hint(h, HINT_PUT, "a", "again", 0, 0, 100, &a, &r);
 	assert_int_equal(r.status, ST_OK);
 	hints_close(h);
 	assert_int_equal(access(path_of("hints.mdb.damaged"), F_OK), 0);
+	arena_clear(&a);
+}
+
+/* Strangers name the keys of rates: the store takes new ones for ever, and old ones go. */
+static void test_hints_full(void **state)
+{
+	struct err err = ERR_INIT;
+	struct arena a = ARENA_INIT;
+	struct hints *h;
+	struct ipc_hint_answer r;
+	unsigned refused = 0, gone = 0;
+
+	(void)state;
+	unlink(path_of("hints.mdb"));
+	h = hints_open(dir, 1024 * 1024, &err);
+	assert_non_null(h);
+	for (int i = 0; i < 20000; i++) {
+		hint(h, HINT_PUT, arena_printf(&a, "a-rate-of-somebody-%d@example.com", i * 7919 % 20000), "1.0000000000 1700000000000000", 0, 86400, 100, &a, &r);
+		refused += r.status != ST_OK;
+		if (i % 64 == 63)
+			gone += hints_expire(h, 101);
+		arena_reset(&a);
+	}
+	assert_int_equal(refused, 0);
+	assert_in_range(gone, 1000, 19999); /* none has expired: some went for lack of room, and most are there still */
+	hint(h, HINT_PUT, "far", "x", 0, UINT64_MAX, 100, &a, &r);
+	hint(h, HINT_GET, "far", NULL, 0, 0, 1000000, &a, &r);
+	assert_int_equal(r.status, ST_OK);
+	hints_close(h);
+	unlink(path_of("hints.mdb"));
 	arena_clear(&a);
 }
 
@@ -543,6 +573,7 @@ int main(void)
 		cmocka_unit_test(test_lsearch), cmocka_unit_test(test_changed_file_is_noticed), cmocka_unit_test(test_iplsearch),
 		cmocka_unit_test(test_dsearch), cmocka_unit_test(test_lmdb), cmocka_unit_test(test_lmdb_write), cmocka_unit_test(test_json),
 		cmocka_unit_test(test_cdb), cmocka_unit_test(test_servers), cmocka_unit_test(test_connections_kept), cmocka_unit_test(test_hints), cmocka_unit_test(test_rates),
+		cmocka_unit_test(test_hints_full),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
