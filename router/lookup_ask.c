@@ -154,7 +154,12 @@ void router_lookup(struct router *r, struct arena *a, const struct ipc_lookup_as
 
 	ask.file.tainted = false;
 	ask.type.tainted = false;
+	/* The asker waits no longer; one query may name many domains whose servers are slow. */
+	if (r->dns)
+		dns_deadline_set(r->dns, clock_ms() + ROUTER_DNS_MS);
 	st = router_lookup_service(r, a, &ask, out, &err);
+	if (r->dns)
+		dns_deadline_set(r->dns, 0);
 	out->status = st;
 	if (st != ST_OK)
 		out->value = str_of(arena_strdup(a, err.text));

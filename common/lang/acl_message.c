@@ -194,6 +194,10 @@ static enum acl_rc header_add(struct acl_state *s, struct str text, struct err *
 		return RC_ERROR;
 	}
 	text = str_printf(s->ev->arena, "%s%.*s\r\n", field_like(text) ? "" : "X-ACL-Warn: ", STR_FMT(text));
+	/* A CR by itself is no line end of the configuration's. */
+	for (uint32_t i = 0; i + 2 < text.len; i++)
+		if (text.p[i] == '\r' && text.p[i + 1] != '\n')
+			((char *)(uintptr_t)text.p)[i] = ' ';
 	text = header_crlf(s->ev->arena, text);
 	if (!header_text_valid(text)) {
 		err_set(err, ST_ERROR, "add_header: \"%.*s\" can't be a header field", STR_FMT(expand_quote(s->ev, text)));

@@ -16,6 +16,7 @@ enum {
 	EVAL_DEPTH_MAX = 60,             /* nested evaluations: expand, acl, lists in lists */
 	EVAL_LENGTH_MAX = 1024 * 1024,   /* octets of one result */
 	EVAL_STEPS_MAX = 2000000,        /* nodes evaluated and list items looked at in one context */
+	EVAL_MEMORY_MAX = 256 * 1024 * 1024, /* octets of the context's arena, with what else is in it */
 	EVAL_HEADER_MAX = 1024 * 1024,   /* octets of a message's header that are read */
 	EVAL_VARS_MAX = 512,             /* variables of one family (acl_c, acl_m, r_) */
 };

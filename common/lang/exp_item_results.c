@@ -20,12 +20,44 @@ static void method_add(struct buf *b, const char *text, struct str s)
 	buf_add_str(b, s);
 }
 
+/* A value that a stranger gave (RFC 8601, section 2.2): as it is if it looks like a name or an address, else a quoted string, so that it ends
+ * where it ends and says nothing of other methods. */
+static void pvalue_add(struct buf *b, struct str s)
+{
+	bool plain = s.len != 0;
+
+	for (uint32_t i = 0; plain && i < s.len; i++)
+		plain = ascii_is_alnum(s.p[i]) || (s.p[i] && strchr("!#$%&'*+-/=?^_`{|}~.@", s.p[i])) || (unsigned char)s.p[i] > 0x7f;
+	if (plain) {
+		buf_add_str(b, s);
+		return;
+	}
+	buf_addc(b, '"');
+	for (uint32_t i = 0; i < s.len; i++) {
+		if (s.p[i] == '"' || s.p[i] == '\\')
+			buf_addc(b, '\\');
+		buf_addc(b, (unsigned char)s.p[i] < ' ' || s.p[i] == 0x7f ? '?' : s.p[i]);
+	}
+	buf_addc(b, '"');
+}
+
+/* The same within a comment. */
+static void comment_add(struct buf *b, struct str s)
+{
+	for (uint32_t i = 0; i < s.len; i++) {
+		if (s.p[i] && strchr("()\\", s.p[i]))
+			buf_addc(b, '\\');
+		buf_addc(b, (unsigned char)s.p[i] < ' ' || s.p[i] == 0x7f ? '?' : s.p[i]);
+	}
+}
+
 static void iprev_add(struct eval *ev, struct buf *b)
 {
 	const struct ipc_facts *f = ev->facts;
 
 	if (ev->client_name.len) {
-		method_add(b, "iprev=pass (", ev->client_name);
+		method_add(b, "iprev=pass (", STR_NULL);
+		comment_add(b, ev->client_name);
 		buf_addc(b, ')');
 	} else if (ev->name_looked && f->client_ip.len) {
 		method_add(b, ev->name_deferred ? "iprev=temperror" : "iprev=fail", STR_NULL);
@@ -41,18 +73,20 @@ static void auth_add(struct eval *ev, struct buf *b)
 	const struct ipc_facts *f = ev->facts;
 
 	if (f->auth_method.len) {
-		method_add(b, "auth=pass (", f->auth_method);
+		method_add(b, "auth=pass (", STR_NULL);
+		comment_add(b, f->auth_method);
 		buf_adds(b, ")");
 		if (f->auth_id.len) {
 			buf_adds(b, " smtp.auth=");
-			buf_add_str(b, f->auth_id);
+			pvalue_add(b, f->auth_id);
 		}
 		if (f->auth_sender.len) {
 			buf_adds(b, " smtp.mailfrom=");
-			buf_add_str(b, f->auth_sender);
+			pvalue_add(b, f->auth_sender);
 		}
 	} else if (f->auth_failed) {
-		method_add(b, "auth=fail smtp.auth=", f->auth_fail_id);
+		method_add(b, "auth=fail smtp.auth=", STR_NULL);
+		pvalue_add(b, f->auth_fail_id);
 	}
 }
 
@@ -302,6 +336,13 @@ static const struct {
 	{ "subj_altname", field_altname }, { "ocsp_uri", field_ocsp_uri }, { "crl_uri", field_crl_uri },
 };
 
+/* Of a certificate that is encrypted; OpenSSL's own would ask on a terminal. */
+static int no_password(char *room, int size, int writing, void *arg)
+{
+	(void)room, (void)size, (void)writing, (void)arg;
+	return -1;
+}
+
 static X509 *cert_read(struct eval *ev, struct str text)
 {
 	const unsigned char *p = (const unsigned char *)text.p;
@@ -313,7 +354,7 @@ static X509 *cert_read(struct eval *ev, struct str text)
 	if (str_find_str(text, STR_LIT("-----BEGIN")) < 0)
 		return d2i_X509(NULL, &p, (long)text.len);
 	bio = BIO_new_mem_buf(str_cstr(ev->arena, text), (int)text.len);
-	x = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+	x = bio ? PEM_read_bio_X509(bio, NULL, no_password, NULL) : NULL;
 	BIO_free(bio);
 	return x;
 }

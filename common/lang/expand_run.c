@@ -13,6 +13,9 @@ enum status eval_step(struct eval *ev, uint32_t steps, struct err *err)
 {
 	if (ev->steps + steps < ev->steps || (ev->steps += steps) > EVAL_STEPS_MAX)
 		return err_set(err, ST_ERROR, "expansion takes more than %d steps", EVAL_STEPS_MAX);
+	/* Results live as long as the context: a long text for each item of a long list adds up. */
+	if (ev->arena->used > EVAL_MEMORY_MAX)
+		return err_set(err, ST_ERROR, "expansion takes more than %d octets of memory", EVAL_MEMORY_MAX);
 	return ST_OK;
 }
 
@@ -68,6 +71,16 @@ struct str eval_result(const struct eval *ev, const char *name)
 	return s;
 }
 
+/* Facts that we made ourselves, or the kernel: addresses, ids, names of protocols. What does not look like one is taken for a stranger's, who
+ * may have got hold of the daemon that says it. */
+static bool fact_is_plain(struct str s)
+{
+	for (uint32_t i = 0; i < s.len; i++)
+		if (!ascii_is_alnum(s.p[i]) && !(s.p[i] && strchr(".:-_%", s.p[i])))
+			return false;
+	return str_find_str(s, STR_LIT("..")) < 0;
+}
+
 enum status node_variable(struct eval *ev, const struct var_row *row, struct str name, struct str *out, struct err *err)
 {
 	const char *field = (const char *)ev->facts + row->index;
@@ -81,7 +94,7 @@ enum status node_variable(struct eval *ev, const struct var_row *row, struct str
 		return ST_OK;
 	case VAR_FACT:
 		*out = *(const struct str *)(const void *)field;
-		out->tainted = !row->clean;
+		out->tainted = !row->clean || !fact_is_plain(*out);
 		return ST_OK;
 	case VAR_FACT_U64:
 		*out = str_printf(ev->arena, "%llu", *(const unsigned long long *)(const void *)field);
@@ -241,12 +254,15 @@ static enum status node_run(struct eval *ev, const struct node *n, struct str *o
 struct quoting {
 	struct str by;
 	bool broken;       /* a tainted piece has passed no quote operator, or another one */
+	bool octets[256];  /* those of tainted pieces */
 };
 
 static void quoting_see(struct quoting *q, const struct node *n, struct str piece)
 {
 	if (!piece.tainted)
 		return;
+	for (uint32_t i = 0; i < piece.len; i++)
+		q->octets[(unsigned char)piece.p[i]] = true;
 	if (n->kind != NODE_OPERATOR || !n->has_op_arg || strcmp(n->op->name, "quote") || (q->by.len && !str_eq(q->by, n->op_arg)))
 		q->broken = true;
 	else
@@ -329,9 +345,21 @@ enum status expansion_run(struct eval *ev, const struct expansion *x, struct str
 
 enum status expansion_run_query(struct eval *ev, const struct expansion *x, struct str *out, struct str *quoted_out, struct err *err)
 {
-	struct quoting quoting = { STR_NULL, false };
+	struct quoting quoting = { .by = STR_NULL };
 	enum status st = expansion_eval(ev, x, &quoting, out, err);
 
+	*quoted_out = quoting.broken ? STR_NULL : quoting.by;
+	return st;
+}
+
+enum status expansion_run_list(struct eval *ev, const struct expansion *x, struct str *out, struct str *quoted_out, struct err *err)
+{
+	struct quoting quoting = { .by = STR_NULL };
+	enum status st = expansion_eval(ev, x, &quoting, out, err);
+
+	/* Quoting keeps a text within its place in a query, not within its item of a list. */
+	if (!st && quoting.octets[(unsigned char)lang_split_separator(*out)])
+		quoting.broken = true;
 	*quoted_out = quoting.broken ? STR_NULL : quoting.by;
 	return st;
 }

@@ -179,9 +179,11 @@ enum status parse_condition(struct parser *p, struct cond **out);
 /* ---- evaluating, for row functions ---- */
 
 enum status expansion_run(struct eval *ev, const struct expansion *x, struct str *out, struct err *err);
-/* For queries, and lists that may hold queries: *quoted_out names the lookup type whose quote operator all tainted parts have passed
+/* For queries: *quoted_out names the lookup type whose quote operator all tainted parts have passed
  * (out stays tainted), or is empty. */
 enum status expansion_run_query(struct eval *ev, const struct expansion *x, struct str *out, struct str *quoted_out, struct err *err);
+/* The same for lists whose items may be queries: it is empty, too, when a tainted part holds the list's separator, and so might make items. */
+enum status expansion_run_list(struct eval *ev, const struct expansion *x, struct str *out, struct str *quoted_out, struct err *err);
 enum status cond_run(struct eval *ev, const struct cond *cond, bool *yes, struct err *err);
 enum status node_variable(struct eval *ev, const struct var_row *row, struct str name, struct str *out, struct err *err);
 /* A number as comparisons want it: blanks around, sign, K M G T, empty is 0. */

@@ -83,6 +83,12 @@ static void slow_log(struct eval *ev, const struct ipc_lookup_ask *ask, uint64_t
 			STR_FMT(type_plain(ask->type)), STR_FMT(expand_quote(ev, ask->key)), (unsigned long long)took));
 }
 
+/* Tables and databases are the administrator's; the DNS is anybody's. */
+static bool answer_is_tainted(const struct lookup_spec *spec, struct str key)
+{
+	return spec->type->flags & LOOKUP_STRANGERS || (spec->type->flags & LOOKUP_OF_KEY && key.tainted);
+}
+
 enum status lang_ask_lookup(struct eval *ev, const struct lookup_spec *spec, struct str type, struct str file, struct str key,
 	struct ipc_lookup_answer *out, struct err *err)
 {
@@ -107,6 +113,7 @@ enum status lang_ask_lookup(struct eval *ev, const struct lookup_spec *spec, str
 		return st;
 	if (!spec->no_cache_read && (memo = memo_find(ev, &ask))) {
 		*out = memo->answer;
+		out->value.tainted = answer_is_tainted(spec, key);
 		return memo->st;
 	}
 	st = spec->type->flags & LOOKUP_PATTERNS ? ask_patterns(ev, spec, &ask, out, err)
@@ -114,7 +121,7 @@ enum status lang_ask_lookup(struct eval *ev, const struct lookup_spec *spec, str
 	slow_log(ev, &ask, began);
 	if (st == ST_DEFER || st == ST_ERROR)
 		err_prefix(err, "lookup of \"%.*s\" in %.*s", STR_FMT(expand_quote(ev, key)), STR_FMT(type_plain(type)));
-	out->value.tainted = false;
+	out->value.tainted = answer_is_tainted(spec, key);
 	if ((st == ST_OK || st == ST_FAIL) && out->keep && !spec->no_cache_write)
 		memo_put(ev, &ask, out, st);
 	return st;

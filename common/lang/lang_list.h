@@ -59,6 +59,7 @@ struct lang_split {
 };
 #define LANG_SPLIT(t) ((struct lang_split){ (t), 0 })
 bool lang_split_next(struct lang_split *split, struct arena *a, struct str *item_out);
+char lang_split_separator(struct str text);
 /* Appends an item to a list text, separators in it doubled. */
 bool lang_split_add(struct buf *b, char sep, struct str item, bool first);
 

@@ -84,6 +84,23 @@ static bool q_decode(struct arena *a, struct str s, struct str *out)
 	return true;
 }
 
+/* Where the text of a word ends, which what is coded in this way may be; -1: it is none. Another word's start ends the search, however long
+ * what follows is. */
+static ptrdiff_t coded_end(struct str s, char how)
+{
+	for (uint32_t i = 0; i + 1 < s.len; i++) {
+		char c = s.p[i];
+
+		if (c == '?' && s.p[i + 1] == '=')
+			return (ptrdiff_t)i;
+		if ((unsigned char)c <= ' ' || (how == 'B' && !ascii_is_alnum(c) && c != '+' && c != '/' && c != '='))
+			return -1;
+		if (how == 'Q' && c == '=' && (i + 2 >= s.len || hex_digit(s.p[i + 1]) < 0 || hex_digit(s.p[i + 2]) < 0))
+			return -1;
+	}
+	return -1;
+}
+
 /* "=?charset?Q?text?=" at the start of s, decoded into b; its length, 0 if it is none. */
 static uint32_t word_decode(struct arena *a, struct str s, bool translate, struct buf *b)
 {
@@ -106,13 +123,10 @@ static uint32_t word_decode(struct arena *a, struct str s, bool translate, struc
 		return 0;
 	how = ascii_upper(rest.p[0]);
 	rest = str_from(rest, 2);
-	end = str_find_str(rest, STR_LIT("?="));
+	end = coded_end(rest, how);
 	if (end < 0)
 		return 0;
 	text = str_sub(rest, 0, (size_t)end);
-	for (uint32_t i = 0; i < text.len; i++)
-		if ((unsigned char)text.p[i] <= ' ')
-			return 0;
 	if (how == 'B' ? !text_base64_decode(a, text, &raw) : how == 'Q' ? !q_decode(a, text, &raw) : true)
 		return 0;
 	set = translate ? charset_find(charset) : CHARSET_ASIS;
@@ -121,6 +135,9 @@ static uint32_t word_decode(struct arena *a, struct str s, bool translate, struc
 	for (uint32_t i = 0; i < raw.len; i++) {
 		char c = raw.p[i] ? raw.p[i] : '?';
 
+		/* A line end would make fields of its own where the value is put into another field. */
+		if (c == '\n' || c == '\r')
+			c = ' ';
 		if (set == CHARSET_ASIS)
 			buf_addc(b, c);
 		else

@@ -20,6 +20,14 @@ static void split_begin(struct lang_split *s)
 	}
 }
 
+char lang_split_separator(struct str text)
+{
+	struct lang_split s = LANG_SPLIT(text);
+
+	split_begin(&s);
+	return s.sep;
+}
+
 /* Length of the item at the start of the text; *doubled_out when a doubled separator is in it. */
 static uint32_t split_item_len(struct str s, char sep, bool *doubled_out)
 {

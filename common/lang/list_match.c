@@ -375,7 +375,7 @@ static enum status list_expand(struct eval *ev, const struct lang_list *list, st
 	struct lang_list *made;
 	struct str text, quoted, key;
 	bool keep;
-	enum status st = expansion_run_query(ev, list->x, &text, &quoted, err);
+	enum status st = expansion_run_list(ev, list->x, &text, &quoted, err);
 
 	if (st)
 		return st;

@@ -29,6 +29,8 @@ enum lookup_flag {
 	LOOKUP_SERVERS = 64,  /* takes servers=LIST */
 	LOOKUP_PATTERNS = 128, /* keys of the file are patterns: searched by the language itself, over the file's text (lookup_wild.c) */
 	LOOKUP_ABSENT = 256,  /* its library was not there at build time */
+	LOOKUP_STRANGERS = 512, /* what it answers was written by whoever owns the name that is asked for: it is tainted */
+	LOOKUP_OF_KEY = 1024, /* what it answers is a part of the key, and as tainted */
 };
 
 struct lookup_type {

@@ -181,6 +181,7 @@ static const struct acl_case cases[] = {
 	{ "accept add_header = X-One: 1\nset acl_m0 = $headers_added", ACL_RCPT, ACL_ACCEPT, 0, "", "", "edit 4 X-One: 1|m0=X-One: 1!" },
 	{ "accept remove_header = x-a : X-B", ACL_DATA, ACL_ACCEPT, 0, "", "", "edit 5 x-a|edit 5 X-B" },
 	{ "accept remove_header = x a", ACL_DATA, ACL_DEFER, 0, "", NULL, NULL },
+	{ "accept add_header = X: a\\rY: b\\r\\n c", ACL_DATA, ACL_ACCEPT, 0, "", "", "edit 4 X: a Y: b/ c" },
 	{ "accept add_header = X: a\\000b", ACL_DATA, ACL_DEFER, 0, "", NULL, NULL },
 	/* controls */
 	{ "accept control = freeze\ncontrol = queue", ACL_RCPT, ACL_ACCEPT, 0, "", "", "flags=3 off=0" },

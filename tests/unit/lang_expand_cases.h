@@ -262,6 +262,8 @@ static const struct alone_case alone_cases[] = {
 	{ "[${rfc2047d:=?utf-8?Q?a=C3=A9b?=}]", ST_OK, "[a\303\251b]" },
 	{ "[${rfc2047d:=?utf-8?Q?a?= =?utf-8?Q?b?= c}]", ST_OK, "[ab c]" },
 	{ "[${rfc2047d:=?iso-8859-1?Q?a=E9?=}]", ST_OK, "[a\303\251]" },
+	{ "[${rfc2047d:=?utf-8?Q?a=0AX:_b?= =?utf-8?B?YQ0KYg==?=}]", ST_OK, "[a X: ba  b]" }, /* no line ends come of it */
+	{ "[${rfc2047d:=?utf-8?Q?a?b?\?= =?utf-8?Q?a=?= =?utf-8?B?a?b?=}]", ST_OK, "[a?b? =?utf-8?Q?a=?= =?utf-8?B?a?b?=]" },
 	{ "[${listextract{2}{x:42:99}}]", ST_OK, "[42]" },
 	{ "[${listextract{-3}{<, x,42,99,& Mailer,,/bin/bash}{result: $value}}]", ST_OK, "[result: 42]" },
 	{ "[${listextract{0}{a:b}{x}{y}}]", ST_OK, "[y]" },

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/lang/expand_tree.h"
+#include "common/lang/lang_header.h"
 
 static const char conf_text[] =
 	"primary_hostname = mail.example.test\n"
@@ -149,7 +150,9 @@ static const struct ctx_case ctx_cases[] = {
 	{ "${lookup redis{get ${quote_redis:$local_part}}{y}{n}}", ST_OK, "n", 0 },
 	{ "${lookup redis{get $local_part}}", ST_ERROR, "tainted query", -1 },
 	{ "${lookup redis{get ${quote_sqlite:$local_part}}}", ST_ERROR, "tainted query", -1 },
-	{ "${lookup dnsdb{a=h.example}}", ST_OK, "192.0.2.7", 0 },
+	{ "${lookup dnsdb{a=h.example}}", ST_OK, "192.0.2.7", 1 }, /* the owner of the name wrote it */
+	{ "${readfile{${lookup dnsdb{a=h.example}}}}", ST_ERROR, "tainted", -1 },
+	{ "${lookup{${lookup dnsdb{a=h.example}}}lsearch{/t/users}{y}{n}}", ST_OK, "n", 0 },
 	{ "${lookup{$local_part}lsearch{/t/users}{y}{n}}", ST_OK, "n", 0 },
 	{ "${lookup{x}lsearch{/t/$local_part}}", ST_ERROR, "tainted file name", -1 },
 	{ "${lookup{x}lsearch{t/users}}", ST_ERROR, "absolute file name", -1 },
@@ -535,6 +538,83 @@ static void no_duplicates(void **state)
 
 /* ---- limits ---- */
 
+/* A daemon that was taken over says what it likes of a client's address: that is a stranger's word then. */
+static void facts_plain(void **state)
+{
+	static const struct { const char *ip; bool tainted; } rows[] = {
+		{ "192.0.2.1", false }, { "fe80::1%eth0", false }, { "::ffff:192.0.2.1", false }, { "", false },
+		{ "../../etc/passwd", true }, { "..", true }, { "x/y", true }, { "a b", true }, { "a'b", true }, { "${readfile{/x}}", true }, { "a\nb", true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct ipc_facts hostile = { .client_ip = str_of(rows[i].ip) };
+		struct err err = ERR_INIT;
+		struct eval ev;
+		struct str out;
+
+		eval_init(&ev, lang, &arena);
+		eval_facts(&ev, &hostile);
+		assert_int_equal(expand_text(&ev, STR_LIT("$sender_host_address"), &out, &err), ST_OK);
+		if (out.tainted != rows[i].tainted)
+			fail_msg("%s is %stainted", rows[i].ip, out.tainted ? "" : "not ");
+		eval_clear(&ev);
+	}
+}
+
+/* What a client claims to be ends where it ends: it can't say that some other check was passed. */
+static void authres_claims(void **state)
+{
+	static const struct { const char *id; bool failed; const char *want; } rows[] = {
+		{ "someone@a.example", true, "auth=fail smtp.auth=someone@a.example" },
+		{ "x; dkim=pass header.d=bank.example", true, "auth=fail smtp.auth=\"x; dkim=pass header.d=bank.example\"" },
+		{ "a\"b\\c\r\nX-Other: field", true, "auth=fail smtp.auth=\"a\\\"b\\\\c??X-Other: field\"" },
+		{ "", true, "auth=fail smtp.auth=\"\"" },
+		{ "a b", false, "auth=pass (pl\\)in) smtp.auth=\"a b\" smtp.mailfrom=\"<x>; spf=pass\"" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct ipc_facts claim = { .auth_failed = rows[i].failed, .auth_fail_id = str_of(rows[i].id) };
+		struct err err = ERR_INIT;
+		struct eval ev;
+		struct str out;
+
+		if (!rows[i].failed) {
+			claim.auth_method = STR_LIT("pl)in");
+			claim.auth_id = str_of(rows[i].id);
+			claim.auth_sender = STR_LIT("<x>; spf=pass");
+		}
+		eval_init(&ev, lang, &arena);
+		eval_facts(&ev, &claim);
+		assert_int_equal(expand_text(&ev, STR_LIT("${authresults{mx.example}}"), &out, &err), ST_OK);
+		if (!str_ends(out, rows[i].want) || out.len != strlen("Authentication-Results: mx.example;\n\t") + strlen(rows[i].want))
+			fail_msg("%.*s, want %s", STR_FMT(out), rows[i].want);
+		eval_clear(&ev);
+	}
+}
+
+/* Words that begin and never end cost no more than their octets. */
+static void words_begun(void **state)
+{
+	static const char *const starts[] = { "=?a?b?xy", "=?a?q?xy", "=?utf-8?B?====", "=?", "=?a?q?=41" };
+	struct arena work = ARENA_INIT;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
+		struct buf b = BUF_INIT;
+
+		while (b.len < 64000)
+			buf_adds(&b, starts[i]);
+		buf_adds(&b, "?=");
+		header_decode_words(&work, buf_str(&b), true);
+		if (work.used > 1000000)
+			fail_msg("%s: %zu octets", starts[i], work.used);
+		buf_clear(&b);
+		arena_clear(&work);
+	}
+}
+
 static void limits(void **state)
 {
 	struct buf b = BUF_INIT;
@@ -571,6 +651,19 @@ static void limits(void **state)
 	assert_int_equal(expand_text(&ev, buf_str(&b), &out, &err), ST_ERROR);
 	assert_non_null(strstr(err.text, "steps"));
 	eval_clear(&ev);
+	/* and memory: each result is short enough, but there are many */
+	buf_reset(&b);
+	buf_adds(&b, "${strlen:${map{");
+	for (int i = 0; i < 2000; i++)
+		buf_adds(&b, "x:");
+	buf_adds(&b, "}{${strlen:${uc:$local_part}}}}}");
+	eval_init(&ev, lang, &arena);
+	eval_set(&ev, EV_local_part, str_make(mem_new(1000000), 1000000));
+	assert_int_equal(expand_text(&ev, buf_str(&b), &out, &err), ST_ERROR);
+	assert_non_null(strstr(err.text, "memory"));
+	mem_free((void *)(uintptr_t)eval_get(&ev, EV_local_part).p);
+	eval_clear(&ev);
+	arena_clear(&arena);
 	/* back-tracking without end */
 	eval_init(&ev, lang, &arena);
 	assert_int_equal(expand_text(&ev, STR_LIT("${if match{aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab}{\\N^(a+)+$\\N}{y}{n}}"), &out, &err), ST_ERROR);
@@ -640,7 +733,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(alone), cmocka_unit_test(in_context), cmocka_unit_test(complete), cmocka_unit_test(variables),
-		cmocka_unit_test(results_read), cmocka_unit_test(no_duplicates), cmocka_unit_test(limits), cmocka_unit_test(leaving), cmocka_unit_test(typed),
+		cmocka_unit_test(results_read), cmocka_unit_test(no_duplicates), cmocka_unit_test(facts_plain), cmocka_unit_test(words_begun), cmocka_unit_test(authres_claims), cmocka_unit_test(limits), cmocka_unit_test(leaving), cmocka_unit_test(typed),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

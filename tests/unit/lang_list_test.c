@@ -383,6 +383,13 @@ static void untainted(void **state)
 	assert_int_equal(lang_list_build(lang, &arena, LIST_DOMAIN, STR_LIT("redis;get ${quote_redis:$domain}"), true, &list, &err), ST_OK);
 	eval_set(&ev, EV_domain, str_taint(STR_LIT("key")));
 	assert_int_equal(lang_domain_match(&ev, list, STR_LIT("one.example"), &m, &err), ST_OK);
+	/* nor does he make another item of it, be it fit to be asked by itself */
+	eval_set(&ev, EV_domain, str_taint(STR_LIT("none:redis;get\\ key")));
+	assert_int_equal(lang_domain_match(&ev, list, STR_LIT("one.example"), &m, &err), ST_ERROR);
+	eval_set(&ev, EV_domain, str_taint(STR_LIT("none:key")));
+	assert_int_equal(lang_domain_match(&ev, list, STR_LIT("one.example"), &m, &err), ST_ERROR);
+	assert_int_equal(lang_list_build(lang, &arena, LIST_DOMAIN, STR_LIT("<| redis;get ${quote_redis:$domain}"), true, &list, &err), ST_OK);
+	assert_int_equal(lang_domain_match(&ev, list, STR_LIT("one.example"), &m, &err), ST_FAIL);
 	eval_clear(&ev);
 }
 
