@@ -18,6 +18,14 @@ enum {
 
 /* ---- the text ---- */
 
+/* Old programs put the separator of a mailbox in front: "From someone Sat Nov 21 16:00:00 2026". It is no header field. */
+static struct str fromline_drop(struct str text)
+{
+	ptrdiff_t nl = str_begins(text, "From ") || str_begins(text, ">From ") ? str_find(text, '\n') : -1;
+
+	return nl < 0 ? text : str_from(text, (size_t)nl + 1);
+}
+
 static bool field_is(struct str line, const char *name)
 {
 	size_t n = strlen(name);
@@ -217,14 +225,15 @@ static int envelope_send(struct ctl *ctl, const struct submission *s, struct dia
 	const struct passwd *pw = s->sender ? NULL : getpwuid(getuid());
 	/* Without -f it is the caller's name, which smtpd qualifies; it knows who we are and believes only those it trusts. */
 	const char *from = s->sender ? s->sender : pw ? pw->pw_name : arena_printf(&ctl->arena, "uid%u", (unsigned)getuid());
+	struct str name = address_xtext_encode(&ctl->arena, str_sub(str_of(s->full_name), 0, 200));
 	bool alive;
 
 	if (!strcmp(from, "<>"))
 		from = "";
 	if (!line_safe(from) || strpbrk(from, "<> "))
 		return ctl_fail(CTL_DATA, "sendmail: \"%s\" is no address", from);
-	alive = dialogue_ask(d, arena_printf(&ctl->arena, "MAIL FROM:<%s>%s%s%s%s", from, s->ret ? " RET=" : "", s->ret ? s->ret : "",
-		s->envid ? " ENVID=" : "", s->envid ? s->envid : ""));
+	alive = dialogue_ask(d, arena_printf(&ctl->arena, "MAIL FROM:<%s>%s%s%s%s%s%.*s", from, s->ret ? " RET=" : "", s->ret ? s->ret : "",
+		s->envid ? " ENVID=" : "", s->envid ? s->envid : "", name.len ? " XNAME=" : "", STR_FMT(name)));
 	if (!alive || d->code != 250)
 		return dialogue_exit(d, alive);
 	for (uint32_t i = 0; i < to->n; i++) {
@@ -288,7 +297,7 @@ int submission_send(struct ctl *ctl, const struct submission *s, int fd)
 	/* All is read before anything is said: the server's time limits are not the writer's. */
 	if (!message_read(&text))
 		code = ctl_fail(CTL_IOERR, "sendmail: reading the message: %s", strerror(errno));
-	else if (recipients_make(ctl, s, buf_str(&text), &to, &err) || to.n > SUBMISSION_RCPT_MAX)
+	else if (recipients_make(ctl, s, fromline_drop(buf_str(&text)), &to, &err) || to.n > SUBMISSION_RCPT_MAX)
 		code = ctl_fail(err.status == ST_FAIL && !s->from_header && !s->n_recipients ? CTL_USAGE : CTL_DATA, "sendmail: %s",
 			err.text[0] ? err.text : "too many recipients");
 	if (!code) {
@@ -300,7 +309,7 @@ int submission_send(struct ctl *ctl, const struct submission *s, int fd)
 	if (!code)
 		code = envelope_send(ctl, s, &d, &to);
 	if (!code) {
-		submission_convert(buf_str(&text), s->dot_ends, s->from_header, &wire, &end);
+		submission_convert(fromline_drop(buf_str(&text)), s->dot_ends, s->from_header, &wire, &end);
 		buf_adds(&wire, ".\r\n");
 		alive = dialogue_write(&d, wire.p, wire.len) && dialogue_reply(&d);
 		if (!alive || d.code != 250)

@@ -63,8 +63,10 @@ struct policyd *policyd_new(struct worker *worker, const struct conf *conf, cons
 		st = policyd_auth_compile(p, err);
 	if (!st)
 		st = policyd_settings_compile(p, err);
-	if (!st && conf_main_meta(conf, received_header_text)->set && conf->main.received_header_text.text.len)
-		st = lang_compile(p->lang, conf->main.received_header_text.text, conf->main.received_header_text.place, &p->received, err);
+	if (!st)
+		st = policyd_helo_compile(p, err);
+	if (!st)
+		st = policyd_message_compile(p, err);
 	if (st) {
 		policyd_free(p);
 		return NULL;
@@ -78,6 +80,7 @@ void policyd_free(struct policyd *p)
 		return;
 	policyd_auth_stop(p);
 	policyd_files_clear(p);
+	policyd_message_free(p);
 	lang_free(p->lang);
 	mem_free(p);
 }
@@ -90,6 +93,12 @@ static bool stage_has_id(uint64_t stage)
 	return stage == ACL_DATA || stage == ACL_MIME || stage == ACL_DKIM || stage == ACL_PRDR || stage == ACL_NOTSMTP || stage == ACL_NOTSMTP_MIME;
 }
 
+/* The message is here, and is committed if the answer is yes. */
+static bool stage_has_content(uint64_t stage)
+{
+	return stage == ACL_DATA || stage == ACL_NOTSMTP;
+}
+
 /* $recipients and the like at stages whose facts name the address in `recipient`. */
 static void address_begin(struct eval *ev, const struct ipc_facts *facts)
 {
@@ -97,24 +106,6 @@ static void address_begin(struct eval *ev, const struct ipc_facts *facts)
 
 	if (address.len)
 		eval_set_address(ev, address);
-}
-
-static void received_header(struct policyd *p, struct eval *ev, struct ipc_acl_answer *out)
-{
-	struct ipc_pair *v = arena_alloc(ev->arena, sizeof *v);
-	struct err err = ERR_INIT;
-	struct str text;
-
-	if (expand(ev, p->received, &text, &err)) {
-		if (p->worker)
-			worker_log(p->worker, LOG_MAIN | LOG_PANIC, "received_header_text: %s; the default is used", err.text);
-		return;
-	}
-	v->name = STR_LIT("received_header");
-	v->value = text;
-	v->tainted = text.tainted;
-	out->settings = v;
-	out->n_settings = 1;
 }
 
 static void answer_refuse(struct ipc_acl_answer *out, const char *why)
@@ -170,12 +161,11 @@ static void expn_answer(struct policyd *p, struct eval *ev, const struct ipc_fac
 
 static void stage_run(struct policyd *p, struct eval *ev, const struct ipc_acl_ask *ask, struct ipc_facts *facts, struct ipc_acl_answer *out)
 {
-	bool content = ask->stage == ACL_DATA || ask->stage == ACL_NOTSMTP;
 	struct ipc_edit *edits = NULL;
 	struct str sender = STR_NULL;
 	uint32_t n = 0;
 
-	if (content)
+	if (stage_has_content(ask->stage))
 		edits = policyd_rewrite_message(p, ev, facts, &sender, &n);
 	if (stage_is_bare(p, ask))
 		*out = (struct ipc_acl_answer){ .verdict = ACL_ACCEPT, .acl_c = ev->acl_c.v, .n_acl_c = ev->acl_c.n, .acl_m = ev->acl_m.v,
@@ -230,7 +220,8 @@ void policyd_answer(struct policyd *p, struct arena *a, const struct ipc_acl_ask
 		policyd_settings_run(p, &ev, &settings);
 	if (ask->stage == ACL_HELO)
 		helo_settings(p, &ev, &settings);
-	stage_run(p, &ev, ask, &facts, out);
+	if (ask->stage != ACL_HELO || policyd_helo_run(p, &ev, out))
+		stage_run(p, &ev, ask, &facts, out);
 	if (ask->stage == ACL_MAILAUTH)
 		out->auth_sender_refused = !policyd_auth_mail(p, &ev);
 	out->auth_method = settings.auth_method;
@@ -239,8 +230,8 @@ void policyd_answer(struct policyd *p, struct arena *a, const struct ipc_acl_ask
 	out->n_settings = settings.n_settings;
 	out->cache_scope = settings.cache_scope;
 	out->cache_ms = settings.cache_ms;
-	if (p->received && stage_has_id(ask->stage))
-		received_header(p, &ev, out);
+	if (stage_has_content(ask->stage))
+		policyd_message_run(p, &ev, out);
 	eval_clear(&ev);
 }
 

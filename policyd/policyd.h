@@ -40,9 +40,10 @@ struct policyd {
 	unsigned n_files;
 	struct policyd_auth *auth;       /* policyd_auth.h */
 	struct policyd_setting *settings; /* compiled; policyd_settings.c */
+	struct lang_list *helo_lookup;   /* helo_lookup_domains */
 	struct ip *addresses;            /* of our interfaces */
 	unsigned n_addresses;
-	struct expansion *received;      /* received_header_text, where it was changed */
+	struct policyd_texts *texts;     /* policyd_message.c */
 	struct str log_id;               /* put before lines that ACLs log; of the question at hand */
 };
 
@@ -62,6 +63,15 @@ size_t policyd_setting_count(void);
 const char *policyd_setting_name(size_t i);
 
 bool policyd_setting_yes(struct policyd *p, struct eval *ev, const char *list); /* the client is in that host list */
+
+/* policyd_helo.c: false: HELO is refused, and *out says it. */
+enum status policyd_helo_compile(struct policyd *p, struct err *err);
+bool policyd_helo_run(struct policyd *p, struct eval *ev, struct ipc_acl_answer *out);
+
+/* policyd_message.c: texts of a message that is about to be committed, as settings of the answer. */
+enum status policyd_message_compile(struct policyd *p, struct err *err);
+void policyd_message_free(struct policyd *p);
+void policyd_message_run(struct policyd *p, struct eval *ev, struct ipc_acl_answer *out);
 
 /* policyd_rewrite.c: rewriting rules at reception. */
 void policyd_rewrite_argument(struct eval *ev, struct str argument, struct ipc_acl_answer *out);

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/mail/affix.h"
+
 struct check {
 	struct route *rt;
 	struct addr *addr;
@@ -13,51 +15,6 @@ struct check {
 };
 
 /* ---- affixes ---- */
-
-/* Length of the prefix that the local part begins with; *wild_out octets of it stand for the asterisk. 0: none. */
-static size_t prefix_length(struct str local, struct str prefix, size_t *wild_out)
-{
-	struct str tail;
-
-	*wild_out = 0;
-	if (prefix.p[0] != '*') {
-		if (local.len < prefix.len || !str_eqi(str_sub(local, 0, prefix.len), prefix))
-			return 0;
-		return prefix.len;
-	}
-	tail = str_from(prefix, 1);
-	if (!tail.len)
-		return 0;
-	/* the longest sequence for the asterisk */
-	for (size_t at = local.len >= tail.len ? local.len - tail.len + 1 : 0; at-- > 0;)
-		if (str_eqi(str_sub(local, at, tail.len), tail)) {
-			*wild_out = at;
-			return at + tail.len;
-		}
-	return 0;
-}
-
-static size_t suffix_length(struct str local, struct str suffix, size_t *wild_out)
-{
-	struct str head;
-
-	*wild_out = 0;
-	if (suffix.p[suffix.len - 1] != '*') {
-		/* something must be left */
-		if (local.len <= suffix.len || !str_eqi(str_from(local, local.len - suffix.len), suffix))
-			return 0;
-		return suffix.len;
-	}
-	head = str_sub(suffix, 0, suffix.len - 1);
-	if (!head.len)
-		return 0;
-	for (size_t at = 0; at + head.len <= local.len; at++)
-		if (str_eqi(str_sub(local, at, head.len), head)) {
-			*wild_out = local.len - at - head.len;
-			return local.len - at;
-		}
-	return 0;
-}
 
 static enum status check_affixes(const struct check *c, struct err *err)
 {
@@ -67,7 +24,7 @@ static enum status check_affixes(const struct check *c, struct err *err)
 	size_t n = 0, wild;
 
 	for (uint32_t i = 0; i < r->n_prefixes && !n; i++)
-		n = prefix_length(local, r->prefixes[i], &wild);
+		n = affix_prefix(local, r->prefixes[i], &wild);
 	if (n) {
 		addr->prefix = str_sub(local, 0, n);
 		addr->prefix_v = str_sub(local, 0, wild);
@@ -77,7 +34,7 @@ static enum status check_affixes(const struct check *c, struct err *err)
 	}
 	n = 0;
 	for (uint32_t i = 0; i < r->n_suffixes && !n; i++)
-		n = suffix_length(local, r->suffixes[i], &wild);
+		n = affix_suffix(local, r->suffixes[i], &wild);
 	if (n) {
 		addr->suffix = str_from(local, local.len - n);
 		addr->suffix_v = str_from(local, local.len - wild);

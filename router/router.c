@@ -185,6 +185,26 @@ static bool dns_listed(void *ctx, enum dns_list list, struct str domain)
 	return yes;
 }
 
+static enum status name_order_parse(struct str text, struct arena *a, struct find_order *out, struct err *err)
+{
+	static const struct { const char *word; enum find_way way; } ways[] = { { "bydns", FIND_BY_DNS }, { "byaddr", FIND_BY_FILE } };
+	struct lang_split split = LANG_SPLIT(text);
+	struct str item;
+	size_t n = 0;
+
+	while (lang_split_next(&split, a, &item)) {
+		enum find_way way = 0;
+
+		for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
+			if (str_is(item, ways[i].word))
+				way = ways[i].way;
+		if (!way || n == sizeof out->way || (n && out->way[0] == way))
+			return err_set(err, ST_ERROR, "host_lookup_order: \"%.*s\": \"bydns\" and \"byaddr\" are what there is, each once", STR_FMT(item));
+		out->way[n++] = (uint8_t)way;
+	}
+	return ST_OK;
+}
+
 static enum status dns_open(struct router *r, const struct router_files *files, struct arena *a, struct err *err)
 {
 	const struct conf_opts_main *o = &r->conf->main;
@@ -210,6 +230,8 @@ static enum status dns_open(struct router *r, const struct router_files *files, 
 	for (uint32_t i = 0; i < r->search.len; i++)
 		if (r->search.p[i] == '\t')
 			((char *)(uintptr_t)r->search.p)[i] = ' ';
+	if (name_order_parse(o->host_lookup_order.text, a, &r->name_order, err) != ST_OK)
+		return err->status;
 	r->dns = dns_new(&config, err);
 	return r->dns ? ST_OK : err->status;
 }

@@ -44,6 +44,7 @@ struct router {
 	struct arena dns_arena;
 	struct lang_list *dns_lists[3]; /* by enum dns_list; NULL: unset */
 	struct lang_list *treat_as_local;
+	struct find_order name_order;   /* host_lookup_order */
 	struct str search;              /* domains that complete a name, of resolv.conf */
 	struct arena arena;
 	struct site *site;

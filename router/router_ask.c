@@ -227,7 +227,7 @@ void router_name(struct router *r, struct arena *a, struct str ip, struct ipc_na
 
 	memset(out, 0, sizeof *out);
 	dns_deadline_set(r->dns, clock_ms() + ROUTER_DNS_MS);
-	st = find_names(r->dns, a, ip, &names, &err);
+	st = find_names(r->dns, a, ip, r->name_order, &names, &err);
 	dns_deadline_set(r->dns, 0);
 	out->status = st;
 	if (st != ST_OK) {

@@ -318,6 +318,8 @@ static bool submitter_take(struct conn *c)
 	s->gid = (uint64_t)who.gid + 1;
 	name = users_name(smtpd_users(), who.uid);
 	s->ident = mem_strdup(name ? name : arena_printf(a, "uid%u", (unsigned)who.uid));
+	name = users_gecos(smtpd_users(), who.uid);
+	s->gecos = name ? mem_strdup(name) : NULL;
 	s->trusted = who.uid == 0 || who.uid == geteuid();
 	while (!s->trusted && conf_list_next(&walk, a, &item))
 		s->trusted = users_id(smtpd_users(), item, false, &id) && id == who.uid;

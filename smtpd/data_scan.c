@@ -131,6 +131,26 @@ static bool false_end(const struct data_scan *d, const char *p, size_t n)
 	return n >= 3 && p[1] == '\r' && p[2] == '\n' && d->after_bare; /* LF "." CR LF */
 }
 
+/* CR in the middle of p[0..n), or at its end when the line goes on. */
+static void line_count(struct data_scan *d, const char *p, size_t n, bool ended)
+{
+	size_t text = n;
+
+	if (ended) {
+		text--;
+		if (text && p[text - 1] == '\r')
+			text--;
+		else
+			d->faults |= DATA_BARE_LF;
+		d->after_bare = text == n - 1;
+	}
+	if (memchr(p, '\r', text))
+		d->faults |= DATA_BARE_CR;
+	d->line += text;
+	if (d->line > d->longest)
+		d->longest = d->line;
+}
+
 /* At the start of a line; returns false if more octets are needed to tell. *skip_out: octets to leave out. */
 static bool line_begin(struct data_scan *d, const char *p, size_t n, size_t line_len, bool complete, size_t *skip_out)
 {
@@ -154,31 +174,16 @@ static bool line_begin(struct data_scan *d, const char *p, size_t n, size_t line
 	if (d->in_header) {
 		if (!complete && n < DATA_LINE_HEAD)
 			return false;
+		if (d->limits.fromline && !d->kept && complete && line_len > 5 && !memcmp(p, "From ", 5)) {
+			line_count(d, p, line_len, true); /* its end counts like any other */
+			*skip_out = line_len;
+			return true;
+		}
 		scan_header_line(d, p + *skip_out, line_len - *skip_out);
 	}
 	d->line = 0;
 	d->line_start = false;
 	return true;
-}
-
-/* CR in the middle of p[0..n), or at its end when the line goes on. */
-static void line_count(struct data_scan *d, const char *p, size_t n, bool ended)
-{
-	size_t text = n;
-
-	if (ended) {
-		text--;
-		if (text && p[text - 1] == '\r')
-			text--;
-		else
-			d->faults |= DATA_BARE_LF;
-		d->after_bare = text == n - 1;
-	}
-	if (memchr(p, '\r', text))
-		d->faults |= DATA_BARE_CR;
-	d->line += text;
-	if (d->line > d->longest)
-		d->longest = d->line;
 }
 
 size_t data_scan_take(struct data_scan *d, const char *p, size_t n, struct iovec iov[DATA_IOV_MAX], unsigned *n_iov)

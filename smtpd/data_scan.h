@@ -43,6 +43,7 @@ struct data_limits {
 	uint64_t size;               /* octets of content; 0: none */
 	uint64_t header;             /* octets of the header; 0: none */
 	uint64_t header_line;        /* octets of one field; 0: none */
+	bool fromline;               /* a line "From " in front of the header is left out; otherwise it is no header, and the body begins */
 };
 
 struct data_scan {

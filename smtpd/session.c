@@ -124,8 +124,9 @@ void session_clear(struct session *s)
 	s->end_text = s->end_esc = NULL;
 	mem_free(s->client_name);
 	mem_free(s->ident);
+	mem_free(s->gecos);
 	mem_free(s->connection_id);
-	s->helo = s->client_name = s->ident = s->connection_id = NULL;
+	s->helo = s->client_name = s->ident = s->gecos = s->connection_id = NULL;
 	if (s->counted)
 		s->server->stats.open--;
 	s->counted = false;

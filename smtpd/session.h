@@ -125,7 +125,7 @@ struct session {
 	struct txn *txn;
 	struct ipc_acl_answer *held;      /* an answer that waits for its delay, in held_arena */
 	struct arena held_arena;
-	char *helo, *client_name, *ident, *connection_id;
+	char *helo, *client_name, *ident, *gecos, *connection_id;
 	struct vars acl_c, acl_m, results;
 	uint64_t uid, gid;                /* each + 1, of a local submitter */
 	uint32_t host_connections;        /* from this address when it connected, this one included */

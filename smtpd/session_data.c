@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/mail/date.h"
 #include "common/mail/header.h"
 #include "common/mail/received.h"
 #include "smtpd/session_priv.h"
@@ -13,7 +14,8 @@ static void data_begin(struct session *s)
 {
 	struct txn *t = s->txn;
 	struct settings *set = &s->server->settings;
-	struct data_limits limits = { .size = session_client(s)->size_limit, .header = set->header_max, .header_line = set->header_line_max };
+	struct data_limits limits = { .size = session_client(s)->size_limit, .header = set->header_max, .header_line = set->header_line_max,
+		.fromline = session_client(s)->flags & CLIENT_FROMLINE };
 
 	data_scan_init(&t->scan, &limits);
 	t->scanning = true;
@@ -266,10 +268,14 @@ static void recipients_ahead(struct session *s, struct ipc_msg_commit *commit)
 	commit->recipients_sent = from;
 }
 
-/* The administrator's text as one field: line ends as in mail, and nothing that would end the header. */
-static struct str received_field(struct arena *a, struct str text)
+/* The administrator's text and the date as one field: line ends as in mail, and nothing that would end the header. */
+static struct str received_field(struct session *s, struct str text)
 {
-	text = header_crlf(a, str_printf(a, "%.*s\n", STR_FMT(str_trim(text))));
+	struct arena *a = &s->server->scratch;
+	char date[DATE_TEXT];
+
+	date_format(date, s->server->wall_us / 1000000, s->server->settings.utc);
+	text = header_crlf(a, str_printf(a, "%.*s;\n\t%s\n", STR_FMT(str_trim(text)), date));
 	return header_text_valid(text) ? text : STR_LIT("Received: (received_header_text gave no header field)\r\n");
 }
 
@@ -289,8 +295,8 @@ static void edits_collect(struct session *s, struct ipc_facts *f, struct ipc_msg
 		.log_port = set->log & LOG_SEL(incoming_port) };
 
 	commit->edits = arena_alloc(a, (t->n_edits + 4) * sizeof *commit->edits);
-	if (t->received.len)
-		commit->edits[commit->n_edits++] = (struct ipc_edit){ EDIT_ADD_TOP, received_field(a, t->received) };
+	if (t->texts.received.len)
+		commit->edits[commit->n_edits++] = (struct ipc_edit){ EDIT_ADD_TOP, received_field(s, t->texts.received) };
 	else if (!set->received_none)
 		commit->edits[commit->n_edits++] = (struct ipc_edit){ EDIT_ADD_TOP, received_format(a, &r) };
 	for (size_t i = 0; i < sizeof removals / sizeof *removals; i++)
@@ -339,13 +345,18 @@ static void message_discard(struct session *s, const char *stage, struct str why
 	session_transaction_end(s);
 }
 
-/* received_header_text, where the configuration has its own. */
-static struct str received_given(const struct ipc_acl_answer *answer)
+/* What the configuration has of its own for this message. */
+static void texts_take(struct txn *t, const struct ipc_acl_answer *answer)
 {
+	const struct { const char *name; struct str *slot; } rows[] = {
+		{ "received_header", &t->texts.received }, { "message_id_domain", &t->texts.id_domain }, { "message_id_text", &t->texts.id_text },
+		{ "full_name", &t->texts.full_name },
+	};
+
 	for (uint32_t i = 0; i < answer->n_settings; i++)
-		if (str_is(answer->settings[i].name, "received_header"))
-			return answer->settings[i].value;
-	return STR_NULL;
+		for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
+			if (str_is(answer->settings[i].name, rows[k].name))
+				*rows[k].slot = str_dup(&t->arena, answer->settings[i].value);
 }
 
 static void content_proceed(struct session *s, const struct ipc_acl_answer *answer)
@@ -367,8 +378,8 @@ static void content_proceed(struct session *s, const struct ipc_acl_answer *answ
 		t->reply = str_dup(&t->arena, answer->text);
 		t->reply_code = (uint16_t)policy_code(answer, 250);
 	}
-	if (answer && received_given(answer).len)
-		t->received = str_dup(&t->arena, received_given(answer));
+	if (answer)
+		texts_take(t, answer);
 	if ((t->flags & (MSG_LOCAL | MSG_SUBMISSION)) && !(t->flags & MSG_NO_FIXUPS) && local_fixups(s, &err)) {
 		log_rejection(s, "after DATA", STR_NULL, true, str_of(err.text), false);
 		reply(s, 451, "4.3.0", STR_LIT("Temporary local problem - please try later"));

@@ -3,7 +3,9 @@
  * 48.13 to 48.17). Messages of other hosts are left as they came. */
 #include <string.h>
 
+#include "common/conf/option.h"
 #include "common/mail/addrlist.h"
+#include "common/mail/affix.h"
 #include "common/mail/date.h"
 #include "common/mail/edit.h"
 #include "common/mail/header.h"
@@ -98,17 +100,62 @@ static struct str submitter(struct session *s, const struct submission *sub)
 	return domain.len ? str_printf(a, "%.*s@%.*s", STR_FMT(address_local_quote(a, f.auth_id)), STR_FMT(domain)) : str_dup(a, f.auth_id);
 }
 
+/* Octets of the local part that the first match in a list of affixes takes. */
+static size_t affix_length(struct arena *a, struct str list, struct str local, size_t (*match)(struct str local, struct str affix, size_t *wild_out))
+{
+	struct conf_list_walk walk = CONF_LIST_WALK(list);
+	struct str item;
+	size_t n = 0, wild;
+
+	while (!n && list.len && conf_list_next(&walk, a, &item))
+		if (item.len)
+			n = match(local, item, &wild);
+	return n;
+}
+
+/* Without what local_from_prefix and local_from_suffix allow around the login. */
+static struct str affixes_drop(struct session *s, struct str addr)
+{
+	struct arena *a = &s->txn->arena;
+	struct settings *set = &s->server->settings;
+	struct str local, domain;
+
+	if (!s->local || (!set->from_prefixes.len && !set->from_suffixes.len) || !address_split(addr, &local, &domain))
+		return addr;
+	local = str_from(local, affix_length(a, set->from_prefixes, local, affix_prefix));
+	local = str_sub(local, 0, local.len - affix_length(a, set->from_suffixes, local, affix_suffix));
+	return str_printf(a, "%.*s@%.*s", STR_FMT(local), STR_FMT(domain));
+}
+
+/* The only author, as it stands there; empty: there are several, or it can't be read. */
+static struct str from_only(struct session *s, struct str value)
+{
+	struct addrlist list;
+
+	if (addrlist_parse(value, ADDR_LENIENT | ADDR_UTF8, &s->txn->arena, &list, NULL) || list.n != 1)
+		return STR_NULL;
+	return list.v[0].addr;
+}
+
+static bool is_bare_login(struct session *s, struct str addr)
+{
+	return addr.len && s->ident && str_eq(addr, str_of(s->ident));
+}
+
 /* Is the only author the submitter? */
 static bool from_is(struct session *s, struct str value, struct str who)
 {
-	struct arena *a = &s->txn->arena;
-	struct addrlist list;
+	struct str addr = from_only(s, value);
 
-	if (addrlist_parse(value, ADDR_LENIENT | ADDR_UTF8, a, &list, NULL) || list.n != 1)
-		return false;
-	if (str_find(list.v[0].addr, '@') < 0)
-		return str_eq(list.v[0].addr, str_of(s->ident));
-	return address_same(a, list.v[0].addr, who);
+	if (!addr.len || str_find(addr, '@') < 0)
+		return is_bare_login(s, addr);
+	return address_same(&s->txn->arena, addr, who) || address_same(&s->txn->arena, affixes_drop(s, addr), who);
+}
+
+/* The name that goes with the submitter's address; encoded already where it comes from policyd. */
+static struct str submitter_name(const struct session *s, const struct submission *sub)
+{
+	return sub->on ? sub->name : s->txn->texts.full_name;
 }
 
 static void sender_fix(struct session *s, const struct submission *sub, struct str header, struct str who)
@@ -124,10 +171,48 @@ static void sender_fix(struct session *s, const struct submission *sub, struct s
 		txn_edit_add(t, EDIT_REMOVE, STR_LIT("Sender"));
 	if (!who.len || !check || !header_find(header, "From", 0, &from) || from_is(s, from.value, who))
 		return;
-	field_add(t, str_printf(&t->arena, "Sender: %.*s\r\n", STR_FMT(addrlist_format(&t->arena, sub->name, who))));
+	field_add(t, str_printf(&t->arena, "Sender: %.*s\r\n", STR_FMT(addrlist_format(&t->arena, submitter_name(s, sub), who))));
 	/* Whoever is named as the sender gets what comes back. */
 	if (sub->on && t->sender.len)
 		t->sender = who;
+}
+
+/* What may not stand in a part of a message id becomes a hyphen. */
+static struct str id_part(struct arena *a, struct str text, const char *more)
+{
+	char *p = arena_alloc(a, text.len + 1);
+
+	for (size_t i = 0; i < text.len; i++)
+		p[i] = ascii_is_alnum(text.p[i]) || (text.p[i] && strchr(more, text.p[i])) ? text.p[i] : '-';
+	return str_make(p, text.len);
+}
+
+static void message_id_add(struct session *s, const char *resent)
+{
+	struct txn *t = s->txn;
+	struct arena *a = &t->arena;
+	struct str text = str_sub(id_part(a, t->texts.id_text, "!#$%&'*+-/=?^_`{|}~."), 0, 200);
+	struct str domain = t->texts.id_domain.len ? str_sub(id_part(a, t->texts.id_domain, "-."), 0, ADDR_DOMAIN_MAX) : s->server->settings.hostname;
+
+	field_add(t, str_printf(a, "%sMessage-Id: <E%s%s%.*s@%.*s>\r\n", resent, t->id, text.len ? "." : "", STR_FMT(text), STR_FMT(domain)));
+}
+
+/* Without From:, or with nothing but the login in it (as old programs write it): the submitter with name and address. */
+static void from_fix(struct session *s, const struct submission *sub, struct str header, const char *resent, struct str who)
+{
+	struct txn *t = s->txn;
+	const char *name = arena_printf(&t->arena, "%sFrom", resent);
+	struct str from = t->sender.len ? t->sender : who;
+	struct header_field field;
+
+	if (header_find(header, name, 0, &field)) {
+		if (!t->local_message || !is_bare_login(s, from_only(s, field.value)))
+			return;
+		from = who;
+		txn_edit_add(t, EDIT_REMOVE, str_of(name));
+	}
+	if (from.len)
+		field_add(t, str_printf(&t->arena, "%s: %.*s\r\n", name, STR_FMT(addrlist_format(&t->arena, submitter_name(s, sub), from))));
 }
 
 enum status local_fixups(struct session *s, struct err *err)
@@ -145,14 +230,9 @@ enum status local_fixups(struct session *s, struct err *err)
 		return st;
 	submission_get(s, &sub);
 	who = submitter(s, &sub);
-	if (!header_find(header, "Message-ID", 0, &field))
-		field_add(t, str_printf(a, "Message-Id: <E%s@%.*s>\r\n", t->id, STR_FMT(s->server->settings.hostname)));
-	if (!header_find(header, arena_printf(a, "%sFrom", resent), 0, &field)) {
-		struct str from = t->sender.len ? t->sender : who;
-
-		if (from.len)
-			field_add(t, str_printf(a, "%sFrom: %.*s\r\n", resent, STR_FMT(sub.on ? addrlist_format(a, sub.name, from) : from)));
-	}
+	if (!header_find(header, arena_printf(a, "%sMessage-ID", resent), 0, &field))
+		message_id_add(s, resent);
+	from_fix(s, &sub, header, resent, who);
 	sender_fix(s, &sub, header, who);
 	if (!header_find(header, arena_printf(a, "%sDate", resent), 0, &field)) {
 		date_format(date, s->server->wall_us / 1000000, s->server->settings.utc);

@@ -155,7 +155,19 @@ static const char *param_auth(struct session *s, struct str value)
 	return NULL;
 }
 
+/* Ours, between the command and smtpd: the full name that the submitter wants (sendmail -F). */
+static const char *param_name(struct session *s, struct str value)
+{
+	struct str plain;
+
+	if (!s->local || s->helo || !address_xtext_decode(&s->server->scratch, value, &plain) || str_has_ctl(plain) || plain.len > 1024)
+		return "invalid data for XNAME";
+	s->txn->full_name = str_taint(str_dup(&s->txn->arena, plain));
+	return NULL;
+}
+
 static const struct param params[] = {
+	{ "XNAME", false, true, 0, param_name },
 	{ "AUTH", false, true, 0, param_auth },
 	{ "SIZE", false, true, 0, param_size },
 	{ "BODY", false, true, 0, param_body },
@@ -288,7 +300,7 @@ static bool mail_order(struct session *s)
 {
 	struct client_settings *c = session_client(s);
 
-	if (!s->helo && (c->flags & CLIENT_REQUIRE_HELO)) {
+	if (!s->helo && (c->flags & (CLIENT_REQUIRE_HELO | CLIENT_HELO_VERIFY))) {
 		reply_protocol(s, 503, "5.5.1", "HELO or EHLO required", false);
 		return false;
 	}

@@ -39,6 +39,7 @@ static void txn_facts(const struct txn *t, struct ipc_facts *f, struct session *
 	if (t->auth_sender.len)
 		f->auth_sender = t->auth_sender;
 	f->has_sender = true;
+	f->full_name = t->full_name;
 	f->recipient = t->recipient;
 	f->rcpt_count = t->rcpt_count;
 	f->rcpt_accepted = t->n_rcpts; /* those discarded are not among $recipients either */
@@ -79,6 +80,7 @@ void session_facts(struct session *s, struct ipc_facts *f)
 	f->helo_verified = s->helo_verified;
 	f->protocol = str_of(protocol(s));
 	f->ident = str_of(s->ident);
+	f->gecos = str_of(s->gecos);
 	f->auth_method = str_of(s->auth_method);
 	f->auth_id = str_of(s->auth_id);
 	f->auth_fail_id = str_of(s->auth_fail_id);
@@ -142,12 +144,22 @@ void session_ask_again(struct session *s)
 		auth_ask_again(s);
 }
 
+/* May the client's name be wanted, or is HELO to be verified? policyd tells for sure. */
+static bool helo_looked_at(const struct session *s)
+{
+	const struct settings *set = &s->server->settings;
+
+	if (session_client(s)->flags & (CLIENT_HELO_VERIFY | CLIENT_HELO_TRY) || (set->helo_lookup && !s->name_looked))
+		return true;
+	return set->helo_lookup_ours && !s->name_looked && s->helo && (s->helo[0] == '[' || str_isi(set->hostname, s->helo));
+}
+
 /* Stages without an ACL at which policyd has something else to say. */
 static bool policy_needed(const struct session *s, enum acl_stage stage)
 {
 	if (s->local)
 		return false;
-	return stage == ACL_CONNECT || (stage == ACL_HELO && s->esmtp && session_client(s)->flags & CLIENT_AUTH_LATER) ||
+	return stage == ACL_CONNECT || (stage == ACL_HELO && ((s->esmtp && session_client(s)->flags & CLIENT_AUTH_LATER) || helo_looked_at(s))) ||
 		(stage == ACL_MAILAUTH && s->auth_condition);
 }
 
@@ -182,7 +194,10 @@ bool policy_rewrites(const struct session *s, enum acl_stage stage)
 
 	if (stage == ACL_RCPT)
 		return set->rewrites_rcpt;
-	return (stage == ACL_DATA || stage == ACL_NOTSMTP) && (set->rewrites_data || (s->txn && s->txn->unqualified));
+	if ((stage != ACL_DATA && stage != ACL_NOTSMTP) || !s->txn)
+		return false;
+	/* Names and ids of what is submitted, and our own Received:, come from there, too. */
+	return set->rewrites_data || s->txn->unqualified || set->received_own || s->local || s->txn->flags & MSG_SUBMISSION;
 }
 
 /* What came is checked like any address that comes from outside. */
@@ -239,6 +254,7 @@ static bool answer_keep(struct session *s, const struct ipc_acl_answer *a)
 		results_merge(s, a->results, a->n_results);
 	*flags = (*flags | (a->flags & ~lasting)) & ~a->flags_off;
 	s->flags = (s->flags | lasting) & ~gone;
+	s->helo_verified |= a->helo_verified;
 	if (a->name_looked)
 		s->name_looked = true;
 	if (a->client_name.len && address_hostname_valid(a->client_name)) {

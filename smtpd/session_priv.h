@@ -37,7 +37,8 @@ struct txn {
 	size_t edits_size;
 	struct str reply;             /* accept's own text for the final 250 */
 	struct str data_text;         /* and for 354 */
-	struct str received;          /* the Received: field, where the configuration has its own */
+	struct str full_name;         /* that a local submitter gave */
+	struct { struct str received, id_domain, id_text, full_name; } texts; /* that policyd made for the message; empty: the usual */
 	uint16_t reply_code, data_code;
 	struct str discard_text;      /* why, for the log */
 	bool discarded;               /* MAIL or DATA: goes nowhere */

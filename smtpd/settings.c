@@ -90,7 +90,12 @@ void settings_from_conf(struct settings *s, const struct conf *conf)
 	s->remove_delivery_date = m->delivery_date_remove;
 	s->from_check = m->local_from_check;
 	s->sender_retain = m->local_sender_retain;
+	s->helo_lookup = m->helo_lookup_domains.set && m->helo_lookup_domains.text.len;
+	s->helo_lookup_ours = !m->helo_lookup_domains.set;
 	s->received_none = m->received_header_text.set && !m->received_header_text.text.len;
+	s->received_own = m->received_header_text.set && m->received_header_text.text.len;
+	s->from_prefixes = m->local_from_prefix.text;
+	s->from_suffixes = m->local_from_suffix.text;
 	s->utc = str_isi(m->timezone.text, "UTC");
 	s->rewrites_args = conf->rewrites_args;
 	s->rewrites_rcpt = conf->rewrites_rcpt;
@@ -108,7 +113,8 @@ static const struct { const char *name; uint32_t bit; } client_lists[] = {
 	{ "sender_unqualified_hosts", CLIENT_SENDER_UNQUALIFIED }, { "recipient_unqualified_hosts", CLIENT_RCPT_UNQUALIFIED },
 	{ "pipelining_advertise_hosts", CLIENT_PIPELINING }, { "smtp_accept_max_nonmail_hosts", CLIENT_NONMAIL },
 	{ "hosts_connection_nolog", CLIENT_NOLOG }, { "smtp_reserve_hosts", CLIENT_RESERVED }, { "dsn_advertise_hosts", CLIENT_DSN },
-	{ "helo_verify_hosts", CLIENT_HELO_VERIFY }, { "auth_later", CLIENT_AUTH_LATER },
+	{ "helo_verify_hosts", CLIENT_HELO_VERIFY }, { "helo_try_verify_hosts", CLIENT_HELO_TRY }, { "ignore_fromline_hosts", CLIENT_FROMLINE },
+	 { "auth_later", CLIENT_AUTH_LATER },
 };
 
 struct client_settings *client_settings_new(void)

@@ -22,6 +22,7 @@ struct settings {
 	struct str qualify_domain, qualify_recipient;
 	struct str software;             /* for Received: and the banner: "Bulkhead 0.1" */
 	struct str helo_allow_chars;
+	struct str from_prefixes, from_suffixes; /* local_from_prefix, local_from_suffix: lists */
 	uint32_t acl_stages;             /* 1 << enum acl_stage: an ACL is set */
 	bool rewrites_args, rewrites_rcpt, rewrites_data; /* rewriting rules for which policyd is asked; struct conf has them */
 	uint64_t log;                    /* LOG_SEL(...) */
@@ -31,7 +32,8 @@ struct settings {
 	uint32_t command_timeout_ms, data_timeout_ms, min_rate; /* min_rate: octets a second */
 	bool enforce_sync, strict, literals, eightbit, recipients_reject, check_space, return_details;
 	bool remove_return_path, remove_envelope_to, remove_delivery_date;
-	bool from_check, sender_retain, received_none, utc, reject_log, nodelay, keepalive;
+	bool from_check, sender_retain, received_none, received_own, utc, reject_log, nodelay, keepalive;
+	bool helo_lookup, helo_lookup_ours; /* helo_lookup_domains: any may be in it; only our name and addresses */
 	bool untrusted_any;              /* untrusted_set_sender = * */
 };
 
@@ -49,6 +51,8 @@ enum client_flag {
 	CLIENT_DSN = 1 << 9,
 	CLIENT_HELO_VERIFY = 1 << 10,
 	CLIENT_AUTH_LATER = 1 << 11,     /* which mechanisms are offered, policyd tells at EHLO */
+	CLIENT_HELO_TRY = 1 << 12,
+	CLIENT_FROMLINE = 1 << 13,       /* ignore_fromline_hosts */
 	CLIENT_DEFAULT = CLIENT_REQUIRE_HELO | CLIENT_PIPELINING | CLIENT_NONMAIL,
 };
 

@@ -13,13 +13,13 @@ static int by_id(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static void add(struct users *u, struct user **v, uint32_t *n, uint32_t id, const char *name)
+static void add(struct users *u, struct user **v, uint32_t *n, uint32_t id, const char *name, const char *gecos)
 {
 	if (*n >= USERS_MAX || !*name || strlen(name) > 64)
 		return;
 	if (!(*n & (*n - 1)))
 		*v = mem_resize(*v, (*n ? 2u * *n : 1u) * sizeof **v);
-	(*v)[(*n)++] = (struct user){ id, arena_strdup(&u->arena, name) };
+	(*v)[(*n)++] = (struct user){ id, arena_strdup(&u->arena, name), gecos && *gecos && strlen(gecos) <= 1024 ? arena_strdup(&u->arena, gecos) : NULL };
 }
 
 void users_load(struct users *u)
@@ -30,11 +30,11 @@ void users_load(struct users *u)
 	memset(u, 0, sizeof *u);
 	setpwent();
 	while ((pw = getpwent()))
-		add(u, &u->users, &u->n_users, pw->pw_uid, pw->pw_name);
+		add(u, &u->users, &u->n_users, pw->pw_uid, pw->pw_name, pw->pw_gecos);
 	endpwent();
 	setgrent();
 	while ((gr = getgrent()))
-		add(u, &u->groups, &u->n_groups, gr->gr_gid, gr->gr_name);
+		add(u, &u->groups, &u->n_groups, gr->gr_gid, gr->gr_name, NULL);
 	endgrent();
 	if (u->n_users)
 		qsort(u->users, u->n_users, sizeof *u->users, by_id);
@@ -42,11 +42,25 @@ void users_load(struct users *u)
 		qsort(u->groups, u->n_groups, sizeof *u->groups, by_id);
 }
 
+static const struct user *user_find(const struct users *u, uint32_t uid)
+{
+	struct user key = { .id = uid };
+
+	return u->n_users ? bsearch(&key, u->users, u->n_users, sizeof key, by_id) : NULL;
+}
+
 const char *users_name(const struct users *u, uint32_t uid)
 {
-	struct user key = { uid, NULL }, *found = u->n_users ? bsearch(&key, u->users, u->n_users, sizeof key, by_id) : NULL;
+	const struct user *found = user_find(u, uid);
 
 	return found ? found->name : NULL;
+}
+
+const char *users_gecos(const struct users *u, uint32_t uid)
+{
+	const struct user *found = user_find(u, uid);
+
+	return found ? found->gecos : NULL;
 }
 
 bool users_id(const struct users *u, struct str name, bool group, uint32_t *id_out)

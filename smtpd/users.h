@@ -17,6 +17,7 @@ enum { USERS_MAX = 65536 };
 struct user {
 	uint32_t id;
 	const char *name;
+	const char *gecos;                /* NULL: none, or a group */
 };
 
 struct users {
@@ -27,6 +28,7 @@ struct users {
 
 void users_load(struct users *u);
 const char *users_name(const struct users *u, uint32_t uid);                        /* NULL: not known */
+const char *users_gecos(const struct users *u, uint32_t uid);                       /* the full name; NULL: not known */
 bool users_id(const struct users *u, struct str name, bool group, uint32_t *id_out); /* a name or a number */
 
 #endif

@@ -464,29 +464,22 @@ static bool names_have(const struct find_names *out, struct str name)
 	return false;
 }
 
-enum status find_names(struct dns *dns, struct arena *a, struct str ip, struct find_names *out, struct err *err)
+static enum status names_by_file(struct dns *dns, struct str ip, struct find_names *out, struct err *err)
+{
+	struct str name = hosts_file_name(dns->hosts, ip);
+
+	if (!name.len)
+		return err_set(err, ST_FAIL, "the hosts file has no name for %.*s", STR_FMT(ip));
+	out->v[out->n++] = name;
+	return ST_OK;
+}
+
+static enum status names_by_dns(struct dns *dns, struct arena *a, struct str ip, struct find_names *out, struct err *err)
 {
 	static const struct find_options plain = { .flags = FIND_KEEP_ORDER };
-	struct str reverse, from_file;
 	struct dns_answer x;
-	struct err own = ERR_INIT;
-	uint8_t octets[16];
-	int family;
-	enum status st, deferred = ST_OK;
+	enum status deferred = ST_OK, st = dns_query(dns, a, dns_name_reverse(a, ip), DNS_PTR, 0, &x, err);
 
-	memset(out, 0, sizeof *out);
-	if (!err)
-		err = &own;
-	reverse = dns_name_reverse(a, ip);
-	if (!reverse.len || !ip_parse(ip, octets, &family))
-		return err_set(err, ST_FAIL, "no IP address");
-	ip = ip_text(a, family, octets);
-	from_file = hosts_file_name(dns->hosts, ip);
-	if (from_file.len) {
-		out->v[out->n++] = from_file;
-		return ST_OK;
-	}
-	st = dns_query(dns, a, reverse, DNS_PTR, 0, &x, err);
 	if (st != ST_OK)
 		return st;
 	out->secure = x.secure;
@@ -510,4 +503,22 @@ enum status find_names(struct dns *dns, struct arena *a, struct str ip, struct f
 		return deferred;
 	out->unverified = true;
 	return err_set(err, ST_FAIL, "no name of %.*s leads back to it", STR_FMT(ip));
+}
+
+enum status find_names(struct dns *dns, struct arena *a, struct str ip, struct find_order order, struct find_names *out, struct err *err)
+{
+	struct err own = ERR_INIT;
+	uint8_t octets[16];
+	int family;
+	enum status st = ST_FAIL;
+
+	memset(out, 0, sizeof *out);
+	if (!err)
+		err = &own;
+	if (!ip_parse(ip, octets, &family))
+		return err_set(err, ST_FAIL, "no IP address");
+	ip = ip_text(a, family, octets);
+	for (size_t i = 0; st == ST_FAIL && i < sizeof order.way && order.way[i]; i++)
+		st = order.way[i] == FIND_BY_FILE ? names_by_file(dns, ip, out, err) : names_by_dns(dns, a, ip, out, err);
+	return st;
 }

@@ -77,8 +77,11 @@ struct find_names {
 	bool secure;
 	bool unverified;           /* there were names, but none that leads back */
 };
-/* The verified names of an address: PTR, then each name forward. */
-enum status find_names(struct dns *dns, struct arena *a, struct str ip, struct find_names *out, struct err *err);
+/* Ways to find a name, in the order to try: the hosts file, and PTR with each name forward. A zero ends it. */
+enum find_way { FIND_BY_DNS = 1, FIND_BY_FILE };
+struct find_order { uint8_t way[2]; };
+/* The verified names of an address. The first way that knows one decides; one that defers ends it with ST_DEFER. */
+enum status find_names(struct dns *dns, struct arena *a, struct str ip, struct find_order order, struct find_names *out, struct err *err);
 
 /* Takes local hosts and all that are not better than the best of them out of a list sorted by group; sets self and dropped. */
 void find_drop_self(struct find_result *r);

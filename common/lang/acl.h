@@ -33,6 +33,8 @@ const struct conf_text *acl_option(const struct conf *conf, enum acl_stage stage
 void acl_stage_run(struct eval *ev, struct ipc_acl_answer *out);
 /* One ACL. *message_out and *log_out may be empty. */
 enum acl_verdict acl_run(struct eval *ev, const struct acl *acl, struct str *message_out, struct str *log_out, struct err *err);
+/* Is the name that HELO gave the client's? ST_FAIL: no; ST_DEFER: nobody can tell now. What was found is kept in ev. */
+enum status acl_helo_verify(struct eval *ev, struct err *err);
 /* Splits "550 5.7.1 text" by the default class of the verdict: the code is taken off when its first digit is right, else it is left
  * out and *wrong_out set. The enhanced code stays in the text. */
 struct str acl_reply_split(struct str text, char want_first, unsigned *code_out, bool *wrong_out);

@@ -687,6 +687,7 @@ void acl_stage_run(struct eval *ev, struct ipc_acl_answer *out)
 	out->client_name = ev->client_name;
 	/* A name that could not be known now is asked for again. */
 	out->name_looked = ev->name_looked && !ev->name_deferred;
+	out->helo_verified = ev->helo_verified;
 	out->no_reject_log = s.no_reject_log;
 	out->reject_targets = s.reject_targets;
 }

@@ -56,41 +56,54 @@ static enum acl_rc verify_reverse(struct acl_state *s, const struct verify_call 
 }
 
 /* HELO's name is the client's: its address as a literal, its verified name, or a name with that address. */
-static enum acl_rc verify_helo(struct acl_state *s, const struct verify_call *call, struct err *err)
+static enum status helo_compare(struct eval *ev, struct err *err)
 {
-	const struct ipc_facts *f = s->ev->facts;
+	const struct ipc_facts *f = ev->facts;
 	struct ipc_host_answer answer;
 	struct ip ip, other;
 	struct str literal = f->helo;
 	enum status st;
 
-	(void)call;
-	s->ev->deps |= DEP_SESSION;
-	if (!f->client_ip.len || f->helo_verified)
-		return RC_OK;
 	if (!f->helo.len || !ip_parse_mapped(f->client_ip, &ip))
-		return RC_FAIL;
+		return ST_FAIL;
 	if (literal.len > 2 && literal.p[0] == '[' && literal.p[literal.len - 1] == ']') {
 		literal = str_sub(literal, 1, literal.len - 2);
 		if (str_beginsi(literal, "ipv6:"))
 			literal = str_from(literal, 5);
-		return ip_parse_mapped(literal, &other) && other.len == ip.len && !memcmp(other.octets, ip.octets, ip.len) ? RC_OK : RC_FAIL;
+		return ip_parse_mapped(literal, &other) && other.len == ip.len && !memcmp(other.octets, ip.octets, ip.len) ? ST_OK : ST_FAIL;
 	}
-	st = eval_client_name(s->ev, err);
+	st = eval_client_name(ev, err);
 	if (st == ST_OK) {
-		if (str_eqi(s->ev->client_name, f->helo))
-			return RC_OK;
-		for (uint32_t i = 0; i < s->ev->client_aliases.n; i++)
-			if (str_eqi(s->ev->client_aliases.v[i], f->helo))
-				return RC_OK;
+		if (str_eqi(ev->client_name, f->helo))
+			return ST_OK;
+		for (uint32_t i = 0; i < ev->client_aliases.n; i++)
+			if (str_eqi(ev->client_aliases.v[i], f->helo))
+				return ST_OK;
 	}
 	if (!address_hostname_valid(f->helo))
-		return RC_FAIL;
-	st = lang_ask_hosts(s->ev, f->helo, "A", &answer, err);
+		return ST_FAIL;
+	st = lang_ask_hosts(ev, f->helo, "A", &answer, err);
 	for (uint32_t i = 0; st == ST_OK && i < answer.n_hosts; i++)
 		if (ip_parse_mapped(answer.hosts[i].ip, &other) && other.len == ip.len && !memcmp(other.octets, ip.octets, ip.len))
-			return RC_OK;
-	return st == ST_OK ? RC_FAIL : acl_rc_of(st);
+			return ST_OK;
+	return st == ST_OK ? ST_FAIL : st;
+}
+
+enum status acl_helo_verify(struct eval *ev, struct err *err)
+{
+	enum status st = ST_OK;
+
+	ev->deps |= DEP_SESSION;
+	if (ev->facts->client_ip.len && !ev->helo_verified)
+		st = helo_compare(ev, err);
+	ev->helo_verified |= st == ST_OK;
+	return st;
+}
+
+static enum acl_rc verify_helo(struct acl_state *s, const struct verify_call *call, struct err *err)
+{
+	(void)call;
+	return acl_rc_of(acl_helo_verify(s->ev, err));
 }
 
 static enum acl_rc verify_certificate(struct acl_state *s, const struct verify_call *call, struct err *err)

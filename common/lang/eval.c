@@ -35,6 +35,7 @@ void eval_facts(struct eval *ev, const struct ipc_facts *facts)
 	vars_begin(&ev->acl_m, facts->acl_m, facts->n_acl_m);
 	ev->client_name = facts->client_name;
 	ev->client_name.tainted = facts->client_name.len != 0;
+	ev->helo_verified = facts->helo_verified;
 	ev->name_looked = facts->name_looked || facts->client_name.len;
 	ev->name_deferred = facts->name_deferred;
 }

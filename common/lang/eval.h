@@ -70,6 +70,7 @@ struct eval {
 	struct str client_name;
 	struct ipc_strs client_aliases;
 	bool name_looked, name_deferred;
+	bool helo_verified;
 
 	unsigned deps;                       /* enum eval_dep, gathered */
 	uint32_t depth, steps;

@@ -86,7 +86,7 @@ static enum status var_helo_verified(struct eval *ev, struct str name, struct st
 {
 	(void)name;
 	(void)err;
-	*out = ev->facts->helo_verified ? STR_LIT("1") : STR_NULL;
+	*out = ev->helo_verified ? STR_LIT("1") : STR_NULL;
 	return ST_OK;
 }
 

@@ -188,16 +188,20 @@ static void test_addresses(void **state)
 
 static void test_reverse(void **state)
 {
-	static const struct { const char *ip; enum status st; const char *name; } ips[] = {
-		{ "192.0.2.1", ST_OK, "a.example" }, { "192.0.2.2", ST_FAIL, "" }, { "192.0.2.77", ST_FAIL, "" }, { "192.0.2.70", ST_OK, "from.file" },
-		{ "no address", ST_FAIL, "" },
+	static const struct find_order usual = { { FIND_BY_DNS, FIND_BY_FILE } }, turned = { { FIND_BY_FILE, FIND_BY_DNS } }, file = { { FIND_BY_FILE } },
+		by_dns = { { FIND_BY_DNS } };
+	static const struct { const char *ip; const struct find_order *order; enum status st; const char *name; } ips[] = {
+		{ "192.0.2.1", &usual, ST_OK, "a.example" }, { "192.0.2.2", &usual, ST_FAIL, "" }, { "192.0.2.77", &usual, ST_FAIL, "" },
+		{ "192.0.2.70", &usual, ST_OK, "from.file" }, { "192.0.2.70", &turned, ST_OK, "from.file" }, { "192.0.2.70", &file, ST_OK, "from.file" },
+		{ "192.0.2.70", &by_dns, ST_FAIL, "" }, { "192.0.2.1", &turned, ST_OK, "a.example" }, { "192.0.2.1", &file, ST_FAIL, "" },
+		{ "no address", &usual, ST_FAIL, "" },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof ips / sizeof *ips; i++) {
 		struct arena a = ARENA_INIT;
 		struct find_names names;
-		enum status st = find_names(dns, &a, str_of(ips[i].ip), &names, NULL);
+		enum status st = find_names(dns, &a, str_of(ips[i].ip), *ips[i].order, &names, NULL);
 		if (st != ips[i].st || (st == ST_OK && !str_is(names.v[0], ips[i].name)))
 			fail_msg("%s: got %s %.*s", ips[i].ip, status_name(st), STR_FMT(names.n ? names.v[0] : STR_NULL));
 		arena_clear(&a);
