@@ -211,12 +211,45 @@ bool lookup_option(struct str options, const char *option)
 	return false;
 }
 
-static void options_parse(struct lookup_spec *out)
+/* Options and the types that have them; NULL: all, "": all that look up keys. One that ends in = wants a value. */
+static const struct { const char *option, *types; } options[] = {
+	{ "cache=no_rd", NULL }, { "cache=no_wr", NULL }, { "cache=no", NULL }, { "ret=key", "" },
+	{ "ret=full", "lsearch wildlsearch nwildlsearch iplsearch dsearch" },
+	{ "filter=file", "dsearch" }, { "filter=dir", "dsearch" }, { "filter=subdir", "dsearch" },
+	{ "db=", "lmdb" }, { "put", "lmdb" }, { "del", "lmdb" }, { "file=", "sqlite" }, { "servers=", "redis mysql pgsql" },
+};
+
+static bool word_among(const char *words, struct str word)
+{
+	struct str rest = str_of(words), one;
+
+	while (str_split(&rest, ' ', &one))
+		if (str_eq(one, word))
+			return true;
+	return false;
+}
+
+static bool option_is_known(const struct lookup_type *type, struct str option)
+{
+	for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+		size_t n = strlen(options[i].option);
+
+		if (options[i].option[n - 1] == '=' ? !(option.len > n && str_begins(option, options[i].option)) : !str_is(option, options[i].option))
+			continue;
+		if (!options[i].types || (!*options[i].types && type->style == LOOKUP_KEY) || word_among(options[i].types, str_of(type->name)))
+			return true;
+	}
+	return false;
+}
+
+static enum status options_parse(struct lookup_spec *out, struct err *err)
 {
 	struct str rest = out->options, option;
 
 	while (str_split(&rest, ',', &option)) {
 		option = str_trim(option);
+		if (option.len && !option_is_known(out->type, option))
+			return err_set(err, ST_ERROR, "lookup type \"%s\" has no option \"%.*s\"", out->type->name, STR_FMT(str_sub(option, 0, 60)));
 		if (str_is(option, "ret=key"))
 			out->ret_key = true;
 		else if (str_is(option, "ret=full"))
@@ -230,6 +263,7 @@ static void options_parse(struct lookup_spec *out)
 		else if (str_is(option, "cache=no"))
 			out->no_cache_read = out->no_cache_write = true;
 	}
+	return ST_OK;
 }
 
 enum status lookup_spec_parse(struct str text, struct lookup_spec *out, struct err *err)
@@ -248,7 +282,6 @@ enum status lookup_spec_parse(struct str text, struct lookup_spec *out, struct e
 	name = comma < 0 ? s : str_sub(s, 0, (size_t)comma);
 	if (comma >= 0)
 		out->options = str_from(s, (size_t)comma + 1);
-	options_parse(out);
 	if (str_ends(name, "*@")) {
 		out->star = out->star_at = true;
 		name.len -= 2;
@@ -269,7 +302,7 @@ enum status lookup_spec_parse(struct str text, struct lookup_spec *out, struct e
 		return err_set(err, ST_ERROR, "lookup type \"%s\" was not built in: its library was not there when Bulkhead was compiled", out->type->name);
 	if (out->type->style == LOOKUP_QUERY && (out->partial >= 0 || out->star))
 		return err_set(err, ST_ERROR, "\"%s\" is a query-style lookup: it has no partial matching and no defaults", out->type->name);
-	return ST_OK;
+	return options_parse(out, err);
 }
 
 void lookup_query_quoted(const struct lookup_spec *spec, struct str by, struct str *query)
