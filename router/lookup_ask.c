@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* lookup_ask.c - lookups asked for by expansions here and by policyd: which driver, and the files that stay open. */
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/clock.h"
 #include "router/lookup_servers.h"
@@ -118,6 +119,18 @@ static enum status handle_get(struct router *r, const struct lookup_driver *driv
 	return ST_OK;
 }
 
+/* A file that cannot be opened may be there for whoever looks for it with root's eyes: say why it is not for us. */
+static enum status unseen_tell(const struct router *r, struct str file, struct arena *a, struct err *err)
+{
+	const struct conf_opts_main *o = &r->conf->main;
+	enum status st = err->status;
+
+	if (!file.len || access(str_cstr(a, file), F_OK) == 0 || lang_path_covered(o->lookup_directories.text, file, a) ||
+	    lang_path_covered(o->sqlite_writable.text, file, a) || lang_path_covered(o->lmdb_writable.text, file, a))
+		return st;
+	return err_set(err, st, "%s (it is not in lookup_directories)", str_cstr(a, str_of(err->text)));
+}
+
 enum status router_lookup_service(void *ctx, struct arena *a, const struct ipc_lookup_ask *ask, struct ipc_lookup_answer *out, struct err *err)
 {
 	struct router *r = ctx;
@@ -136,6 +149,8 @@ enum status router_lookup_service(void *ctx, struct arena *a, const struct ipc_l
 	if (!driver)
 		return err_set(err, ST_ERROR, "lookup type %s does not work here", spec.type->name);
 	st = handle_get(r, driver, ask->file, &handle, err);
+	if (st != ST_OK)
+		st = unseen_tell(r, ask->file, a, err);
 	if (r->lookup_env.conns)
 		conns_tidy(r->lookup_env.conns, clock_ms());
 	if (st == ST_OK)

@@ -141,7 +141,7 @@ static enum status iplsearch_find(void *env, void *handle, struct str file, stru
 	if (str_beginsi(key, "::ffff:") && net_parse(str_from(key, 7), false, &ip))
 		key = str_from(key, 7); /* an IPv4 address in the clothes of IPv6 */
 	if (!net_parse(key, false, &ip))
-		return err_set(err, ST_ERROR, "iplsearch: the key \"%.*s\" is no IP address", STR_FMT(str_sub(key, 0, 100)));
+		return err_set(err, ST_ERROR, "iplsearch: the key \"%.*s\" is no IP address (in a host list, write net-iplsearch;FILE)", STR_FMT(str_sub(key, 0, 100)));
 	for (const struct entry *e = ((struct table *)handle)->first; e; e = e->next)
 		if (net_parse(e->e.key, true, &net) && net_holds(&net, &ip))
 			return entry_found(e, options, a, out);

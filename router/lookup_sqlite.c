@@ -6,6 +6,7 @@
 #if HAVE_SQLITE
 #include <sqlite3.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/clock.h"
 #include "common/lang/lang_list.h"
@@ -14,6 +15,7 @@ enum { SQLITE_STEPS = 10000 /* of its machine, between two looks at the clock */
 
 struct sqlite {
 	sqlite3 *db;
+	bool write;
 	struct lookup_stamp stamp;
 	char *path;
 	uint64_t deadline_ms;
@@ -71,9 +73,11 @@ static enum status sqlite_get(struct lookup_env *env, struct str file, const cha
 	conns_drop(env->conns, name);
 	s = mem_new(sizeof *s);
 	s->path = mem_memdup(file.p, file.len);
+	s->write = flags & SQLITE_OPEN_READWRITE;
 	rc = sqlite3_open_v2(s->path, &s->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
 	if (rc != SQLITE_OK || !lookup_stamp_path(s->path, &s->stamp)) {
-		err_set(err, ST_DEFER, "sqlite: %s: %s", s->path, s->db ? sqlite3_errmsg(s->db) : "out of memory");
+		err_set(err, ST_DEFER, "sqlite: %s: %s%s", s->path, s->db ? sqlite3_errmsg(s->db) : "out of memory",
+			access(s->path, F_OK) < 0 ? " (it does not exist, or is not in lookup_directories)" : "");
 		sqlite_close(s);
 		return ST_DEFER;
 	}
@@ -118,7 +122,8 @@ static enum status query_run(struct sqlite *s, struct str query, struct rows *ro
 		if (rc == SQLITE_INTERRUPT)
 			return err_set(err, ST_DEFER, "sqlite: the query took too long (sql_timeout)");
 		if (rc != SQLITE_DONE)
-			return err_set(err, ST_DEFER, "sqlite: %s", sqlite3_errmsg(s->db));
+			return err_set(err, ST_DEFER, "sqlite: %s%s", sqlite3_errmsg(s->db), (rc & 0xff) != SQLITE_READONLY ? "" : s->write ?
+				" (router's user may not write the file or its directory)" : " (sqlite_writable does not name its directory)");
 		if (rows->text.full)
 			return ST_OK;
 	}

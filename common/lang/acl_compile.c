@@ -240,8 +240,10 @@ void acl_check(struct lang *lang, struct conf *conf, const struct conf_acl *conf
 
 		if (statement_compile(&c, &conf_acl->statements[i], &s, &place, &err))
 			conf_problem_add(conf, CONF_ERROR, place, "%s", err.text);
-		for (uint32_t k = 0; k < conf_acl->statements[i].n; k++)
+		for (uint32_t k = 0; k < conf_acl->statements[i].n; k++) {
 			lang_names_check(conf, conf_acl->statements[i].items[k].place, conf_acl->statements[i].items[k].value.text);
+			lang_paths_check(conf, conf_acl->statements[i].items[k].place, conf_acl->statements[i].items[k].value.text);
+		}
 		for (uint32_t k = 0; k < s.n; k++)
 			if (s.items[k].pending)
 				conf_problem_add(conf, CONF_WARNING, s.items[k].place, "\"%s = %.*s\" is not served in this build: it %s", s.items[k].row->name,

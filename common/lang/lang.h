@@ -64,6 +64,8 @@ struct arena *lang_arena(struct lang *lang);
 
 /* Compiles all named lists and ACLs, for a worker's start; the first error. Without it they are compiled when first used. */
 enum status lang_load(struct lang *lang, struct err *err);
+/* Is the path one of these directories (or files), or below one? Such an option is a list. */
+bool lang_path_covered(struct str directories, struct str path, struct arena *a);
 /* For conf_check(): every expanded option, list, ACL and rule is compiled, problems are added to the configuration. */
 void lang_checks(struct lang *lang, struct conf_checks *out);
 

@@ -54,7 +54,7 @@ static enum status ask_patterns(struct eval *ev, const struct lookup_spec *spec,
 		return err_set(err, ST_ERROR, "lookups nested too deeply");
 	st = lang_ask_file(ev, ask->file, &table, err);
 	if (st == ST_FAIL)
-		return err_set(err, ST_DEFER, "failed to open %.*s: no such file", STR_FMT(expand_quote(ev, ask->file)));
+		return err_set(err, ST_DEFER, "failed to open %.*s: no such file, or not in lookup_directories", STR_FMT(expand_quote(ev, ask->file)));
 	if (st)
 		return st;
 	ev->depth++;

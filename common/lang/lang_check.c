@@ -108,6 +108,8 @@ static void check_value(void *ctx, struct conf *conf, const struct conf_option *
 	if (!text->text.len || !text->set)
 		return;
 	check_servers(conf, option, text);
+	lang_paths_check(conf, text->place, text->text);
+	lang_store_check(conf, option, owner, text);
 	if (kind_list(option->kind, &kind))
 		st = lang_list_build(lang, &scratch, kind, text->text, true, &list, &err);
 	else if (option->flags & F_EXPANDED)
@@ -127,6 +129,7 @@ static void check_list(void *ctx, struct conf *conf, const struct conf_list *lis
 	struct err err = ERR_INIT;
 
 	lang_names_check(conf, list->value.place, list->value.text);
+	lang_paths_check(conf, list->value.place, list->value.text);
 	if (lang_list_named(ctx, (enum lang_list_kind)list->kind, list->name, &out, &err))
 		conf_problem_add(conf, CONF_ERROR, list->value.place, "%s", err.text);
 }
@@ -168,6 +171,8 @@ static void check_rewrite(void *ctx, struct conf *conf, const struct conf_rewrit
 		check_problem(conf, rule->place, "pattern", "a rewriting rule", &err);
 	else if (expansion_compile(ctx, &scratch, rule->replacement.text, &x, &err))
 		check_problem(conf, rule->place, "replacement", "a rewriting rule", &err);
+	lang_paths_check(conf, rule->place, rule->pattern.text);
+	lang_paths_check(conf, rule->place, rule->replacement.text);
 	arena_clear(&scratch);
 }
 

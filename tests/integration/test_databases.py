@@ -310,7 +310,7 @@ def test_sqlite(bulkhead):
     db.execute("begin exclusive")
     assert "locked" in expand(b, "${lookup sqlite,file=%s/m.db{select v from t}}" % b.dir)
     db.execute("rollback")
-    assert "readonly" in expand(b, "${lookup sqlite{update t set v='x'}}")
+    assert "readonly database (sqlite_writable does not name its directory)" in expand(b, "${lookup sqlite{update t set v='x'}}")
 
 
 def test_sqlite_is_written_where_the_configuration_says_so(bulkhead, tmp_path):

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from bulkhead import Client, free_port, wait_for
+from bulkhead import BIN, Client, free_port, wait_for
 
 
 class Redis:
@@ -137,6 +137,18 @@ aliases:
             f.write("list: new%d@y.example\n" % i)
         b.send("a@b.example", "list@local.example")
         wait_for(lambda: "new%d@y.example" % i in [r for m in sink.messages for r in m[1]], why=b.logs)
+
+
+def test_a_file_outside_of_lookup_directories(bulkhead, tmp_path):
+    """It is there for root, not for the daemons: the log says which option is meant, and so does the check."""
+    os.chmod(tmp_path, 0o755)
+    (tmp_path / "relay").write_text("good.example\n")
+    b = bulkhead(acl="acl_check_rcpt:\n  accept domains = lsearch;%s/relay\n  deny local_parts = wildlsearch;%s/relay\n"
+                 "  deny condition = ${lookup sqlite,file=%s/db{select 1}}\n" % (tmp_path, tmp_path, tmp_path))
+    checked = subprocess.run([BIN, "-C", b.conf, "check-config"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout.decode()
+    assert "warning: router will not see %s/relay: name its directory in lookup_directories" % tmp_path in checked
+    assert rcpt(b, "x@good.example").startswith("451")
+    wait_for(lambda: "failed to open %s/relay: No such file or directory (it is not in lookup_directories)" % tmp_path in b.logs(), why=b.logs)
 
 
 def test_dns_down_defers(bulkhead):
