@@ -363,12 +363,12 @@ static const char *const verdict_words[] = { [RC_OK] = "ACCEPT", [RC_FAIL] = "DE
 static const char *const rc_words[] = { [RC_OK] = "succeeded", [RC_FAIL] = "failed", [RC_FAIL_DROP] = "failed", [RC_DISCARD] = "yielded \"discard\"",
 	[RC_DEFER] = "deferred", [RC_ERROR] = "error" };
 
-static void statement_trace(struct acl_state *s, const struct acl *acl, const struct acl_statement *statement, enum acl_rc rc, const char *verb,
-	const struct err *err)
+static void statement_trace(struct acl_state *s, const struct acl *acl, const struct acl_statement *statement, enum acl_rc rc, bool next,
+	const char *verb, const struct err *err)
 {
-	/* A verdict looks like a condition's result for verbs that refuse. */
-	bool ends = (rc == RC_FAIL && statement->verb == VERB_DENY) || (rc == RC_FAIL_DROP && statement->verb == VERB_DROP) ||
-		(rc == RC_DEFER && statement->verb == VERB_DEFER && !err->text[0]) || (rc == RC_DISCARD && statement->verb == VERB_DISCARD);
+	/* A verdict looks like a condition's result for verbs that refuse; what goes on to the next statement gave none. */
+	bool ends = !next && ((rc == RC_FAIL && statement->verb == VERB_DENY) || (rc == RC_FAIL_DROP && statement->verb == VERB_DROP) ||
+		(rc == RC_DEFER && statement->verb == VERB_DEFER && !err->text[0]) || (rc == RC_DISCARD && statement->verb == VERB_DISCARD));
 
 	acl_trace(s, "%s: condition test %s in %s", verb, ends ? "succeeded" : rc_words[rc], acl_words(s, acl));
 	if (err->text[0] && (rc == RC_DEFER || rc == RC_ERROR))
@@ -394,7 +394,7 @@ enum acl_rc acl_statements_run(struct acl_state *s, const struct acl *acl, struc
 		acl_trace(s, "processing \"%s\" (%s)", verb.name, place_words(s, statement->place));
 		err->text[0] = '\0';
 		rc = statement_run(s, statement, &next, err);
-		statement_trace(s, acl, statement, rc, verb.name, err);
+		statement_trace(s, acl, statement, rc, next, verb.name, err);
 		if (!next) {
 			acl_trace(s, "end of %s: %s", acl_words(s, acl), verdict_words[rc]);
 			return rc;

@@ -273,6 +273,8 @@ acl_check_rcpt:
         assert code == 0, err
         assert "550 5.7.1 198.51.100.7:4711 to 192.0.2.25:587 as named.example" in out.replace("\r", ""), out
         assert "LOG: rate 1.0" in err, err
+        assert 'deny: condition test succeeded in ACL "acl_check_rcpt"\n>>>   message: 198.51.100.7:4711' in err, err
+        assert 'deny: condition test failed in ACL "acl_check_rcpt"\n>>> processing "warn"' in err, err
         assert re.search(r">>> message \S+ would be queued: from <s@sender\.example>, \d+ octets, freeze\n>>>   to <bob@local\.example>", err), err
     assert not b.queue() and not b.maildir("bob")
     code, out, err = b.command("session", "nobody.example", check=False, input=b"")
