@@ -164,7 +164,7 @@ static void problem_place(struct report *r, const struct conf_problem *p, uint32
 		at = finding_add(r, p->place, NULL, subject, NULL);
 	if (advice && (verdict == UNSUPPORTED) == (advice->verdict == UNSUPPORTED))
 		text = arena_printf(&r->ctl->arena, "%s: %s", text, advice->text);
-	at->text = at->text && at->verdict == verdict ? arena_printf(&r->ctl->arena, "%s; %s", text, at->text) : text;
+	at->text = at->text && at->verdict == verdict && !(advice && at->text == advice->text) ? arena_printf(&r->ctl->arena, "%s; %s", text, at->text) : text;
 	if (at->verdict < verdict)
 		at->verdict = verdict;
 }

@@ -116,3 +116,32 @@ begin retry
     assert "acl_smtp_data" in lines["3"][0], "it says what to write instead"
     assert "redirect router" in lines["12"][0]
     assert out.splitlines()[-1] == "%s: 8 settings mean the same, 1 differ, 5 are not supported" % p
+
+
+def test_an_exim_configuration_that_only_needs_care(tmp_path):
+    """What is without effect is said once, files outside of lookup_directories are named, and nothing of it is an error."""
+    p = tmp_path / "exim.conf"
+    p.write_text("""gecos_name = $1
+gecos_pattern = ^([^,:]*)
+rfc1413_hosts = *
+rfc1413_query_timeout = 5s
+domainlist d = lsearch;/var/lib/domains
+acl_smtp_rcpt = accept
+begin routers
+c:
+  driver = dnslookup
+  domains = +d
+  transport = t
+begin transports
+t:
+  driver = smtp
+  message_linelength_limit = 2147483647
+begin retry
+* * F,1h,5m
+""")
+    code, out, err = run("check-config", "--exim", str(p))
+    lines = {line[len(str(p)) + 1:].split(":")[0]: line for line in out.splitlines()}
+    assert code == 0, out
+    assert lines["1"].count("has no name in it") == 1
+    assert all("differs: " in lines[n] and "ident is not asked" in lines[n] for n in "34"), out
+    assert "differs: list d: router will not see /var/lib/domains: name its directory in lookup_directories" in lines["5"]
