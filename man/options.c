@@ -74,6 +74,9 @@ static void flag_print(const struct conf_option *o)
 		printf("A change takes effect with a restart.\n");
 	if (o->flags & F_OURS)
 		printf("Not in Exim.\n");
+	if (o->flags & F_UNREAD)
+		printf("Not served in this build: setting it %s.\n", (o->flags & F_PENDING) == F_PENDING ? "puts the mail concerned off" :
+			"has no effect but a warning");
 }
 
 static void bounds_print(const struct conf_option *o)
