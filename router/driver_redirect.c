@@ -8,10 +8,11 @@
 
 #include "common/lang/rewrite.h"
 #include "common/mail/address.h"
+#include "router/owner_file.h"
 #include "router/redirect_list.h"
 #include "router/route.h"
 
-enum { INCLUDE_DEPTH_MAX = 10, ERRORS_MAX = 16384 /* octets of what syntax_errors_to is told */, FILE_MAX = 4 * 1024 * 1024 /* octets of a forward file or list */ };
+enum { INCLUDE_DEPTH_MAX = 10, INCLUDES_MAX = 200 /* files that one redirection reads */, ERRORS_MAX = 16384 /* octets of what syntax_errors_to is told */, FILE_MAX = 4 * 1024 * 1024 /* octets of a forward file or list */ };
 
 struct own {
 	const struct conf_opts_router_redirect *o;
@@ -131,7 +132,8 @@ static enum status file_absent(const struct own *own, struct arena *a, const cha
 }
 
 /* ST_FAIL: there is none. */
-static enum status file_read(struct route *rt, const struct own *own, const struct addr *addr, const char *path, struct str *out, struct err *err)
+static enum status file_read(struct route *rt, const struct own *own, const struct addr *addr, const char *path, struct str *out, struct file_owner *owner,
+	struct err *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
@@ -143,6 +145,7 @@ static enum status file_read(struct route *rt, const struct own *own, const stru
 		return file_absent(own, rt->a, path, errno, err);
 	s = fstat(fd, &st) ? err_set(err, ST_DEFER, "%s: %s", path, strerror(errno)) : file_allowed(rt, own, addr, &st, path, err);
 	if (s == ST_OK) {
+		file_owner_of(&st, owner);
 		p = arena_alloc(rt->a, (size_t)st.st_size + 1);
 		while (n < (size_t)st.st_size) {
 			ssize_t got = read(fd, p + n, (size_t)st.st_size - n);
@@ -160,10 +163,13 @@ static enum status file_read(struct route *rt, const struct own *own, const stru
 	return s;
 }
 
-static enum status data_get(struct route *rt, const struct own *own, const struct addr *addr, struct str *out, struct err *err)
+/* *owner: whose words it is. */
+static enum status data_get(struct route *rt, const struct own *own, const struct addr *addr, struct str *out, struct file_owner *owner, struct err *err)
 {
 	struct str path;
 	enum status st;
+
+	*owner = (struct file_owner){ .anybody = true };
 
 	if (own->data) {
 		st = route_expand(rt, own->data, out, err);
@@ -180,7 +186,7 @@ static enum status data_get(struct route *rt, const struct own *own, const struc
 			STR_FMT(path));
 	if (!path.len || path.p[0] != '/' || memchr(path.p, 0, path.len))
 		return err_set(err, ST_ERROR, "file: \"%.*s\" is no absolute path", STR_FMT(path));
-	return file_read(rt, own, addr, str_cstr(rt->a, path), out, err);
+	return file_read(rt, own, addr, str_cstr(rt->a, path), out, owner, err);
 }
 
 /* ---- what the items do ---- */
@@ -192,7 +198,7 @@ struct work {
 	const struct own *own;
 	struct driver_out *out;
 	struct hash seen;            /* addresses made, once each */
-	uint32_t made, skipped;
+	uint32_t made, skipped, includes;
 	struct buf errors;           /* what syntax_errors_to is told */
 	bool enough;                 /* the rest of the data does not count */
 	bool over;                   /* the verdict is in `verdict` */
@@ -346,12 +352,12 @@ static enum status item_verdict(struct work *w, const struct redirect_item *item
 	return ST_OK;
 }
 
-static enum status data_work(struct work *w, struct str data, unsigned depth, struct err *err);
+static enum status data_work(struct work *w, struct str data, const struct file_owner *owner, unsigned depth, struct err *err);
 
-static enum status item_include(struct work *w, struct str path, unsigned depth, struct err *err)
+static enum status item_include(struct work *w, struct str path, const struct file_owner *owner, unsigned depth, struct err *err)
 {
-	struct str dir = w->own->o->include_directory.text;
-	struct lang_file file;
+	struct str dir = w->own->o->include_directory.text, text;
+	struct file_owner next;
 	enum status st;
 
 	if (w->own->o->forbid_include)
@@ -366,9 +372,12 @@ static enum status item_include(struct work *w, struct str path, unsigned depth,
 		return err_set(err, ST_ERROR, ":include: %.*s is not in %.*s (include_directory)", STR_FMT(path), STR_FMT(dir));
 	if (depth == INCLUDE_DEPTH_MAX)
 		return err_set(err, ST_ERROR, ":include: more than %d files in one another", INCLUDE_DEPTH_MAX);
-	st = lang_file_read(NULL, w->rt->a, path, &file, err);
+	/* Each may name many more. */
+	if (w->includes++ == INCLUDES_MAX)
+		return err_set(err, ST_ERROR, ":include: more than %d files", INCLUDES_MAX);
+	st = owner_file_read(w->rt->a, path, owner, dir, &text, &next, err);
 	if (st == ST_OK)
-		st = data_work(w, file.content, depth + 1, err);
+		st = data_work(w, text, &next, depth + 1, err);
 	else if (st == ST_FAIL)
 		st = err_set(err, ST_DEFER, "there is no file %.*s", STR_FMT(path));
 	return st == ST_OK ? ST_OK : err_prefix(err, ":include:");
@@ -386,7 +395,7 @@ static enum status item_bad(struct work *w, const struct redirect_item *item, st
 	return ST_OK;
 }
 
-static enum status data_work(struct work *w, struct str data, unsigned depth, struct err *err)
+static enum status data_work(struct work *w, struct str data, const struct file_owner *owner, unsigned depth, struct err *err)
 {
 	struct redirect_scan scan = REDIRECT_SCAN(data);
 	struct redirect_item item;
@@ -399,7 +408,7 @@ static enum status data_work(struct work *w, struct str data, unsigned depth, st
 		case REDIRECT_DIRECTORY:
 		case REDIRECT_NOWHERE:
 		case REDIRECT_PIPE: st = item_path(w, &item, err); break;
-		case REDIRECT_INCLUDE: st = item_include(w, item.text, depth, err); break;
+		case REDIRECT_INCLUDE: st = item_include(w, item.text, owner, depth, err); break;
 		case REDIRECT_FAIL:
 		case REDIRECT_DEFER: st = item_refusal(w, &item, err); break;
 		case REDIRECT_BLACKHOLE:
@@ -458,8 +467,9 @@ static enum verdict redirect_run(struct route *rt, struct addr *addr, const stru
 	const struct own *own = r->own;
 	struct mark mark = { rt->queue_end, rt->n_addrs };
 	struct work w = { .rt = rt, .addr = addr, .r = r, .own = own, .out = out, .errors = BUF_LIMIT(ERRORS_MAX) };
+	struct file_owner owner;
 	struct str data;
-	enum status st = data_get(rt, own, addr, &data, err);
+	enum status st = data_get(rt, own, addr, &data, &owner, err);
 
 	if (st == ST_OK && is_filter(data))
 		st = err_set(err, ST_ERROR, "the data is a filter: Exim and Sieve filters are not implemented");
@@ -472,7 +482,7 @@ static enum verdict redirect_run(struct route *rt, struct addr *addr, const stru
 	if (st == ST_OK) {
 		addr->one_time |= own->o->one_time;
 		addr->hide_child |= own->o->hide_child_in_errmsg;
-		st = data_work(&w, data, 0, err);
+		st = data_work(&w, data, &owner, 0, err);
 		hash_clear(&w.seen);
 		if (st == ST_OK && w.skipped)
 			errors_tell(&w);

@@ -7,10 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "common/conf/read.h"
+#include "router/owner_file.h"
 #include "router/route.h"
 #include "router/router.h"
 #include "tests/unit/dns_fake.h"
@@ -703,6 +705,105 @@ static void file_write(const char *name, const char *text, unsigned mode)
 	free(content);
 }
 
+/* Files that name files that name files: none is nested too deeply, but there are too many. */
+static void test_includes(void **state)
+{
+	struct conf *conf = conf_make("a:\n driver = redirect\n data = :include:DIR/level0\n");
+	struct collected got;
+	struct arena a = ARENA_INIT;
+	struct router r;
+
+	(void)state;
+	for (int level = 0; level < 8; level++) {
+		struct buf b = BUF_INIT;
+		char name[20];
+
+		for (int i = 0; i < 8; i++)
+			buf_printf(&b, level < 7 ? ":include:DIR/level%d\n" : "#\n", level + 1);
+		snprintf(name, sizeof name, "level%d", level);
+		file_write(name, buf_cstr(&b), 0644);
+		buf_clear(&b);
+	}
+	router_make(&r, conf);
+	route(&r, &a, "x@here.example", &got);
+	assert_true(strstr(buf_cstr(&got.text), "more than 200 files") != NULL);
+	buf_clear(&got.text);
+	arena_clear(&a);
+	router_close(&r);
+	conf_free(conf);
+}
+
+/* What a user's file names is read as that user could; the router itself may read more. */
+static void test_owner_file(void **state)
+{
+	static const struct { const char *path; uid_t uid; gid_t gid; const char *below; enum status want; } rows[] = {
+		{ "own/public", 1001, 1001, "", ST_OK }, { "own/secret", 1001, 1001, "", ST_ERROR }, { "own/secret", 0, 0, "", ST_OK },
+		{ "own/secret", 1002, 50, "", ST_OK }, { "own/secret", 1002, 1001, "", ST_ERROR }, { "own/his", 1001, 50, "", ST_OK },
+		{ "own/his", 1002, 50, "", ST_ERROR }, { "own/closed/public", 1001, 1001, "", ST_ERROR }, { "own/closed/public", 0, 0, "", ST_OK },
+		{ "own/link", 1001, 1001, "", ST_ERROR }, { "own/link", 0, 0, "", ST_OK }, { "own/link", 0, 0, "own", ST_ERROR },
+		{ "own/rootlink", 1001, 1001, "", ST_OK }, { "own/rootlink", 0, 0, "own", ST_OK }, { "own/dirlink/public", 1001, 1001, "", ST_ERROR },
+		{ "own/../own/public", 1001, 1001, "", ST_ERROR }, { "own/../own/public", 0, 0, "", ST_OK }, { "own//./public", 1001, 1001, "", ST_OK },
+		{ "own/none", 1001, 1001, "", ST_FAIL }, { "own", 0, 0, "", ST_ERROR }, { "own/public/x", 0, 0, "", ST_FAIL }, { "own/fifo", 0, 0, "", ST_ERROR },
+	};
+	char path[200], top[200], target[200];
+	struct arena a = ARENA_INIT;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	chmod(dir, 0755);
+	snprintf(path, sizeof path, "%s/own", dir);
+	mkdir(path, 0755);
+	snprintf(path, sizeof path, "%s/own/closed", dir);
+	mkdir(path, 0750);
+	file_write("own/public", "x\n", 0644);
+	file_write("own/secret", "x\n", 0640);
+	file_write("own/his", "x\n", 0600);
+	file_write("own/closed/public", "x\n", 0644);
+	snprintf(path, sizeof path, "%s/own/secret", dir);
+	assert_int_equal(chown(path, 0, 50), 0);
+	snprintf(path, sizeof path, "%s/own/his", dir);
+	assert_int_equal(chown(path, 1001, 1001), 0);
+	snprintf(target, sizeof target, "%s/own/public", dir);
+	snprintf(path, sizeof path, "%s/own/rootlink", dir);
+	assert_int_equal(symlink(target, path), 0);
+	snprintf(path, sizeof path, "%s/own/link", dir);
+	assert_int_equal(symlink(target, path) | lchown(path, 1001, 1001), 0);
+	snprintf(path, sizeof path, "%s/own/dirlink", dir);
+	assert_int_equal(symlink(dir, path) | lchown(path, 1001, 1001), 0);
+	snprintf(path, sizeof path, "%s/own/fifo", dir);
+	assert_int_equal(mkfifo(path, 0666), 0);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct file_owner who = { rows[i].uid == 0, rows[i].uid, rows[i].gid }, next;
+		struct err err = ERR_INIT;
+		struct str text;
+		enum status st;
+
+		snprintf(path, sizeof path, "%s/%s", dir, rows[i].path);
+		snprintf(top, sizeof top, *rows[i].below ? "%s/%s" : "", dir, rows[i].below);
+		st = owner_file_read(&a, str_of(path), &who, str_of(top), &text, &next, &err);
+		if (st != rows[i].want || (!st && !str_is(text, "x\n")))
+			fail_msg("%s by %u/%u: %s %s", rows[i].path, (unsigned)rows[i].uid, (unsigned)rows[i].gid, status_name(st), err.text);
+	}
+	/* the same through a router: a forward file, and a list that the configuration names */
+	file_write("mine", ":include:DIR/own/secret\n", 0644);
+	snprintf(path, sizeof path, "%s/mine", dir);
+	assert_int_equal(chown(path, 1001, 1001), 0);
+	for (int i = 0; i < 2; i++) {
+		struct conf *conf = conf_make(i ? "a:\n driver = redirect\n data = :include:DIR/mine\n" : "a:\n driver = redirect\n file = DIR/mine\n");
+		struct collected got;
+		struct router r;
+
+		router_make(&r, conf);
+		route(&r, &a, "x@here.example", &got);
+		assert_non_null(strstr(buf_cstr(&got.text), "may not read it"));
+		buf_clear(&got.text);
+		router_close(&r);
+		conf_free(conf);
+	}
+	arena_clear(&a);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -730,7 +831,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_routes), cmocka_unit_test(test_keys), cmocka_unit_test(test_many), cmocka_unit_test(test_explosion),
-		cmocka_unit_test(test_needs_content), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_needs_content), cmocka_unit_test(test_refused), cmocka_unit_test(test_includes), cmocka_unit_test(test_owner_file),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
