@@ -227,16 +227,78 @@ static bool transport_fits(const struct conf *conf, const struct conf_instance *
 	return o->user.set ? user_fits(&o->user, uid) : (p && p->pipe_as_creator) || router_fits(conf, uid);
 }
 
-static bool uid_configured(const struct master *m, const struct service *s, uint64_t uid, struct err *err)
+static bool group_named(const struct conf_text *group, gid_t gid)
+{
+	char text[64], room[16384];
+	struct group gr, *found = NULL;
+	struct str name = str_trim(group->text);
+	uint64_t n;
+
+	if (!group->set)
+		return false;
+	if (str_find(name, '$') >= 0)
+		return true;
+	if (str_u64(name, UINT32_MAX, &n))
+		return n == gid;
+	if (name.len >= sizeof text)
+		return false;
+	snprintf(text, sizeof text, "%.*s", STR_FMT(name));
+	return getgrnam_r(text, &gr, room, sizeof room, &found) == 0 && found && found->gr_gid == gid;
+}
+
+/* A group that the uid's login has anyway. */
+static bool group_own(uid_t uid, gid_t gid)
+{
+	struct passwd pw, *found = NULL;
+	gid_t groups[256];
+	char room[4096];
+	int n = sizeof groups / sizeof *groups;
+
+	if (getpwuid_r(uid, &pw, room, sizeof room, &found) || !found)
+		return false;
+	if (getgrouplist(pw.pw_name, pw.pw_gid, groups, &n) < 0)
+		return false;
+	for (int i = 0; i < n; i++)
+		if (groups[i] == gid)
+			return true;
+	return false;
+}
+
+/* The transport's group, a router's, or one of the login's own: no other, or a queue manager that was taken over could read what belongs to
+ * the groups shadow or disk. */
+static bool group_fits(const struct conf *conf, const struct conf_instance *t, uid_t uid, gid_t gid)
+{
+	const struct conf_instances *r = &conf->of[CONF_ROUTERS];
+	const struct conf_opts_transport *o = t->generic;
+
+	if (group_named(&o->group, gid) || group_own(uid, gid))
+		return true;
+	for (uint32_t i = 0; i < r->n; i++)
+		if (group_named(&((const struct conf_opts_router *)r->v[i].generic)->group, gid))
+			return true;
+	return false;
+}
+
+static bool ids_configured(const struct master *m, const struct service *s, uint64_t uid, uint64_t gid, struct err *err)
 {
 	const struct conf *confs[] = { m->conf, m->next_conf };
+	bool user = false;
 
 	if (!m->privileged)
 		return true;
 	for (size_t c = 0; c < sizeof confs / sizeof *confs; c++)
-		for (uint32_t i = 0; confs[c] && i < confs[c]->of[CONF_TRANSPORTS].n; i++)
-			if (transport_fits(confs[c], &confs[c]->of[CONF_TRANSPORTS].v[i], !strcmp(s->name, "pipe"), (uid_t)uid))
+		for (uint32_t i = 0; confs[c] && i < confs[c]->of[CONF_TRANSPORTS].n; i++) {
+			const struct conf_instance *t = &confs[c]->of[CONF_TRANSPORTS].v[i];
+
+			if (!transport_fits(confs[c], t, !strcmp(s->name, "pipe"), (uid_t)uid))
+				continue;
+			user = true;
+			if (group_fits(confs[c], t, (uid_t)uid, (gid_t)gid))
 				return true;
+		}
+	if (user)
+		return !err_set(err, ST_FAIL, "no delivery under gid %llu: no transport or router has that group, and uid %llu is not in it",
+			(unsigned long long)gid, (unsigned long long)uid);
 	return !err_set(err, ST_FAIL, "no delivery under uid %llu: no transport for %s has that user", (unsigned long long)uid, s->name);
 }
 
@@ -346,7 +408,7 @@ void need_take(struct child *asker, const struct ipc_ctl_need *msg)
 		return;
 	}
 	if (s->on_demand && (!msg->uid || !msg->gid || !uid_allowed(m, msg->uid - 1, msg->gid - 1, &err) ||
-		!uid_configured(m, s, msg->uid - 1, &err))) {
+		!ids_configured(m, s, msg->uid - 1, msg->gid - 1, &err))) {
 		refuse(asker, msg->cookie, err.text[0] ? err.text : "a uid and a gid are needed");
 		return;
 	}

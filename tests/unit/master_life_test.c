@@ -112,6 +112,10 @@ static void conf_write(struct instance *i, const char *domain, const char *more)
 		"enforce",
 #endif
 		i->root ? "daemon_uid_base = 64100\nnever_users = 64300\n" : "", more);
+	if (i->root)
+		fputs("begin transports\nt1:\n driver = appendfile\n file = /x\n user = 64200\n group = 64200\n"
+			"t2:\n driver = appendfile\n file = /x\n user = 64201\n group = ${if eq{a}{a}{64205}}\n"
+			"t3:\n driver = appendfile\n file = /x\n user = nobody\n", f);
 	fclose(f);
 }
 
@@ -402,14 +406,21 @@ static void scenario(bool root)
 	expect(old, "who", want);
 	expect(old, "ask key", "key router g1 policyd g1");
 	if (root) {
-		expect(old, "deliver 64200", "uid 64200");
+		expect(old, "deliver 64200", "delivered by uid 64200, gid 64200");
+		expect(old, "deliver 64201 64205", "delivered by uid 64201, gid 64205");
+		expect(old, "deliver 64200 6", "no delivery under gid 6");
+		expect(old, "deliver 64200 64100", "no delivery under gid 64100");
+		expect(old, "deliver 64202", "no transport for local has that user");
+		snprintf(want, sizeof want, "delivered by uid %d, gid %d", UID_NOBODY, UID_NOBODY);
+		expect(old, "deliver 65534 65534", want); /* nobody's own */
+		expect(old, "deliver 65534 42", "no delivery under gid 42");
 		expect(old, "deliver 0", "no delivery under uid 0");
 		expect(old, "deliver 64300", "never_users");
 		expect(old, "deliver 64103", "it is qmgr's");
 		assert_true(log_wait(&i, "never_users", 1000));
 	} else {
 		snprintf(want, sizeof want, "deliver %d", geteuid() == 0 ? UID_NOBODY : (int)geteuid());
-		expect(old, want, "uid ");
+		expect(old, want, "delivered by uid ");
 		expect(old, "deliver 1", "does not run as root");
 	}
 	for (int k = 0; k < 200 && daemon_get(&i, "local/1"); k++) /* ends itself when nobody uses it */
@@ -433,7 +444,7 @@ static void scenario(bool root)
 	kill(pid, SIGKILL);
 	assert_true(new_pid_wait(&i, "qmgr/1", pid, 5000));
 	if (root)
-		expect(old, "deliver 64201", "uid 64201");
+		expect(old, "deliver 64201", "delivered by uid 64201");
 	assert_true(log_has(&i, "qmgr/1") && log_has(&i, "was killed by SIGKILL") && log_has(&i, "was killed by SIGUSR2"));
 	pid = pid_of(&i, "smtpd/1");
 	fd = client_open(&i);

@@ -2,7 +2,7 @@
 /* master_stub.h - stand-ins for the daemons, for master's test: each does just enough to show who it is and who it can reach.
  * Used by:    master_life_test.c, whose program is started under the daemons' names.
  * Words on an smtpd stub's connection, one a line: "who" says name, generation, pid, uid; "ask KEY" goes to policyd and from there
- * to router; "deliver UID" goes to qmgr and from there to local; "die" kills it. */
+ * to router; "deliver UID [GID]" goes to qmgr and from there to local; "die" kills it. */
 #ifndef TESTS_MASTER_STUB_H
 #define TESTS_MASTER_STUB_H
 
@@ -65,7 +65,7 @@ static void stub_deliver(struct worker *w, struct ipc_in *in)
 	const struct ipc_deliver *q = in->msg;
 	struct ipc_delivered a = { .delivery = q->delivery };
 
-	a.store = str_printf(&w->arena, "uid %d", (int)getuid());
+	a.store = str_printf(&w->arena, "delivered by uid %d, gid %d", (int)getuid(), (int)getgid());
 	worker_answer(w, in, &ipc_type_delivered, &a, NULL, 0);
 }
 static const struct pool_handler stub_local_handlers[] = { { IPC_deliver, stub_deliver }, { 0, NULL } };
@@ -80,7 +80,7 @@ static const struct pool_spec stub_local = {
 	.drain_when_idle = true, .size = stub_local_size
 };
 
-/* ---- qmgr: msg_begin size=UID is answered with what local for that uid said ---- */
+/* ---- qmgr: msg_begin size=UID + GID << 32 is answered with what local for that uid said ---- */
 
 struct stub_question {
 	struct channel *client;
@@ -113,7 +113,7 @@ static void stub_on_begin(void *owner, struct ipc_in *in)
 	uint64_t cookie = in->request % 256;
 
 	stub_questions[cookie] = (struct stub_question){ .client = in->channel, .request = in->request };
-	daemon_need(l->daemon, "local", cookie, (uid_t)m->size, (gid_t)m->size, "somebody", false);
+	daemon_need(l->daemon, "local", cookie, (uid_t)(uint32_t)m->size, (gid_t)(m->size >> 32), "somebody", false);
 }
 static void stub_local_opened(struct daemon_link *l)
 {
@@ -229,7 +229,9 @@ static void stub_on_file(void *arg, struct ipc_in *in, const struct err *err)
 static void stub_word(struct stub_session *s, char *line)
 {
 	struct daemon_link *qmgr = daemon_link_find(s->d, "qmgr");
-	struct ipc_msg_begin m = { .size = strtoull(line + 8, NULL, 10) };
+	char *gid = line;
+	uint64_t uid = strtoull(line + 8, &gid, 10);
+	struct ipc_msg_begin m = { .size = uid | (*gid == ' ' ? strtoull(gid, NULL, 10) : uid) << 32 };
 
 	if (!strncmp(line, "who", 3)) {
 		stub_say(s, "%s %d %d %d %.*s\n", s->d->name, (int)s->d->generation, (int)getpid(), (int)getuid(),
