@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* lookup_ask.c - lookups asked for by expansions here and by policyd: which driver, and the files that stay open. */
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -125,7 +126,13 @@ static enum status unseen_tell(const struct router *r, struct str file, struct a
 	const struct conf_opts_main *o = &r->conf->main;
 	enum status st = err->status;
 
-	if (!file.len || access(str_cstr(a, file), F_OK) == 0 || lang_path_covered(o->lookup_directories.text, file, a) ||
+	if (!file.len)
+		return st;
+	if (access(str_cstr(a, file), R_OK) == 0)
+		return st;
+	if (errno == EACCES)
+		return err_set(err, st, "%s (it must be readable for router's user, uid %u)", str_cstr(a, str_of(err->text)), (unsigned)geteuid());
+	if (lang_path_covered(o->lookup_directories.text, file, a) ||
 	    lang_path_covered(o->sqlite_writable.text, file, a) || lang_path_covered(o->lmdb_writable.text, file, a))
 		return st;
 	return err_set(err, st, "%s (it is not in lookup_directories)", str_cstr(a, str_of(err->text)));

@@ -469,11 +469,15 @@ static void pool_size(const struct conf *conf, struct pool_size *out)
 	out->stuck_ms = (uint64_t)conf->main.worker_stuck_after * 1000;
 }
 
+/* SQLite gives its journal the owner of the database, where it may: where `bulkhead session` is run by root. */
+static const char *const router_sys_more[] = { "fchown", NULL };
+
 const struct pool_spec router_spec = {
 	.name = "router",
 	.what = "routes addresses, answers lookups, keeps hints",
 	.see = V_ROUTER,
 	.sys = DAEMON_SYS_READ | DAEMON_SYS_WRITE | DAEMON_SYS_CONNECT | DAEMON_SYS_SETFL,
+	.sys_more = router_sys_more,
 	.peers = peers,
 	.needs = "smtp-out",
 	.needs_late = true,

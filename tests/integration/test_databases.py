@@ -330,6 +330,11 @@ def test_sqlite_is_written_where_the_configuration_says_so(bulkhead, tmp_path):
     rcpt(b, "b", want="2")
     rcpt(b, "a", want="2")
     assert sorted(db.execute("select k from seen").fetchall()) == [("a",), ("b",)]
+    # Root's fake session writes, too, and leaves nothing that is root's to those who write later.
+    code, out, err = b.command("session", "192.0.2.1", check=False,
+                               input=b"EHLO x.example\nMAIL FROM:<s@x.example>\nRCPT TO:<c@local.example>\nQUIT\n")
+    assert "got <3>" in out, out + err
+    rcpt(b, "d", want="4")
 
 
 def test_lmdb_is_written_where_the_configuration_says_so(bulkhead):

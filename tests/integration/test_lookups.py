@@ -149,6 +149,13 @@ def test_a_file_outside_of_lookup_directories(bulkhead, tmp_path):
     assert "warning: router will not see %s/relay: name its directory in lookup_directories" % tmp_path in checked
     assert rcpt(b, "x@good.example").startswith("451")
     wait_for(lambda: "failed to open %s/relay: No such file or directory (it is not in lookup_directories)" % tmp_path in b.logs(), why=b.logs)
+    # Nor is it seen by one who may not read it.
+    b = bulkhead(acl="acl_check_rcpt:\n  accept domains = lsearch;{dir}/relay\n")
+    with open(b.dir + "/relay", "w") as f:
+        f.write("good.example\n")
+    os.chmod(b.dir + "/relay", 0o600)
+    assert rcpt(b, "x@good.example").startswith("451")
+    wait_for(lambda: re.search(r"relay: Permission denied \(it must be readable for router's user, uid \d{5}\)", b.logs()), why=b.logs)
 
 
 def test_dns_down_defers(bulkhead):
