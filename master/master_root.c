@@ -116,6 +116,25 @@ static void binds_add_list(struct binds *b, struct str list, bool write)
 			bind_add(b, str_cstr(&b->arena, item), write);
 }
 
+/* Directories of files that the router looks at by name: queue_only_file (with smtp before the path), templates of reports. */
+static void binds_add_files(struct binds *b, const struct conf_opts_main *o)
+{
+	struct conf_list_walk walk = CONF_LIST_WALK(o->queue_only_file.text);
+	const struct str files[] = { o->bounce_message_file.text, o->warn_message_file.text };
+	struct str item, dir;
+
+	while (o->queue_only_file.text.len && conf_list_next(&walk, &b->arena, &item)) {
+		dir = directory_of(str_begins(item, "smtp") ? str_from(item, 4) : item);
+		if (dir.len)
+			bind_add(b, str_cstr(&b->arena, dir), false);
+	}
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+		dir = directory_of(files[i]);
+		if (dir.len)
+			bind_add(b, str_cstr(&b->arena, dir), false);
+	}
+}
+
 /* The directories of the sockets that a list of database servers names: "(/path)" in an item; MySQL's own place where a server
  * is named by nothing or "localhost". */
 static void binds_add_servers(struct binds *b, struct str list, bool mysql)
@@ -220,6 +239,7 @@ static void binds_make(const struct master *m, const struct child *c, struct bin
 		binds_add_servers(b, o->mysql_servers.text, true);
 		binds_add_list(b, o->sqlite_writable.text, true);
 		binds_add_lmdb(c, b, o->lmdb_writable.text);
+		binds_add_files(b, o);
 		bind_add(b, m->hints, true);
 	}
 	qsort(b->v, b->n, sizeof b->v[0], bind_cmp);

@@ -118,6 +118,7 @@ struct rcpt {
 	uint8_t state;              /* enum rcpt_state */
 	bool deferred;              /* a leaf of this round was */
 	bool expanded;              /* its redirection was reported as success */
+	bool waited;                /* nothing was tried: it is held, or waits for a queue run */
 	struct str why, status;     /* of the last deferral */
 	struct str why_host, why_ip;
 };
@@ -166,12 +167,15 @@ struct active {
 	uint32_t reports;           /* being made durable */
 	uint32_t n_replaced;        /* recipients that one_time redirections put behind the others in this round */
 	struct list jobs;
+	struct list back;           /* deliveries that are not yet in a lane: remote_max_parallel, remote_sort_domains; in their order */
+	uint32_t remote_out;        /* remote deliveries in lanes or in flight, where they are counted */
 	struct hash seen;           /* leaves by transport and address, when there are several */
 	struct due *due, **due_last;
 	struct buf records;         /* struct ipc_spool_record, to be written at the end of the step */
 	uint64_t request;           /* msg_commit to be answered */
 	uint64_t client;            /* and who asked: struct client's serial */
 	struct dest *parked;        /* too much waits there: the message leaves memory until there is room */
+	bool first;                 /* nothing was tried before this round */
 	bool withdrawn;             /* deliveries that waited were taken back */
 	bool internal;              /* an error of our own happened in this round */
 	uint8_t want;               /* enum want: what an administrator asked for meanwhile */
@@ -214,6 +218,7 @@ bool message_is_bounce(const struct message *m);
 struct leaf_end {
 	enum delivery_result result;
 	bool internal;              /* our own fault: retried whatever the rules say */
+	bool waits;                 /* nothing was tried */
 	bool discarded;             /* :blackhole: */
 	struct str status, text;    /* enhanced status, whole error text */
 	struct str diagnostic;      /* the server's words with their code */
@@ -385,6 +390,8 @@ struct delivery {
 	struct plan_part *plan;
 	struct leaf *leaves, **leaves_last;
 	struct str sender;
+	uint64_t order;             /* among those that are held back */
+	bool counted;               /* in remote_out */
 	struct agent *agent;        /* in flight */
 	struct conn *conn;
 	uint64_t number;
@@ -398,6 +405,13 @@ void deliver_leaves(struct qmgr *q, struct active *a, struct leaf **leaves, uint
 /* Gives it to an agent; false: it was settled here instead (its file can't be read). */
 bool deliver_send(struct qmgr *q, struct delivery *d, struct agent *agent, struct conn *conn);
 void deliver_settle_all(struct qmgr *q, struct delivery *d, const struct leaf_end *end);
+void delivery_over(struct delivery *d);                        /* it is neither in a lane nor in flight any more */
+/* Deliveries that are held back (qmgr_back.c). */
+bool back_wanted(const struct qmgr *q, const struct plan_part *p, const struct leaf *leaf);
+struct delivery *back_last(struct active *a, const struct plan_part *p, struct str sender, uint64_t order); /* one that takes one more; NULL: none */
+void back_add(struct active *a, struct delivery *d);
+void back_release(struct qmgr *q, struct active *a);           /* into their lanes, as many as may go */
+void back_drop(struct qmgr *q, struct active *a, bool settle); /* none will go; settle: their leaves are as if they had not been looked at */
 
 /* ---- retry (qmgr_retry.c, qmgr_host.c) ---- */
 
@@ -413,6 +427,7 @@ const struct retry_rule *retry_rule_find(const struct settings *s, struct ipc_st
 uint32_t retry_next(const struct retry_rule *rule, uint32_t first_failed, uint32_t last_try, uint32_t next_try, uint32_t now,
 	uint32_t interval_max, uint32_t random, bool *expired_out);
 uint32_t retry_cutoff(const struct retry_rule *rule); /* seconds of the last step; 0: no step */
+uint32_t retry_cutoff_longest(const struct settings *s); /* of all rules */
 
 /* What is remembered of a host or address that failed. */
 struct retry_entry {

@@ -125,24 +125,36 @@ static void delivery_append(struct delivery *d, struct leaf *leaf)
 	d->n++;
 }
 
+static struct delivery *delivery_new(struct qmgr *q, struct active *a, struct plan_part *p, struct str sender, uint64_t order)
+{
+	struct delivery *d = arena_alloc(&a->arena, sizeof *d);
+
+	d->q = q;
+	d->a = a;
+	d->plan = p;
+	d->sender = sender;
+	d->order = order;
+	d->leaves_last = &d->leaves;
+	return d;
+}
+
 /* Into a delivery of this message that still waits, or a new one. */
 static void leaf_queue(struct qmgr *q, struct active *a, struct plan_part *p, struct leaf *leaf)
 {
-	struct delivery *d = lane_last(p->lane, a);
+	bool back = back_wanted(q, p, leaf);
 	struct str sender = leaf_sender(a, p, leaf);
+	struct delivery *d = back ? back_last(a, p, sender, leaf->l->order) : lane_last(p->lane, a);
 
-	if (!d || d->n >= p->most || d->plan->hash != p->hash || !str_eq(d->sender, sender)) {
-		d = arena_alloc(&a->arena, sizeof *d);
-		d->q = q;
-		d->a = a;
-		d->plan = p;
-		d->sender = sender;
-		d->leaves_last = &d->leaves;
+	if (d && d->n < p->most && d->plan->hash == p->hash && str_eq(d->sender, sender)) {
 		delivery_append(d, leaf);
-		lane_add(q, p->lane, a, d);
-	} else {
-		delivery_append(d, leaf);
+		return;
 	}
+	d = delivery_new(q, a, p, sender, leaf->l->order);
+	delivery_append(d, leaf);
+	if (back)
+		back_add(a, d);
+	else
+		lane_add(q, p->lane, a, d);
 }
 
 static void leaf_fail(struct qmgr *q, struct active *a, struct leaf *leaf, struct leaf_end *end, struct log_delivery *log, struct str text)
@@ -168,6 +180,18 @@ static void leaf_not_due(struct qmgr *q, struct active *a, struct plan_part *p, 
 	}
 	if (q->set->log & LOG_SEL(retry_defer))
 		log_deferred(q, &log, end.text);
+	leaf_settle(q, a, leaf, &end);
+}
+
+/* Routed, but to be sent in the next queue run. */
+static void leaf_not_now(struct qmgr *q, struct active *a, struct plan_part *p, struct leaf *leaf)
+{
+	struct leaf_end end = { .result = DELIVERY_DEFERRED, .waits = true, .status = STR_LIT("4.4.7"), .transport = p->transport, .router = p->router,
+		.text = STR_LIT("first-pass only routing due to queue_smtp_domains, queue_only_file or control=queue"),
+		.next_try = a->m->received + q->set->queue_interval };
+	struct log_delivery log = { .a = a, .leaf = leaf, .plan = p };
+
+	log_deferred(q, &log, end.text);
 	leaf_settle(q, a, leaf, &end);
 }
 
@@ -201,6 +225,8 @@ void deliver_leaves(struct qmgr *q, struct active *a, struct leaf **leaves, uint
 
 			log_deferred(q, &log, end.text);
 			leaf_settle(q, a, leaf, &end);
+		} else if (leaf->l->wait) {
+			leaf_not_now(q, a, *p, leaf);
 		} else if (!(*p)->n_hosts && (*p)->skipped_next != TRY_NEVER) {
 			leaf_not_due(q, a, *p, leaf);
 		} else if (!leaf_park(a, *p, leaf)) {
@@ -277,7 +303,7 @@ bool deliver_send(struct qmgr *q, struct delivery *d, struct agent *agent, struc
 		if (conn)
 			conn_close(q, conn, true);
 		deliver_settle_all(q, d, &end);
-		a->deliveries--;
+		delivery_over(d);
 		active_step(q, a);
 		lane->busy--;
 		lane_release(q, lane);
@@ -315,6 +341,13 @@ static void deliver_landed(struct qmgr *q, struct delivery *d)
 	lane->busy--;
 	lane->dest->busy--;
 	load_landed(q, lane->dest->load);
+}
+
+void delivery_over(struct delivery *d)
+{
+	d->a->deliveries--;
+	d->a->remote_out -= d->counted;
+	d->counted = false;
 }
 
 void deliver_settle_all(struct qmgr *q, struct delivery *d, const struct leaf_end *end)
@@ -356,10 +389,11 @@ static void delivery_lost(struct qmgr *q, struct delivery *d, const char *how)
 		d->attempt++;
 	if (m->lost < UINT8_MAX)
 		m->lost++;
-	a->deliveries--;
 	if (m->lost < LOST_MAX && !q->draining) {
+		a->deliveries--;
 		lane_add_front(q, lane, a, d);
 	} else {
+		delivery_over(d);
 		log_message(q, m, "delivery agent lost %u times with it (%s): set aside for a while", m->lost, how);
 		end.text = str_printf(&a->arena, "delivery agent lost: %s", how);
 		end.next_try = qmgr_now(q) + (AGENT_LOST_RETRY_S << (m->internal > 8 ? 8 : m->internal));
@@ -650,7 +684,7 @@ static void delivery_done(struct qmgr *q, struct delivery *d, const struct ipc_d
 	q->counts.bytes += msg->bytes;
 	hosts_learn(q, d, msg, &hosts);
 	worked = leaves_settle(q, d, msg, &hosts);
-	a->deliveries--;
+	delivery_over(d);
 	dest_result(q, dest, worked || !remote);
 	if (!worked && remote && hosts.any && hosts.next != TRY_NEVER && hosts.next > now) {
 		/* Nobody else need try what has just failed. */

@@ -320,7 +320,7 @@ void lane_flush(struct qmgr *q, struct lane *lane, const struct leaf_end *end)
 		struct active *a = d->a;
 
 		deliver_settle_all(q, d, end);
-		a->deliveries--;
+		delivery_over(d);
 		active_step(q, a);
 	}
 	lane->busy--;
@@ -333,6 +333,7 @@ void active_withdraw(struct qmgr *q, struct active *a)
 	struct list *n;
 
 	a->withdrawn = true;
+	back_drop(q, a, true);
 	while ((n = list_first(&a->jobs))) {
 		struct job *job = list_entry(n, struct job, of_message);
 
@@ -351,7 +352,7 @@ void job_drop(struct qmgr *q, struct job *job)
 	while ((n = list_first(&job->deliveries))) {
 		list_remove(n);
 		lane_shrank(lane);
-		job->a->deliveries--;
+		delivery_over(list_entry(n, struct delivery, node));
 	}
 	job_end(job);
 	schedule_dest(q, lane->dest);

@@ -330,13 +330,15 @@ static const struct { enum retry_error error; int number; const char *text; } nu
 	{ RETRY_MAIL_4XX, -45, NULL },
 	{ RETRY_DATA_4XX, -46, NULL },
 };
-enum { NUMBER_HOST_NOT_DUE = -53, NUMBER_OTHER = -1 };
+enum { NUMBER_HOST_NOT_DUE = -53, NUMBER_OTHER = -1, NUMBER_HELD = -23 };
 
 void log_deferred(struct qmgr *q, const struct log_delivery *l, struct str why)
 {
 	int number = l->plan && !l->d && str_begins(why, "retry time") ? NUMBER_HOST_NOT_DUE : NUMBER_OTHER;
 	const char *text = NULL;
 
+	if (!l->plan && l->leaf->l->wait == WAIT_HELD)
+		number = NUMBER_HELD;
 	if (l->outcome && l->outcome->error_no)
 		number = (int)l->outcome->error_no;
 	for (size_t i = 0; l->outcome && i < sizeof numbers / sizeof *numbers; i++)

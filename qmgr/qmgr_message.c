@@ -75,6 +75,7 @@ struct active *active_new(struct qmgr *q, struct message *m)
 	}
 	a->m = m;
 	list_init(&a->jobs);
+	list_init(&a->back);
 	a->due_last = &a->due;
 	a->seen = (struct hash)HASH_INIT;
 	return a;
@@ -87,6 +88,7 @@ void active_free(struct qmgr *q, struct active *a)
 
 	while ((n = list_first(&a->jobs)))
 		job_drop(q, list_entry(n, struct job, of_message));
+	back_drop(q, a, false);
 	if (list_linked(&a->node)) {
 		list_remove(&a->node);
 		q->n_active--;
@@ -183,7 +185,7 @@ static void fill_record(struct active *a, const struct ipc_spool_record *rec, ui
 		if (r) {
 			r->next_try = (uint32_t)(rec->next_try < 0 ? 0 : rec->next_try > UINT32_MAX - 1 ? UINT32_MAX - 1 : rec->next_try);
 			r->first_failed = (uint32_t)rec->first_failed;
-			r->last_try = (uint32_t)(rec->when_us / 1000000);
+			r->last_try = rec->tries ? (uint32_t)(rec->when_us / 1000000) : 0;
 			r->tries = (uint16_t)rec->tries;
 			r->why = rec->text;
 			if (r->tries > m->tries)
@@ -255,6 +257,7 @@ static uint32_t fill_next_try(const struct active *a)
 static void message_activate(struct qmgr *q, struct message *m)
 {
 	state_set(q, m, M_ACTIVE);
+	m->active->first = !m->tries;
 	list_push(&q->actives, &m->active->node);
 	q->n_active++;
 	active_step(q, m->active);
@@ -491,6 +494,8 @@ void active_step(struct qmgr *q, struct active *a)
 	a->closing = true;
 	if (!a->want && !q->draining)
 		route_window(q, a);
+	if (!list_empty(&a->back) && !a->questions) /* all are known: in their order */
+		back_release(q, a);
 	a->closing = false;
 	if (a->window || a->questions || a->deliveries) {
 		records_flush(q, a);

@@ -227,6 +227,7 @@ static void leaf_end_one(struct qmgr *q, struct active *a, struct leaf *leaf, co
 			if (r->dest)
 				dest_unref(q, r->dest);
 			r->dest = end->dest;
+			r->waited = end->waits;
 			r->why = text_keep(a, end->text, 1024);
 			r->status = text_keep(a, end->status, 16);
 			r->why_host = text_keep(a, end->host, 255);
@@ -345,11 +346,13 @@ void rcpt_settle(struct qmgr *q, struct active *a, struct rcpt *r)
 	}
 	if (r->deferred) {
 		r->state = R_DEFERRED;
-		if (r->tries < UINT16_MAX)
-			r->tries++;
-		if (r->tries > a->m->tries)
-			a->m->tries = r->tries;
-		r->last_try = qmgr_now(q);
+		if (!r->waited) {
+			r->last_try = qmgr_now(q);
+			if (r->tries < UINT16_MAX)
+				r->tries++;
+		}
+		if (r->tries >= a->m->tries)
+			a->m->tries = r->tries ? r->tries : 1;
 		if (rcpt_replace(q, a, r))
 			r->state = R_DONE;
 		else

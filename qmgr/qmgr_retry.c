@@ -40,6 +40,16 @@ uint32_t retry_cutoff(const struct retry_rule *rule)
 	return rule && rule->n ? rule->steps[rule->n - 1].cutoff : 0;
 }
 
+uint32_t retry_cutoff_longest(const struct settings *s)
+{
+	uint32_t most = 0;
+
+	for (uint32_t i = 0; i < s->n_retry; i++)
+		if (retry_cutoff(&s->retry[i]) > most)
+			most = retry_cutoff(&s->retry[i]);
+	return most;
+}
+
 static uint32_t step_interval(const struct retry_step *step, uint32_t last_gap, uint32_t random)
 {
 	uint64_t next;

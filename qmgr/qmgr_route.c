@@ -149,6 +149,22 @@ static void leaf_deferred(struct qmgr *q, struct active *a, struct leaf *leaf)
 	leaf_settle(q, a, leaf, &end);
 }
 
+/* Nothing is wrong with it: a domain that is held, or that waits for a queue run. Held mail is given up in the end, as any other. */
+static void leaf_waits(struct qmgr *q, struct active *a, struct leaf *leaf)
+{
+	uint32_t now = qmgr_now(q), longest = retry_cutoff_longest(q->set), received = a->m->received;
+	struct leaf_end end = { .result = DELIVERY_DEFERRED, .waits = true, .status = leaf->l->status, .text = leaf->l->text, .router = leaf->l->router,
+		.next_try = leaf->l->wait == WAIT_HELD ? now + q->set->queue_interval : received + q->set->queue_interval };
+	struct log_delivery log = { .a = a, .leaf = leaf };
+
+	if (leaf->l->wait == WAIT_HELD && longest && now - received >= longest) {
+		leaf_refused(q, a, leaf, str_printf(&a->arena, "%.*s: retry timeout exceeded", STR_FMT(end.text)));
+		return;
+	}
+	log_deferred(q, &log, end.text);
+	leaf_settle(q, a, leaf, &end);
+}
+
 static void leaf_internal(struct qmgr *q, struct active *a, struct leaf *leaf, const char *text)
 {
 	struct message *m = a->m;
@@ -220,7 +236,10 @@ static void answer_leaves(struct question *qu, const struct ipc_route_answer *an
 			leaf_refused(q, a, leaf, l->text.len ? leaf->l->text : STR_LIT("Unrouteable address"));
 			break;
 		case ROUTE_DEFER:
-			leaf_deferred(q, a, leaf);
+			if (leaf->l->wait)
+				leaf_waits(q, a, leaf);
+			else
+				leaf_deferred(q, a, leaf);
 			break;
 		case ROUTE_DISCARD:
 			leaf_discarded(q, a, leaf);
@@ -348,7 +367,7 @@ static bool question_ask(struct question *qu)
 	struct ipc_recipient rcpt[ROUTE_SLICE];
 	struct ipc_facts facts = { 0 };
 	struct ipc_route_ask ask = { .facts = &facts, .recipients = rcpt, .n_recipients = qu->n, .attempt = qu->attempt,
-		.first = !qu->a->m->tries };
+		.first = qu->a->first, .forced = qu->a->m->forced };
 	struct err err = ERR_INIT;
 	uint32_t now = qmgr_now(q);
 	int fd = -1;
@@ -362,6 +381,8 @@ static bool question_ask(struct question *qu)
 	}
 	question_facts(qu, &facts);
 	ask.id = facts.message_id;
+	/* On time for a queue run, nothing waits for one any more. */
+	ask.arrival = ask.first && now < qu->a->m->received + q->set->queue_interval;
 	ask.age_s = now > qu->a->m->received ? now - qu->a->m->received : 0;
 	for (uint32_t i = 0; i < qu->n; i++) {
 		rcpt[i] = *qu->rcpt[i]->r;

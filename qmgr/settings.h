@@ -43,6 +43,7 @@ struct settings {
 	uint32_t queue_interval;     /* seconds until a message that was only queued is tried */
 	int64_t space_kb, inodes;    /* check_spool_space, check_spool_inodes; 0: not checked */
 	uint32_t concurrency_first, concurrency_max;       /* deliveries to one destination at a time */
+	uint32_t remote_parallel;    /* remote_max_parallel: remote deliveries of one message at a time; 0: no limit */
 	uint32_t remote_max, local_max;                    /* deliveries at a time, all destinations */
 	struct retry_rule *retry;
 	uint32_t n_retry;

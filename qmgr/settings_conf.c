@@ -88,6 +88,8 @@ static enum status settings_fill(struct settings *s, const struct conf *conf, st
 	if (s->concurrency_first > s->concurrency_max)
 		s->concurrency_first = s->concurrency_max;
 	s->remote_max = seconds(m->delivery_max);
+	if (conf_main_meta(conf, remote_max_parallel)->set)
+		s->remote_parallel = m->remote_max_parallel > 1 ? seconds(m->remote_max_parallel) : 1;
 	retry_take(s, conf);
 	if (warn_take(s, &m->delay_warning, err))
 		return err->status;

@@ -588,22 +588,6 @@ static void kind_deliver(struct route *rt, struct addr *addr)
 	}
 }
 
-/* True when the address waits because of hold_domains. */
-static bool addr_is_held(struct route *rt, struct addr *addr)
-{
-	struct err err = ERR_INIT;
-	enum status st;
-
-	if (!rt->site->hold || route_is_verify(rt) || rt->mode == MODE_TEST || rt->mode == MODE_EXPN)
-		return false;
-	addr_enter(rt, addr, NULL);
-	st = lang_domain_match(rt->ev, rt->site->hold, addr->domain, NULL, &err);
-	if (st == ST_FAIL)
-		return false;
-	leaf_end(rt, addr, NULL, ROUTE_DEFER, false, STR_NULL, st == ST_OK ? "domain is held" : err.text);
-	return true;
-}
-
 static void addr_route(struct route *rt, struct addr *addr)
 {
 	const struct site_router *r = addr->start ? addr->start : rt->site->n_routers ? rt->site->routers : NULL, *last = NULL;
@@ -613,7 +597,7 @@ static void addr_route(struct route *rt, struct addr *addr)
 		kind_deliver(rt, addr);
 		return;
 	}
-	if (!addr->parent && addr_is_held(rt, addr))
+	if (addr_waits(rt, addr))
 		return;
 	route_trace(rt, "address %.*s", STR_FMT(addr->text));
 	err_clear(&rt->why);

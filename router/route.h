@@ -96,6 +96,9 @@ struct route {
 	unsigned nested;
 	bool trace_on;
 	bool rewrites;                        /* the addresses asked about are rewritten first (bulkhead route) */
+	bool arrival, forced;                 /* as in struct ipc_route_ask */
+	bool only_looked, only_all, only_smtp; /* queue_only_file: files that exist */
+	struct site_sort *sort;               /* remote_sort_domains of this question, once it was needed */
 	bool no_content;                      /* the message is needed, and not here: ask again */
 	struct addr *queue, **queue_end;
 	uint32_t n_addrs;
@@ -186,6 +189,12 @@ bool retry_sender_fits(struct eval *ev, const struct site_retry *rule, struct st
 
 /* ---- how to authenticate (route_auth.c): adds to the plan, and to the identity of its connections ---- */
 enum status route_auth(struct route *rt, const struct site_transport *t, struct ipc_plan *plan, struct buf *identity, struct err *err);
+
+/* ---- what waits, and what goes first (route_queue.c) ---- */
+/* True: it is not to be routed now (hold_domains, queue_domains); its leaf says so. */
+bool addr_waits(struct route *rt, struct addr *addr);
+/* A delivery by SMTP: its place among the others, and whether it waits for a queue run. */
+void leaf_remote(struct route *rt, const struct addr *addr, struct ipc_leaf *l);
 
 /* ---- leaves (route_leaf.c) ---- */
 bool router_fails_verify(const struct route *rt, const struct site_router *r);

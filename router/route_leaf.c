@@ -156,8 +156,13 @@ void leaf_deliver(struct route *rt, struct addr *addr, const struct site_router 
 	l->local_part_suffix = addr->suffix;
 	l->lasthop = o->dsn_lasthop;
 	l->log_whole = !r->log_as_local;
-	if (!route_is_verify(rt))
-		leaf_retry(rt, addr, retry_by_address(r, transport_named(rt, rt->plans[plan].transport)), l);
+	if (!route_is_verify(rt)) {
+		const struct site_transport *t = transport_named(rt, rt->plans[plan].transport);
+
+		leaf_retry(rt, addr, retry_by_address(r, t), l);
+		if (t && t->smtp)
+			leaf_remote(rt, addr, l);
+	}
 	if (rt->trace_on && !route_is_verify(rt))
 		route_trace(rt, "  => %.*s by transport %.*s", STR_FMT(addr->text), STR_FMT(rt->plans[plan].transport));
 	if (route_is_verify(rt))

@@ -40,6 +40,8 @@ void router_route(struct router *r, struct arena *a, const struct ipc_route_ask 
 	question_begin(rt, &ev, r, a, ask->facts ? ask->facts : &nothing, message_fd);
 	rt->mode = ask->verify ? ask->verify_sender ? MODE_VERIFY_SENDER : MODE_VERIFY_RECIPIENT : ask->testing ? MODE_TEST : MODE_DELIVER;
 	rt->trace_on = ask->trace;
+	rt->arrival = ask->arrival;
+	rt->forced = ask->forced;
 	rt->rewrites = ask->testing || ask->verify;
 	ev.first_delivery = ask->first;
 	ev.message_age_s = (int64_t)ask->age_s;

@@ -388,7 +388,7 @@ enum status site_new(struct router *router, struct site **out, struct err *err)
 	for (uint32_t i = 0; i < routers->n; i++)
 		if (router_make(site, &site->routers[i], err) != ST_OK)
 			return err_prefix(err, "router %.*s", STR_FMT(routers->v[i].name));
-	if (site_list(site, LIST_DOMAIN, &conf->main.hold_domains, &site->hold, err) != ST_OK ||
+	if (site_queue_make(site, err) != ST_OK ||
 		site_text(site, &conf->main.callout_random_local_part, &site->random_local_part, err) != ST_OK)
 		return err->status;
 	return retry_make(site, err);

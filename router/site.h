@@ -141,6 +141,20 @@ struct site_auth {
 	bool ignore_base64;
 };
 
+/* remote_sort_domains, item by item. */
+struct site_sort {
+	struct lang_list **v;
+	uint32_t n;
+};
+
+/* What waits, and in which order the rest goes (route_queue.c). NULL, empty: unset. */
+struct site_queue {
+	struct lang_list *hold, *domains, *smtp_domains;
+	struct str only_files;               /* queue_only_file */
+	struct site_sort sort;
+	struct expansion *sort_text;         /* when it is not the same for all messages: in place of sort */
+};
+
 struct site {
 	struct router *router;
 	struct site_router *routers;
@@ -151,7 +165,7 @@ struct site {
 	uint32_t n_auths;
 	struct site_retry *retry;
 	uint32_t n_retry;
-	struct lang_list *hold;              /* hold_domains; NULL: none */
+	struct site_queue queue;
 	struct expansion *random_local_part; /* for callouts */
 	struct arena arena;
 };
@@ -164,6 +178,7 @@ const struct site_transport *site_transport_find(const struct site *site, struct
 enum status site_text(struct site *site, const struct conf_text *t, struct expansion **out, struct err *err);
 enum status site_list(struct site *site, enum lang_list_kind kind, const struct conf_text *t, struct lang_list **out, struct err *err);
 enum status site_wrong(struct site *site, struct conf_place place, struct err *err); /* puts the place in front */
+enum status site_queue_make(struct site *site, struct err *err);
 bool text_reads_message(struct str text); /* an expansion that names the message's header or body */
 
 /* A service's port: a number or a name known here; 0: neither. */

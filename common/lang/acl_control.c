@@ -88,6 +88,29 @@ static enum acl_rc control_debug(struct acl_state *s, struct str option, struct 
 	return RC_OK;
 }
 
+static void flags_set(struct eval *ev, uint64_t set, uint64_t clear)
+{
+	ev->flags = (ev->flags | set) & ~clear;
+	ev->flags_off = (ev->flags_off | clear) & ~set;
+}
+
+/* Nobody is told only where every one of the message's controls says so. */
+static enum acl_rc control_freeze(struct acl_state *s, struct str option, struct err *err)
+{
+	bool told = s->ev->flags & MSG_FREEZE && !(s->ev->flags & MSG_NO_TELL), quiet = str_is(option, "no_tell") && !told;
+
+	(void)err;
+	flags_set(s->ev, quiet ? MSG_FREEZE | MSG_NO_TELL : MSG_FREEZE, quiet || !(s->ev->flags & MSG_NO_TELL) ? 0 : MSG_NO_TELL);
+	return RC_OK;
+}
+
+static enum acl_rc control_queue(struct acl_state *s, struct str option, struct err *err)
+{
+	(void)err;
+	flags_set(s->ev, str_is(option, "first_pass_route") ? MSG_FIRST_PASS : MSG_QUEUE, 0);
+	return RC_OK;
+}
+
 const struct acl_control_row acl_controls[] = {
 	{ "allow_auth_unadvertised", STAGE(ACL_CONNECT) | STAGE(ACL_HELO), MSG_AUTH_UNADVERTISED, 0, NULL, NULL, NULL, false,
 		"the client may use AUTH though it was not offered to it" },
@@ -110,7 +133,8 @@ const struct acl_control_row acl_controls[] = {
 		"the message is accepted, but the client hears 450 and the text given" },
 	{ "fakereject", STAGES_FAKE, MSG_FAKE_REJECT, MSG_FAKE_DEFER, option_any, "!fake_text", NULL, false,
 		"the message is accepted, but the client hears 550 and the text given" },
-	{ "freeze", STAGES_RECEIVING, MSG_FREEZE, 0, option_freeze, "!freeze", NULL, false, "the message is queued, and frozen" },
+	{ "freeze", STAGES_RECEIVING, 0, 0, option_freeze, NULL, control_freeze, false,
+		"the message is queued, and frozen; with /no_tell those whom freeze_tell names are not told" },
 	{ "no_callout_flush", STAGES_SMTP, MSG_NO_CALLOUT_FLUSH, 0, NULL, NULL, NULL, false, "no effect: replies are never held back, and so go out before a callout" },
 	{ "no_delay_flush", STAGES_SMTP, MSG_NO_DELAY_FLUSH, 0, NULL, NULL, NULL, false, "replies that wait are not sent before a delay" },
 	{ "no_enforce_sync", STAGES_SMTP, MSG_NO_ENFORCE_SYNC, MSG_ENFORCE_SYNC, NULL, NULL, NULL, false,
@@ -118,7 +142,8 @@ const struct acl_control_row acl_controls[] = {
 	{ "no_mbox_unspool", STAGES_RECEIVING, 0, 0, NULL, NULL, NULL, true, "scanned copies are kept" },
 	{ "no_multiline_responses", STAGES_SMTP, MSG_NO_MULTILINE, 0, NULL, NULL, NULL, false, "refusals have one line" },
 	{ "no_pipelining", STAGES_SMTP, MSG_NO_PIPELINING, 0, NULL, NULL, NULL, false, "PIPELINING is not offered to this client" },
-	{ "queue", STAGES_RECEIVING, MSG_QUEUE, 0, option_queue, NULL, NULL, false, "the message waits for the next queue run" },
+	{ "queue", STAGES_RECEIVING, 0, 0, option_queue, NULL, control_queue, false,
+		"the message waits for the next queue run; with /first_pass_route it is routed and delivered here, and only what goes by SMTP waits" },
 	{ "queue_only", STAGES_RECEIVING, MSG_QUEUE, 0, NULL, NULL, NULL, false, "older name of queue" },
 	{ "requiretls", STAGES_RECEIVING, 0, 0, NULL, NULL, NULL, true, "REQUIRETLS for the message" },
 	{ "submission", STAGES_BEFORE_DATA, MSG_SUBMISSION, 0, option_submission, "!submission", NULL, false,

@@ -186,7 +186,10 @@ static const struct acl_case cases[] = {
 	/* controls */
 	{ "accept control = freeze\ncontrol = queue", ACL_RCPT, ACL_ACCEPT, 0, "", "", "flags=3 off=0" },
 	{ "accept control = queue_only", ACL_RCPT, ACL_ACCEPT, 0, "", "", "flags=2 off=0" },
-	{ "accept control = freeze/no_tell", ACL_RCPT, ACL_ACCEPT, 0, "", "", "!freeze=no_tell flags=1 off=0" },
+	{ "accept control = freeze/no_tell", ACL_RCPT, ACL_ACCEPT, 0, "", "", "flags=2000001 off=0" },
+	{ "accept control = freeze/no_tell\ncontrol = freeze", ACL_RCPT, ACL_ACCEPT, 0, "", "", "flags=1 off=2000000" },
+	{ "accept control = freeze\ncontrol = freeze/no_tell", ACL_RCPT, ACL_ACCEPT, 0, "", "", "flags=1 off=0" },
+	{ "accept control = queue/first_pass_route", ACL_RCPT, ACL_ACCEPT, 0, "", "", "flags=4000000 off=0" },
 	{ "accept control = no_enforce_sync\ncontrol = enforce_sync", ACL_CONNECT, ACL_ACCEPT, 0, "", "", "flags=800 off=400" },
 	{ "accept control = fakereject/sorry", ACL_DATA, ACL_ACCEPT, 0, "", "", "!fake_text=sorry flags=80 off=100" },
 	{ "accept control = fakedefer", ACL_DATA, ACL_ACCEPT, 0, "", "", "flags=100 off=80" },

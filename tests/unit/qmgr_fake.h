@@ -94,7 +94,8 @@ static void fake_need(void *arg, const char *peer, uint64_t cookie, uint64_t uid
 
 static struct str fake_domain(struct str addr) { return str_from(addr, (size_t)(str_rfind(addr, '@') + 1)); }
 
-/* What happens is in the domain's name: fail.*, defer.*, hole.*, alias.* (two children at a.test, b.test), local.*, else smtp. */
+/* What happens is in the domain's name: fail.*, defer.*, hole.*, alias.* (two children at a.test, b.test), local.*, held.* (unless it is
+ * forced), queued.* and pass.* (not on arrival; the latter is routed), o1.* to o9.* (with this place among remote deliveries), else smtp. */
 static void fake_route(struct fake *f, struct ipc_in *in)
 {
 	static struct str rules[1] = { { "0", 1, false } };
@@ -129,11 +130,21 @@ static void fake_route(struct fake *f, struct ipc_in *in)
 			} else if (str_begins(domain, "defer.")) {
 				l->outcome = ROUTE_DEFER;
 				l->text = STR_LIT("host lookup did not complete");
+			} else if (str_begins(domain, "held.") && !ask->forced) {
+				l->outcome = ROUTE_DEFER;
+				l->wait = WAIT_HELD;
+				l->text = STR_LIT("domain is held");
+			} else if (str_begins(domain, "queued.") && ask->arrival && !ask->forced) {
+				l->outcome = ROUTE_DEFER;
+				l->wait = WAIT_QUEUED;
+				l->text = STR_LIT("domain is in queue_domains");
 			} else if (str_begins(domain, "hole.")) {
 				l->outcome = ROUTE_DISCARD;
 			} else {
 				bool local = str_begins(domain, "local.");
 
+				l->wait = str_begins(domain, "pass.") && ask->arrival && !ask->forced ? WAIT_QUEUED : WAIT_NO;
+				l->order = domain.len > 2 && domain.p[0] == 'o' && ascii_is_digit(domain.p[1]) ? (uint64_t)(domain.p[1] - '0') : 0;
 				hosts[answer.n_plans] = (struct ipc_host){ .name = domain, .ip = STR_LIT("192.0.2.1"), .port = 25, .mx = true, .retry_rules = { rules, 1 } };
 				*p = (struct ipc_plan){ .transport = local ? STR_LIT("t_local") : STR_LIT("t_smtp"), .driver = local ? STR_LIT("appendfile") : STR_LIT("smtp"),
 					.router = STR_LIT("r1"), .hosts = &hosts[answer.n_plans], .n_hosts = local ? 0 : 1, .key = f->key ? str_of(f->key) : domain,

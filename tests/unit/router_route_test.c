@@ -76,8 +76,9 @@ struct one {
 	const char *name, *routers;
 	const char *addresses;    /* blank between several */
 	const char *want;         /* what answer_text() makes of it */
-	enum route_mode mode;
+	int mode;                 /* enum route_mode, or one of these: */
 };
+enum { ARRIVAL = 100, FORCED };
 
 #define ALIASES "aliases:\n driver = redirect\n domains = +local_domains\n allow_fail\n allow_defer\n data = ${lookup{$local_part}lsearch{DIR/aliases}}\n" \
 	" file_transport = tofile\n"
@@ -258,7 +259,41 @@ static const struct one cases[] = {
 	{ "redirect_router", "a:\n driver = redirect\n local_parts = x\n data = joe\n redirect_router = z\nb:\n driver = accept\n transport = smtp\nz:\n driver = accept\n transport = lmtp_sock\n",
 		"x@here.example", "joe@here.example -> lmtp_sock rules=1,2 batch_max=20 socket=/run/lmtp max=20 <x@here.example>", 0 },
 	{ "an endless chain", "a:\n driver = redirect\n data = x$local_part@here.example\n", "a@here.example", "*50 redirections in a row: a loop*", 0 },
-	{ "hold_domains", "#hold\nr:\n driver = accept\n transport = smtp\n", "a@held.example", "a@held.example DEFER  domain is held", 0 },
+	{ "a domain on hold", "#hold_domains = held.example\nr:\n driver = accept\n transport = smtp\n", "a@held.example", "a@held.example DEFER  domain is held wait=1", 0 },
+	{ "on hold behind an alias", "#hold_domains = remote.example\n" ALIASES USERS REMOTE, "root@here.example",
+		"admin@remote.example DEFER  domain is held wait=1 <root@here.example>", 0 },
+	{ "on hold, forced", "#hold_domains = held.example\nr:\n driver = accept\n transport = lmtp_sock\n", "a@held.example",
+		"a@held.example -> lmtp_sock rules=2 batch_max=20 socket=/run/lmtp max=20", FORCED },
+	{ "on hold, verified", "#hold_domains = held.example\nr:\n driver = accept\n transport = lmtp_sock\n", "a@held.example", "OK r", MODE_VERIFY_RECIPIENT },
+	{ "hold_domains can't be known", "#hold_domains = ${lookup{x}lsearch{/no/such}}\nr:\n driver = accept\n transport = lmtp_sock\n", "a@held.example",
+		"a@held.example DEFER  *", 0 },
+	{ "queue_domains, on arrival", "#queue_domains = *.slow.example\n" REMOTE, "a@x.slow.example", "a@x.slow.example DEFER  domain is in queue_domains wait=2", ARRIVAL },
+	{ "queue_domains, later", "#queue_domains = remote.example\n" REMOTE, "a@remote.example",
+		"a@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example", 0 },
+	{ "queue_domains, another domain", "#queue_domains = *.slow.example\n" REMOTE, "a@remote.example",
+		"a@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example", ARRIVAL },
+	{ "queue_smtp_domains, on arrival", "#queue_smtp_domains = remote.example\n" REMOTE, "a@remote.example",
+		"a@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example wait=2", ARRIVAL },
+	{ "queue_smtp_domains, later", "#queue_smtp_domains = remote.example\n" REMOTE, "a@remote.example",
+		"a@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example", 0 },
+	{ "queue_smtp_domains, not by SMTP", "#queue_smtp_domains = *\nr:\n driver = accept\n transport = lmtp_sock\n", "a@x.example",
+		"a@x.example -> lmtp_sock rules=2 batch_max=20 socket=/run/lmtp max=20", ARRIVAL },
+	{ "queue_only_file", "#queue_only_file = /no/such : DIR/users\n" REMOTE, "a@remote.example",
+		"a@remote.example DEFER  a file of queue_only_file exists wait=2", ARRIVAL },
+	{ "queue_only_file, later", "#queue_only_file = DIR/users\n" REMOTE, "a@remote.example",
+		"a@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example", 0 },
+	{ "queue_only_file for SMTP", "#queue_only_file = smtpDIR/users\n" REMOTE, "a@remote.example",
+		"a@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example wait=2", ARRIVAL },
+	{ "queue_only_file is not there", "#queue_only_file = DIR/nothing : smtpDIR/nothing\n" REMOTE, "a@remote.example",
+		"a@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example", ARRIVAL },
+	{ "remote_sort_domains", "#remote_sort_domains = !remote.example : smart*.example : *.example\n" "r:\n driver = manualroute\n route_list = * smart.example\n transport = smtp\n",
+		"a@remote.example b@smart.example c@x.test", "a@remote.example -> smtp [192.0.2.50:25] rules=0,2 helo_data=mail.here.example order=3\n"
+		"b@smart.example -> smtp [192.0.2.50:25] rules=2 helo_data=mail.here.example order=1 (0)\n"
+		"c@x.test -> smtp [192.0.2.50:25] rules=2 helo_data=mail.here.example order=1 (0)", 0 },
+	{ "remote_sort_domains, expanded", "#remote_sort_domains = x.test : ${if eq{$sender_address_domain}{from.example}{smart.example}}\n"
+		"r:\n driver = manualroute\n route_list = * smart.example\n transport = smtp\n",
+		"a@y.test b@smart.example", "a@y.test -> smtp [192.0.2.50:25] rules=2 helo_data=mail.here.example order=3\n"
+		"b@smart.example -> smtp [192.0.2.50:25] rules=2 helo_data=mail.here.example order=2 (0)", 0 },
 	/* hosts, changed */
 	{ "translate_ip_address", "r:\n driver = dnslookup\n translate_ip_address = ${if eq{$host_address}{192.0.2.1}{10.0.0.1}{${if eq{$host_address}{192.0.2.50}{smart2.example}fail}}}\n"
 		" transport = smtp\n", "a@remote.example b@smart.example",
@@ -349,16 +384,21 @@ static bool quiet; /* problems are what the test is about */
 static struct conf *conf_make(const char *routers)
 {
 	struct conf *conf;
-	char *text = filled(routers);
+	char *text = filled(routers), *main_end;
 	struct buf b = BUF_INIT;
 	struct conf_source source = { .path = "test" };
 
 	char *start = filled(head), *end = filled(transports);
 	buf_adds(&b, start);
-	if (!strncmp(routers, "#hold", 5))
-		buf_adds(&b, "hold_domains = held.example\n");
+	main_end = text;
+	while (*main_end == '#') { /* options of the main section stand first */
+		char *line = main_end + 1;
+
+		main_end = strchr(line, '\n') + 1;
+		buf_add(&b, line, (size_t)(main_end - line));
+	}
 	buf_adds(&b, "begin routers\n");
-	buf_adds(&b, text);
+	buf_adds(&b, main_end);
 	buf_adds(&b, end);
 	source.text = b.p;
 	source.text_len = b.len;
@@ -428,10 +468,14 @@ static void leaf_text(struct buf *b, const struct ipc_route_answer *x, const str
 		if (l->one_time)
 			buf_adds(b, " one_time");
 		/* the number of the plan is shown where it is not the first leaf's own */
+		if (l->order)
+			buf_printf(b, " order=%u", (unsigned)l->order);
 		if (b->len && *last_plan != UINT32_MAX && l->recipient)
 			buf_printf(b, " (%u)", (unsigned)l->plan);
 		*last_plan = (uint32_t)l->plan;
 	}
+	if (l->wait)
+		buf_printf(b, " wait=%u", (unsigned)l->wait);
 	if (l->parents.len) {
 		struct str rest = l->parents, part;
 		bool first = true;
@@ -467,11 +511,11 @@ static void collect(void *arg, const struct ipc_route_answer *x)
 	buf_clear(&encoded);
 }
 
-static void route(struct router *r, struct arena *a, const char *addresses, struct collected *out)
+static void route(struct router *r, struct arena *a, const char *addresses, struct collected *out, int mode)
 {
 	struct ipc_recipient rcpt[64];
 	struct ipc_facts facts = { .sender = str_taint(STR_LIT("sender@from.example")), .has_sender = true, .size = 5000 };
-	struct ipc_route_ask ask = { .facts = &facts, .recipients = rcpt };
+	struct ipc_route_ask ask = { .facts = &facts, .recipients = rcpt, .arrival = mode == ARRIVAL, .forced = mode == FORCED };
 	struct str rest = str_of(addresses), one;
 
 	memset(rcpt, 0, sizeof rcpt);
@@ -523,8 +567,8 @@ static void test_routes(void **state)
 		struct router r;
 		char *want = filled(c->want);
 		router_make(&r, conf);
-		if (c->mode == MODE_DELIVER)
-			route(&r, &a, c->addresses, &got);
+		if (c->mode == MODE_DELIVER || c->mode >= ARRIVAL)
+			route(&r, &a, c->addresses, &got, c->mode);
 		else
 			verify(&r, &a, c, &got.text);
 		if (!text_fits(buf_cstr(&got.text), want)) {
@@ -616,7 +660,7 @@ static void test_many(void **state)
 		fprintf(f, "member%d@list%d.example\n", i, i % 100);
 	fclose(f);
 	router_make(&r, conf);
-	route(&r, &a, "big@here.example", &got);
+	route(&r, &a, "big@here.example", &got, 0);
 	assert_int_equal(got.leaves, 20000);
 	assert_true(got.parts > 10);
 	buf_clear(&got.text);
@@ -635,7 +679,7 @@ static void test_explosion(void **state)
 
 	(void)state;
 	router_make(&r, conf);
-	route(&r, &a, "x@here.example", &got);
+	route(&r, &a, "x@here.example", &got, 0);
 	assert_true(strstr(buf_cstr(&got.text), "addresses made by redirection") != NULL);
 	buf_clear(&got.text);
 	arena_clear(&a);
