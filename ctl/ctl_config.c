@@ -8,6 +8,7 @@
 #include "common/lang/lang.h"
 #include "ctl/config.h"
 #include "ctl/ctl.h"
+#include "ctl/offline.h"
 
 #ifndef BULKHEAD_CONFIG
 #define BULKHEAD_CONFIG "/etc/bulkhead/bulkhead.conf"
@@ -89,6 +90,24 @@ const struct conf *ctl_conf(struct ctl *ctl)
 	return ctl->conf;
 }
 
+/* What only the daemon itself sees: it is started with its view, as master would do, and says on standard error what it can't work with. */
+static bool daemon_agrees(struct ctl *ctl, const char *name, uint32_t see)
+{
+	static const int logs[3] = { -1, -1, -1 };
+	struct offline_daemon d;
+	struct err err = ERR_INIT;
+	enum status st = offline_daemon_start(ctl, &d, name, see, logs, &err);
+
+	if (!st)
+		st = offline_daemon_go(&d, &err);
+	while (!st && !d.ready)
+		st = offline_daemon_read(&d, &ctl->arena, OFFLINE_START_MS, NULL, NULL, &err);
+	offline_daemon_stop(&d);
+	if (st && !d.failed)
+		fprintf(stderr, "warning: %s could not be started to look at it: %s\n", name, err.text);
+	return !d.failed;
+}
+
 int ctl_check_config(struct ctl *ctl, int argc, char **argv)
 {
 	unsigned warnings;
@@ -101,6 +120,8 @@ int ctl_check_config(struct ctl *ctl, int argc, char **argv)
 	if (!ctl->conf)
 		return CTL_CONFIG;
 	warnings = problems_print(ctl, ctl->conf, CONF_WARNING);
+	if (!daemon_agrees(ctl, "router", V_ROUTER) || !daemon_agrees(ctl, "policyd", V_POLICYD))
+		return ctl_fail(CTL_CONFIG, "%s: 1 error", ctl->conf_path);
 	printf("%s: no errors", ctl->conf_path);
 	if (warnings)
 		printf(", %u warning%s", warnings, warnings == 1 ? "" : "s");

@@ -56,6 +56,19 @@ def test_relay_checked_over_all_stages(tmp_path):
     assert "relays for everybody" not in err
 
 
+@pytest.mark.parametrize("router,why", [
+    ("driver = dnslookup\n transport = smtp\n set = foo = 1", "r_NAME = value"),
+    ("driver = dnslookup\n transport = smtp\n self = reroute:", "self"),
+    ("driver = manualroute\n transport = smtp\n route_list = * mx.example nosuch", "neither an option nor a transport"),
+    ("driver = redirect\n data = x\n one_time\n headers_add = X: y", "one_time excludes"),
+])
+def test_what_the_router_alone_sees(tmp_path, router, why):
+    """check-config says no less than a start or reload would."""
+    text = "acl_smtp_rcpt = deny\n" + REST.replace("begin routers\n", "begin routers\nfirst:\n %s\n domains = a.example\n" % router, 1)
+    code, out, err = run("-C", conf(tmp_path, text), "check-config")
+    assert code == 78 and "no errors" not in out and why in err and "router first" in err, (code, out, err)
+
+
 def test_config_show(tmp_path):
     path = conf(tmp_path, "acl_smtp_rcpt = deny\nhide redis_servers = 127.0.0.1/0/sesame\nsmtp_accept_max = 77\n" + REST)
     code, out, err = run("-C", path, "config", "show")
