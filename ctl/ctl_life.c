@@ -16,11 +16,13 @@ static int ctl_say(struct ctl *ctl, const char *verb, const char *argument, int 
 	struct err err = ERR_INIT;
 	enum status st = ctl_ask(ctl, verb, argument, &answer, NULL, timeout_ms, &err);
 
-	if (st)
-		return ctl_fail(st == ST_DEFER ? CTL_UNAVAILABLE : CTL_FAILED, "%s", err.text);
-	if (answer.text.len)
+	if (st && answer.text.len) /* of any length: all errors of a configuration */
+		fprintf(stderr, "bulkhead: %.*s\n", STR_FMT(answer.text));
+	else if (st)
+		ctl_fail(CTL_FAILED, "%s", err.text);
+	else if (answer.text.len)
 		printf("%.*s\n", STR_FMT(answer.text));
-	return CTL_OK;
+	return !st ? CTL_OK : st == ST_DEFER ? CTL_UNAVAILABLE : st == ST_FAIL ? CTL_CONFIG : CTL_FAILED;
 }
 
 int ctl_start(struct ctl *ctl, int argc, char **argv)

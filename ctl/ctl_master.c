@@ -44,6 +44,7 @@ enum status ctl_ask(struct ctl *ctl, const char *verb, const char *argument, str
 	enum status st;
 	int fd = ctl_connect(ctl, err);
 
+	*out = (struct ipc_cmd_answer){ 0 };
 	if (fd_out)
 		*fd_out = -1;
 	if (fd < 0)

@@ -164,6 +164,7 @@ struct master {
 	char run[MASTER_PATH_MAX], spool[MASTER_PATH_MAX], hints[MASTER_PATH_MAX], log_path[MASTER_PATH_MAX];
 	int lock_fd, background_fd;            /* background_fd: who started us waits there; -1 */
 	struct list children, listeners, needs, control_jobs;
+	char reload_says[4096];                /* what is told when the reload has succeeded: warnings, options that need a restart */
 	struct control_job *reload_job;        /* who waits for the reload or restart that is under way; NULL: nobody */
 	int control_fd;
 	struct loop_fd control_watch;

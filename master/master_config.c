@@ -38,6 +38,18 @@ static enum status language_check(struct conf *conf)
 	return st;
 }
 
+/* Warnings are for a configuration that holds: with errors they would only hide them. */
+static void problems_show(const struct conf *conf, enum conf_severity which, struct arena *a, struct buf *out)
+{
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < conf->n_problems; i++)
+		if (conf->problems[i].severity == which && n++ < PROBLEMS_SHOWN)
+			buf_printf(out, "%s%.*s", out->len ? "\n" : "", STR_FMT(conf_problem_format(conf, &conf->problems[i], a)));
+	if (n > PROBLEMS_SHOWN)
+		buf_printf(out, "\n... and %u more: bulkhead check-config shows all", n - PROBLEMS_SHOWN);
+}
+
 enum status config_read(struct master *m, struct conf **out, struct buf *problems)
 {
 	struct arena a = ARENA_INIT;
@@ -50,8 +62,7 @@ enum status config_read(struct master *m, struct conf **out, struct buf *problem
 	st = conf_read(&source, out);
 	if (!st)
 		st = language_check(*out);
-	for (uint32_t i = 0; i < (*out)->n_problems && i < PROBLEMS_SHOWN; i++)
-		buf_printf(problems, "%s%.*s", problems->len ? "\n" : "", STR_FMT(conf_problem_format(*out, &(*out)->problems[i], &a)));
+	problems_show(*out, st ? CONF_ERROR : CONF_WARNING, &a, problems);
 	arena_clear(&a);
 	if (st) {
 		conf_free(*out);

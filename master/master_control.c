@@ -255,7 +255,7 @@ static void on_ask(void *owner, struct ipc_in *in)
 		return;
 	job = job_new(client, in->request);
 	if (!client->allowed) {
-		control_job_done(job, ST_FAIL, "permission denied: for root, master's own user and admin_groups only");
+		control_job_done(job, ST_ERROR, "permission denied: for root, master's own user and admin_groups only");
 		return;
 	}
 	for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)

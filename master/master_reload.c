@@ -229,7 +229,7 @@ void reload_look(struct master *m)
 		pending_commit(m);
 		if (reload)
 			master_log(m, LOG_MAIN, "generation %llu is in force: the configuration was reloaded", (unsigned long long)m->generation);
-		reload_end(m, ST_OK, "");
+		reload_end(m, ST_OK, reload ? m->reload_says : "");
 	} else if (!any && every && !m->started && !m->stopping) {
 		master_started(m);
 	}
@@ -248,16 +248,21 @@ void reload_begin(struct master *m, struct control_job *job)
 	m->reload_job = job;
 	sd_notify_send("RELOADING=1");
 	if (config_read(m, &next, &text)) {
-		reload_end(m, ST_ERROR, buf_cstr(&text));
+		reload_end(m, ST_FAIL, buf_cstr(&text));
 		buf_clear(&text);
 		return;
 	}
 	m->next_conf = next;
 	next->generation = m->generation + 1;
+	snprintf(m->reload_says, sizeof m->reload_says, "%s", buf_cstr(&text));
 	buf_reset(&text);
 	config_changes_check(m, next, &text);
-	if (text.len)
+	if (text.len) {
+		size_t n = strlen(m->reload_says);
+
 		master_log(m, LOG_MAIN, "reload: %s", buf_cstr(&text));
+		snprintf(m->reload_says + n, sizeof m->reload_says - n, "%s%s", n ? "\n" : "", buf_cstr(&text));
+	}
 	if (listeners_prepare(m, next, 0, &err)) {
 		conf_free(next);
 		m->next_conf = NULL;
