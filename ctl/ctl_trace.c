@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/conf/conf.h"
+#include "common/conf/log_conf.h"
 #include "ctl/ctl.h"
 
 enum { TRACE_IDS_MAX = 64, TRACE_ID_MAX = 32 };
@@ -71,21 +72,19 @@ static int trace_file(struct trace *t, const char *path)
 	return 0;
 }
 
-/* log_file_path's main log: the first item that is a path. */
+/* NULL: there is none. */
 static const char *main_log(struct ctl *ctl, const struct conf *conf)
 {
-	struct conf_list_walk walk = CONF_LIST_WALK(conf->main.log_file_path.text);
-	struct str item;
+	struct str path;
+	bool to_syslog;
+	ptrdiff_t at;
 
-	while (conf_list_next(&walk, &ctl->arena, &item)) {
-		ptrdiff_t at = str_find_str(item, STR_LIT("%s"));
-
-		if (!item.len || item.p[0] != '/')
-			continue;
-		return at < 0 ? str_cstr(&ctl->arena, item)
-			: arena_printf(&ctl->arena, "%.*smain%.*s", (int)at, item.p, STR_FMT(str_from(item, (size_t)at + 2)));
-	}
-	return NULL;
+	log_conf_places(conf, &ctl->arena, &path, &to_syslog);
+	if (!path.len)
+		return NULL;
+	at = str_find_str(path, STR_LIT("%s"));
+	return at < 0 ? str_cstr(&ctl->arena, path)
+		: arena_printf(&ctl->arena, "%.*smain%.*s", (int)at, path.p, STR_FMT(str_from(path, (size_t)at + 2)));
 }
 
 int ctl_trace(struct ctl *ctl, int argc, char **argv)

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/base/log.h"
 #include "common/conf/view.h"
 #include "common/daemon/jail.h"
 
@@ -36,17 +37,17 @@ static _Noreturn void child_run(struct ctl *ctl, const char *name, int control)
 static enum status start_send(struct ctl *ctl, struct offline_daemon *d, const int logs[3], struct err *err)
 {
 	struct ipc_ctl_start start = { .name = str_printf(&ctl->arena, "%s/1", d->name), .generation = 1, .number = 1, .unprivileged = true };
-	int fds[4] = { -1, logs[0], logs[1], logs[2] };
+	int fds[1 + LOG_FDS] = { -1, logs[0], logs[1], logs[2], -1 };
 
-	for (int i = 1; i < 4; i++)
+	for (int i = 1; i < 1 + LOG_FDS; i++)
 		if (fds[i] < 0)
 			fds[i] = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	if (conf_view_make(ctl->conf, d->see, &fds[0], err)) {
-		for (int i = 1; i < 4; i++)
+		for (int i = 1; i < 1 + LOG_FDS; i++)
 			fd_close(&fds[i]);
 		return ST_ERROR;
 	}
-	return ipc_send(d->control, &ipc_type_ctl_start, 0, false, &start, fds, 4, OFFLINE_START_MS, err);
+	return ipc_send(d->control, &ipc_type_ctl_start, 0, false, &start, fds, 1 + LOG_FDS, OFFLINE_START_MS, err);
 }
 
 enum status offline_daemon_start(struct ctl *ctl, struct offline_daemon *d, const char *name, uint32_t see, const int logs[3], struct err *err)

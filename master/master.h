@@ -200,7 +200,7 @@ enum status lock_take(struct master *m, struct err *err);
 /* master_log.c */
 enum status logs_open(struct master *m, struct err *err);
 enum status logs_reopen(struct master *m, struct err *err);   /* and hands them out */
-bool logs_dup(const struct master *m, int fds_out[3]);        /* main, reject, panic */
+bool logs_dup(const struct master *m, int fds_out[LOG_FDS]);  /* main, reject, panic, syslog */
 
 /* master_root.c: in the new process, before exec */
 enum status root_enter(const struct master *m, const struct child *c, struct err *err);

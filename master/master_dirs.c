@@ -65,6 +65,8 @@ static enum status log_dir_make(const struct master *m, struct err *err)
 	char path[MASTER_PATH_MAX];
 	char *slash;
 
+	if (!m->log_path[0])
+		return ST_OK;
 	snprintf(path, sizeof path, "%s", m->log_path);
 	slash = strrchr(path, '/');
 	if (path[0] != '/' || slash == path)

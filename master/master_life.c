@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/base/clock.h"
+#include "common/conf/log_conf.h"
 #include "master/master.h"
 
 /* sysexits.h numbers, as the command gives them. */
@@ -212,20 +213,15 @@ static enum status path_take(struct str s, const char *option, char out[MASTER_P
 static enum status paths_take(struct master *m, struct err *err)
 {
 	const struct conf_opts_main *o = &m->conf->main;
-	struct conf_list_walk walk = CONF_LIST_WALK(o->log_file_path.text);
 	struct arena a = ARENA_INIT;
-	struct str item, path = STR_NULL;
-	enum status st;
+	struct str path;
+	bool to_syslog;
+	enum status st = ST_OK;
 
-	while (conf_list_next(&walk, &a, &item)) {
-		if (str_is(item, "syslog"))
-			master_note(m, "log_file_path: syslog is not served by this version; the log goes to files only");
-		else if (item.len && !path.len)
-			path = item;
-	}
-	if (!path.len)
-		path = STR_LIT("/var/log/bulkhead/%slog");
-	st = path_take(path, "log_file_path", m->log_path, err);
+	log_conf_places(m->conf, &a, &path, &to_syslog);
+	m->log_path[0] = '\0';
+	if (path.len)
+		st = path_take(path, "log_file_path", m->log_path, err);
 	arena_clear(&a);
 	if (st || path_take(o->spool_directory.text, "spool_directory", m->spool, err) ||
 	    path_take(o->run_directory.text, "run_directory", m->run, err) || path_take(o->hints_directory.text, "hints_directory", m->hints, err))
@@ -297,10 +293,8 @@ static enum status master_prepare(struct master *m, struct err *err)
 		arena_clear(&a);
 	}
 	tzset();
-	m->log.millisec = str_find_str(m->conf->main.log_selector.text, STR_LIT("+millisec")) >= 0;
-	m->log.pid = str_find_str(m->conf->main.log_selector.text, STR_LIT("+pid")) >= 0;
-	m->log.zone = m->conf->main.log_timezone;
-	m->log.utc = str_isi(m->conf->main.timezone.text, "utc");
+	if (log_conf_apply(m->conf, &m->log, err))
+		return ST_ERROR;
 	if (libexec_find(m, err) || paths_take(m, err) || users_check(m, err) || dirs_make(m, err) || lock_take(m, err) || logs_open(m, err))
 		return ST_ERROR;
 	protection_say(m);

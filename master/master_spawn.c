@@ -140,7 +140,7 @@ static enum status start_send(struct child *c, struct err *err)
 	struct ipc_ctl_start start = {
 		.name = str_of(c->name), .generation = c->generation, .number = c->number, .unprivileged = !m->privileged
 	};
-	int fds[4];
+	int fds[1 + LOG_FDS];
 
 	if (conf_view_make(child_conf(c), c->service->see, &fds[0], err))
 		return err->status;
@@ -148,7 +148,7 @@ static enum status start_send(struct child *c, struct err *err)
 		close(fds[0]);
 		return err_set(err, ST_ERROR, "no descriptors for the logs: %s", strerror(errno));
 	}
-	channel_send(c->control, &ipc_type_ctl_start, &start, fds, 4);
+	channel_send(c->control, &ipc_type_ctl_start, &start, fds, 1 + LOG_FDS);
 	return ST_OK;
 }
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/base/clock.h"
@@ -11,19 +12,15 @@ enum { LOG_LINE_MAX = 8192, LOG_PENDING_MAX = 32768 };
 
 void log_init(struct log *log)
 {
-	*log = (struct log){ .fd = { -1, -1, -1 } };
+	*log = (struct log){ .fd = { -1, -1, -1, -1 } };
 }
 
-void log_set_fd(struct log *log, enum log_target target, int fd)
+void log_set_fd(struct log *log, unsigned i, int fd)
 {
-	for (int i = 0; i < LOG_TARGETS; i++) {
-		if (target != (enum log_target)(1 << i))
-			continue;
-		log_flush(log);
-		if (log->fd[i] >= 0)
-			close(log->fd[i]);
-		log->fd[i] = fd;
-	}
+	log_flush(log);
+	if (log->fd[i] >= 0)
+		close(log->fd[i]);
+	log->fd[i] = fd;
 }
 
 static void log_write(struct log *log, int i)
@@ -91,24 +88,68 @@ static void log_put(struct buf *b, struct str text)
 	buf_adds(b, n < text.len ? "...\n" : "\n");
 }
 
+/* One datagram, as syslogd takes them (RFC 3164 section 4.1, without the host). */
+static void syslog_send(struct log *log, int severity, struct str line)
+{
+	const struct log_syslog *sys = &log->syslog;
+	time_t now = time(NULL);
+	char stamp[32], pid[16] = "";
+	struct buf b = BUF_INIT;
+	struct tm tm;
+
+	localtime_r(&now, &tm);
+	strftime(stamp, sizeof stamp, "%b %e %H:%M:%S", &tm);
+	if (sys->pid)
+		snprintf(pid, sizeof pid, "[%d]", (int)getpid());
+	buf_printf(&b, "<%d>%s %s%s: ", sys->facility << 3 | severity, stamp, sys->name, pid);
+	buf_add_str(&b, line);
+	if (write(log->fd[LOG_TO_SYSLOG], b.p, b.len) < 0)
+		log->lost++;
+	buf_clear(&b);
+}
+
+static void syslog_text(struct log *log, unsigned targets, struct str stamp, struct str line)
+{
+	/* info, notice, alert: the way Exim tells its three logs apart */
+	static const int severity[LOG_TARGETS] = { 6, 5, 1 };
+	struct buf b = BUF_INIT;
+
+	if (log->syslog.stamp)
+		buf_printf(&b, "%.*s ", STR_FMT(stamp));
+	buf_add_str(&b, line);
+	for (int i = LOG_TARGETS; i-- > 0;) {
+		if (!(targets & (1u << i)))
+			continue;
+		syslog_send(log, severity[i], buf_str(&b));
+		if (!log->syslog.twice)
+			break;
+	}
+	buf_clear(&b);
+}
+
 void log_text(struct log *log, unsigned targets, struct str text)
 {
 	char stamp[CLOCK_TEXT];
 	size_t n = clock_log_format(stamp, clock_wall_us(), log->millisec, log->zone, log->utc);
+	struct buf line = BUF_INIT;
 
+	if (log->pid)
+		buf_printf(&line, "[%d] ", (int)getpid());
+	log_put(&line, text);
 	for (int i = 0; i < LOG_TARGETS; i++) {
 		struct buf *b = &log->pending[i];
 
 		if (!(targets & (1u << i)))
 			continue;
 		buf_add(b, stamp, n);
-		if (log->pid)
-			buf_printf(b, " [%d]", (int)getpid());
 		buf_addc(b, ' ');
-		log_put(b, text);
+		buf_add_str(b, buf_str(&line));
 		if (b->len > LOG_PENDING_MAX || 1 << i == LOG_PANIC)
 			log_write(log, i);
 	}
+	if (log->syslog.on && log->fd[LOG_TO_SYSLOG] >= 0)
+		syslog_text(log, targets, str_make(stamp, n), str_sub(buf_str(&line), 0, line.len - 1));
+	buf_clear(&line);
 }
 
 void log_vline(struct log *log, unsigned targets, const char *fmt, va_list ap)
@@ -138,6 +179,9 @@ void log_clear(struct log *log)
 			close(log->fd[i]);
 		log->fd[i] = -1;
 	}
+	if (log->fd[LOG_TO_SYSLOG] >= 0)
+		close(log->fd[LOG_TO_SYSLOG]);
+	log->fd[LOG_TO_SYSLOG] = -1;
 }
 
 bool log_limit_pass(struct log_limit *limit, uint64_t now_ms, uint32_t period_ms, uint32_t *skipped_out)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/base/clock.h"
+#include "common/conf/log_conf.h"
 #include "common/conf/view.h"
 #include "common/daemon/filter.h"
 #include "common/daemon/impl.h"
@@ -243,11 +244,9 @@ static int fd_take(struct ipc_in *in, unsigned i)
 
 static void logs_take(struct daemon *d, struct ipc_in *in, unsigned from)
 {
-	static const enum log_target targets[] = { LOG_MAIN, LOG_REJECT, LOG_PANIC };
-
-	for (unsigned i = 0; i < LOG_TARGETS; i++)
+	for (unsigned i = 0; i < LOG_FDS; i++)
 		if (in->fds[from + i] >= 0)
-			log_set_fd(&d->log, targets[i], fd_take(in, from + i));
+			log_set_fd(&d->log, i, fd_take(in, from + i));
 }
 
 static void on_start(void *owner, struct ipc_in *in)
@@ -329,12 +328,8 @@ static void on_channel(void *owner, struct ipc_in *in)
 static enum filter_mode conf_apply(struct daemon *d)
 {
 	const struct conf_opts_main *m = &d->conf->main;
-	struct str selector = m->log_selector.text;
 
-	d->log.millisec = str_find_str(selector, STR_LIT("+millisec")) >= 0;
-	d->log.pid = str_find_str(selector, STR_LIT("+pid")) >= 0;
-	d->log.zone = m->log_timezone;
-	d->log.utc = str_isi(m->timezone.text, "utc");
+	log_conf_apply(d->conf, &d->log, NULL); /* master has checked it */
 	return str_is(m->seccomp.text, "off") ? FILTER_OFF : str_is(m->seccomp.text, "log") ? FILTER_LOG : FILTER_ENFORCE;
 }
 

@@ -705,13 +705,13 @@ static void pool_logs(struct daemon *d)
 	list_each(&p->workers, n) {
 		struct pool_worker *w = list_entry(n, struct pool_worker, node);
 		static const struct ipc_ctl_logs m;
-		int fds[LOG_TARGETS];
+		int fds[LOG_FDS];
 		unsigned k = 0;
 
-		for (; k < LOG_TARGETS && (fds[k] = fcntl(d->log.fd[k], F_DUPFD_CLOEXEC, 0)) >= 0; k++)
+		for (; k < LOG_FDS && (fds[k] = fcntl(d->log.fd[k], F_DUPFD_CLOEXEC, 0)) >= 0; k++)
 			;
-		if (k == LOG_TARGETS)
-			channel_send(w->control, &ipc_type_ctl_logs, &m, fds, LOG_TARGETS);
+		if (k == LOG_FDS)
+			channel_send(w->control, &ipc_type_ctl_logs, &m, fds, LOG_FDS);
 		else
 			while (k)
 				close(fds[--k]);

@@ -170,11 +170,9 @@ static void control_channel(struct worker_impl *i, struct ipc_in *in)
 
 static void control_logs(struct worker_impl *i, struct ipc_in *in)
 {
-	static const enum log_target targets[] = { LOG_MAIN, LOG_REJECT, LOG_PANIC };
-
-	for (unsigned t = 0; t < LOG_TARGETS; t++) {
+	for (unsigned t = 0; t < LOG_FDS; t++) {
 		if (in->fds[t] >= 0)
-			log_set_fd(i->worker.log, targets[t], in->fds[t]);
+			log_set_fd(i->worker.log, t, in->fds[t]);
 		in->fds[t] = -1;
 	}
 }
@@ -535,7 +533,7 @@ static void fds_keep(const struct pool_birth *b)
 
 	keep[n++] = b->control;
 	keep[n++] = b->full;
-	for (unsigned t = 0; t < LOG_TARGETS; t++)
+	for (unsigned t = 0; t < LOG_FDS; t++)
 		if (b->daemon->log.fd[t] >= 0)
 			keep[n++] = b->daemon->log.fd[t];
 	list_each(b->clients, node)

@@ -79,7 +79,7 @@ enum status ipc_packet_next(struct ipc_packet *packet, struct arena *a, struct i
 	enum status st;
 	void *msg;
 
-	*in = (struct ipc_in){ .arena = a, .fds = { -1, -1, -1, -1 } };
+	*in = (struct ipc_in){ .arena = a, .fds = IPC_NO_FDS };
 	if (!rest.len)
 		return ST_FAIL;
 	st = frame_head_read(rest, packet->n_fds - packet->fd_at, &head, &in->type, err);

@@ -460,7 +460,7 @@ static bool answer_take(struct channel *ch, struct ipc_in *in)
 
 static bool frame_take(struct channel *ch, struct str data, const struct frame_head *head, const struct ipc_type *type, int *fds)
 {
-	struct ipc_in in = { .channel = ch, .type = type, .request = head->request, .arena = &ch->arena, .fds = { -1, -1, -1, -1 } };
+	struct ipc_in in = { .channel = ch, .type = type, .request = head->request, .arena = &ch->arena, .fds = IPC_NO_FDS };
 	const struct ipc_handler *h = NULL;
 	struct err err = ERR_INIT;
 	bool ok = true;

@@ -15,9 +15,11 @@
 enum {
 	IPC_FRAME_MAX = 180 * 1024,    /* octets of one frame with its head; below the socket buffer that a user may have */
 	IPC_STRS_ITEM_MAX = 8192,      /* octets of one text of a list */
-	IPC_FDS_MAX = 4,
+	IPC_FDS_MAX = 5,
 	IPC_HEAD = 16,                 /* frame head: u32 length with head, u16 message, u8 descriptors, u8 flags, u64 request; little endian */
 };
+
+#define IPC_NO_FDS { [0 ... IPC_FDS_MAX - 1] = -1 }
 
 struct ipc_strs {
 	struct str *v;

@@ -103,7 +103,7 @@ static void agent_begin(struct agent *a, const char *name, uint32_t see, int (*r
 	fds[0] = agent_view(see);
 	for (int i = 1; i < 4; i++)
 		fds[i] = open("/dev/null", O_WRONLY | O_APPEND | O_CLOEXEC);
-	agent_send(a, a->control, &ipc_type_ctl_start, &start, fds, 4);
+	agent_send(a, a->control, &ipc_type_ctl_start, &start, fds, 4); /* no syslog */
 	assert_true(ipc_pair(qmgr, &err));
 	a->client = qmgr[0];
 	agent_send(a, a->control, &ipc_type_ctl_channel, &channel, &qmgr[1], 1);

@@ -147,7 +147,7 @@ static void pool_begin(struct fixture *f, const char *domain)
 	struct ipc_ctl_start msg = { .name = STR_LIT("local/1"), .number = 1, .generation = 1, .unprivileged = true };
 	struct err err = ERR_INIT;
 	char name[] = "/tmp/pool-test-XXXXXX";
-	int pair[2], fds[4] = { -1, -1, -1, -1 };
+	int pair[2], fds[1 + LOG_FDS];
 
 	arena_clear(&f->arena);
 	memset(f, 0, sizeof *f);
@@ -170,9 +170,9 @@ static void pool_begin(struct fixture *f, const char *domain)
 	f->log = mkstemp(name);
 	unlink(name);
 	fds[0] = view_make(domain);
-	for (int i = 1; i < 4; i++)
+	for (int i = 1; i < 1 + LOG_FDS; i++)
 		fds[i] = fcntl(f->log, F_DUPFD_CLOEXEC, 0);
-	master_send(f, &ipc_type_ctl_start, &msg, fds, 4);
+	master_send(f, &ipc_type_ctl_start, &msg, fds, 1 + LOG_FDS);
 	master_send(f, &ipc_type_ctl_go, &go, NULL, 0);
 }
 

@@ -208,7 +208,7 @@ static struct world *world_new(const char *options)
 	list_init(&w->d.links);
 	log_init(&w->d.log);
 	assert_int_equal(pipe2(w->log, O_CLOEXEC | O_NONBLOCK), 0);
-	log_set_fd(&w->d.log, LOG_MAIN, w->log[1]);
+	log_set_fd(&w->d.log, 0, w->log[1]);
 	assert_int_equal(smtpd_spec.start(&w->d, &err), ST_OK);
 	w->m = w->d.state;
 	w->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
