@@ -161,17 +161,23 @@ static void expn_answer(struct policyd *p, struct eval *ev, const struct ipc_fac
 
 static void stage_run(struct policyd *p, struct eval *ev, const struct ipc_acl_ask *ask, struct ipc_facts *facts, struct ipc_acl_answer *out)
 {
+	bool content = stage_has_content(ask->stage);
+	bool mime = content && !acl_mime_run(ev, ask->stage == ACL_DATA ? ACL_MIME : ACL_NOTSMTP_MIME, out);
+	uint64_t delay = content && !mime ? out->delay_ms : 0;
 	struct ipc_edit *edits = NULL;
 	struct str sender = STR_NULL;
 	uint32_t n = 0;
 
-	if (stage_has_content(ask->stage))
+	if (mime) /* a part was refused: that is the answer */
+		return;
+	if (content)
 		edits = policyd_rewrite_message(p, ev, facts, &sender, &n);
 	if (stage_is_bare(p, ask))
 		*out = (struct ipc_acl_answer){ .verdict = ACL_ACCEPT, .acl_c = ev->acl_c.v, .n_acl_c = ev->acl_c.n, .acl_m = ev->acl_m.v,
 			.n_acl_m = ev->acl_m.n };
 	else
 		acl_stage_run(ev, out);
+	out->delay_ms = out->delay_ms + delay < ACL_DELAY_MAX_MS ? out->delay_ms + delay : ACL_DELAY_MAX_MS;
 	out->rewritten = sender;
 	if (ask->stage == ACL_EXPN && out->verdict == ACL_ACCEPT && !out->text.len)
 		expn_answer(p, ev, ask->facts, out);

@@ -364,12 +364,14 @@ static void content_proceed(struct session *s, const struct ipc_acl_answer *answ
 	struct txn *t = s->txn;
 	struct err err = ERR_INIT;
 
-	if (!policy_accepts(s, answer, t->local_message ? "by the ACL for local messages" : "after DATA", STR_NULL)) {
+	bool mime = answer && (answer->stage == ACL_MIME || answer->stage == ACL_NOTSMTP_MIME);
+
+	if (!policy_accepts(s, answer, mime ? "during MIME ACL checks" : t->local_message ? "by the ACL for local messages" : "after DATA", STR_NULL)) {
 		session_transaction_end(s);
 		return;
 	}
 	if (answer && answer->verdict == ACL_DISCARD) {
-		message_discard(s, "DATA", answer->log_text);
+		message_discard(s, mime ? "MIME" : "DATA", answer->log_text);
 		return;
 	}
 	if (policy_rewritten(answer))

@@ -31,6 +31,9 @@ const struct conf_text *acl_option(const struct conf *conf, enum acl_stage stage
 /* Runs the ACL of ev->stage with ev's facts: fills in the whole answer (verdict, code, text, variables, edits, flags, delay, name;
  * no settings). A stage without an ACL: accept, or deny for rcpt, vrfy, expn, etrn. Texts are in ev's arena. */
 void acl_stage_run(struct eval *ev, struct ipc_acl_answer *out);
+/* Before the data ACL: the ACL of ACL_MIME or ACL_NOTSMTP_MIME for each part of a message that has a Content-Type:, if there is such an
+ * ACL. True: all were accepted, go on (out->delay_ms counts). False: *out is the whole answer. */
+bool acl_mime_run(struct eval *ev, enum acl_stage stage, struct ipc_acl_answer *out);
 /* One ACL. *message_out and *log_out may be empty. */
 enum acl_verdict acl_run(struct eval *ev, const struct acl *acl, struct str *message_out, struct str *log_out, struct err *err);
 /* Is the name that HELO gave the client's? ST_FAIL: no; ST_DEFER: nobody can tell now. What was found is kept in ev. */

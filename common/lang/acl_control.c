@@ -259,9 +259,7 @@ const struct acl_item_row acl_items_control[] = {
 };
 
 const struct acl_item_row acl_items_later[] = {
-	{ "decode", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "a MIME part is decoded into a file" },
 	{ "malware", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "a virus scanner objects" },
-	{ "mime_regex", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "a MIME part matches a regular expression" },
 	{ "spam", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "a spam scanner objects" },
 	{ "udpsend", true, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "sends a packet" },
 	{ NULL }

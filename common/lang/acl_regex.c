@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: ISC */
-/* The regex condition: the message, line by line (specification, section 45.5). */
-#include <errno.h>
+/* The regex condition: the message, or in the MIME stage the raw part, line by line (specification, section 45.5); mime_regex: the decoded
+ * part. */
 #include <string.h>
-#include <unistd.h>
 
+#include "common/lang/acl_content.h"
 #include "common/lang/acl_row.h"
 #include "common/lang/lang_priv.h"
 
 enum {
 	REGEX_LINE_MAX = 32768,              /* octets of a line that are looked at; longer ones are looked at in pieces */
 	REGEX_CONTENT_MAX = 64 << 20,        /* octets of a message that are looked at */
+	REGEX_STEP = 512,                    /* octets that count as one step of evaluation */
 	REGEX_LIST_MAX = 100,
 };
 
@@ -37,12 +38,10 @@ static enum status search_begin(struct acl_state *s, struct str list, struct con
 	return ST_OK;
 }
 
-static enum status line_search(struct acl_state *s, const struct content_search *search, struct str line, struct err *err)
+static enum status text_search(struct acl_state *s, const struct content_search *search, struct str line, struct err *err)
 {
 	struct regex_match m;
 
-	if (line.len && line.p[line.len - 1] == '\r')
-		line.len--;
 	line.tainted = true;
 	for (uint32_t i = 0; i < search->n; i++) {
 		enum status st = regex_match(search->v[i], line, 0, &m, err);
@@ -56,38 +55,50 @@ static enum status line_search(struct acl_state *s, const struct content_search 
 			s->ev->slot[EV_regex1 + g - 1] = g < m.n ? str_taint(str_dup(s->ev->arena, m.group[g])) : STR_NULL;
 		return ST_OK;
 	}
-	return eval_step(s->ev, 1 + line.len / 64, err) ? ST_ERROR : ST_FAIL;
+	return ST_FAIL;
+}
+
+static enum status line_search(struct acl_state *s, const struct content_search *search, struct str line, struct err *err)
+{
+	if (line.len && line.p[line.len - 1] == '\r')
+		line.len--;
+	return text_search(s, search, line, err);
 }
 
 /* The content in pieces of a line and more; what is no whole line yet is looked at with the next piece. */
 static enum status content_search(struct acl_state *s, const struct content_search *search, struct err *err)
 {
-	char *p = arena_alloc(s->ev->arena, REGEX_LINE_MAX);
-	uint64_t at = s->ev->facts->offset, read_all = 0;
-	size_t have = 0;
+	const struct mime_part *part = content_part(s->ev);
+	struct mime_source whole = { .fd = s->ev->message_fd, .offset = s->ev->facts->offset, .size = UINT64_MAX };
+	const struct mime_source *source = part ? part->source : &whole;
+	struct content_state *c = content_state(s->ev);
+	char *p = c->line ? c->line : arena_alloc(s->ev->arena, REGEX_LINE_MAX);
+	uint64_t at = part ? part->body : 0, end = part ? part->end : UINT64_MAX, read_all = 0;
+	size_t have = 0, n;
 
+	c->line = p;
 	while (read_all < REGEX_CONTENT_MAX) {
-		ssize_t n = pread(s->ev->message_fd, p + have, REGEX_LINE_MAX - have, (off_t)at);
+		size_t want = REGEX_LINE_MAX - have;
 		struct str rest;
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_set(err, ST_DEFER, "regex: the message could not be read: %s", strerror(errno));
-		at += (uint64_t)n;
-		read_all += (uint64_t)n;
-		have += (size_t)n;
+		if (mime_read(source, at, p + have, want < end - at ? want : (size_t)(end - at), &n, err))
+			return err_prefix(err, "regex");
+		if (eval_step(s->ev, 1 + (uint32_t)n / REGEX_STEP, err)) /* parts may stand in parts, and each is looked at */
+			return ST_ERROR;
+		at += n;
+		read_all += n;
+		have += n;
 		rest = str_make(p, have);
 		while (rest.len) {
-			ptrdiff_t end = str_find(rest, '\n');
+			ptrdiff_t line_end = str_find(rest, '\n');
 			enum status st;
 
-			if (end < 0 && n > 0 && rest.len < REGEX_LINE_MAX)
+			if (line_end < 0 && n > 0 && rest.len < REGEX_LINE_MAX)
 				break;
-			st = line_search(s, search, end < 0 ? rest : str_sub(rest, 0, (size_t)end), err);
+			st = line_search(s, search, line_end < 0 ? rest : str_sub(rest, 0, (size_t)line_end), err);
 			if (st != ST_FAIL)
 				return st;
-			rest = str_from(rest, end < 0 ? rest.len : (size_t)end + 1);
+			rest = str_from(rest, line_end < 0 ? rest.len : (size_t)line_end + 1);
 		}
 		if (n == 0)
 			break;
@@ -110,8 +121,22 @@ static enum acl_rc cond_regex(struct acl_state *s, const struct acl_item *item, 
 	return acl_rc_of(st);
 }
 
+static enum acl_rc cond_mime_regex(struct acl_state *s, const struct acl_item *item, struct str text, struct err *err)
+{
+	struct content_search search;
+	enum status st = search_begin(s, text, &search, err);
+
+	(void)item;
+	s->ev->deps |= DEP_SESSION;
+	if (!st)
+		st = content_decode(s->ev, STR_NULL, err);
+	return acl_rc_of(st ? st : text_search(s, &search, content_decoded(s->ev), err));
+}
+
 const struct acl_item_row acl_items_regex[] = {
 	{ "regex", false, SHAPE_TEXT, STAGE(ACL_DATA) | STAGE(ACL_MIME) | STAGE(ACL_PRDR) | STAGE(ACL_NOTSMTP) | STAGE(ACL_NOTSMTP_MIME), 0, cond_regex, NULL, false,
-		"a line of the message matches one of the regular expressions" },
+		"a line of the message, or in the ACLs for MIME parts of the raw part, matches one of the regular expressions" },
+	{ "mime_regex", false, SHAPE_TEXT, STAGE(ACL_MIME) | STAGE(ACL_NOTSMTP_MIME), 0, cond_mime_regex, NULL, false,
+		"the first 32768 octets of the decoded MIME part match one of the regular expressions" },
 	{ NULL }
 };

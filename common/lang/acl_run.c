@@ -661,7 +661,9 @@ static enum acl_rc stage_run(struct acl_state *s, struct err *err)
 
 void acl_stage_run(struct eval *ev, struct ipc_acl_answer *out)
 {
-	struct acl_state s = { .ev = ev, .stage = ev->stage };
+	/* What the MIME stage has found out goes on with the data stage. */
+	struct acl_state s = { .ev = ev, .stage = ev->stage, .results = (struct ipc_pair *)ev->results, .n_results = ev->n_results,
+		.results_room = ev->n_results };
 	struct err err = ERR_INIT;
 	enum acl_rc rc;
 

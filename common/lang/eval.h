@@ -47,6 +47,7 @@ struct header_cache;
 struct regex_chain;
 struct list_memo;
 struct lookup_memo;
+struct content_state;
 
 struct eval {
 	struct lang *lang;
@@ -87,6 +88,7 @@ struct eval {
 	struct lookup_memo *lookups;
 	uint32_t n_lookups;
 	void *acl_state;                     /* of the ACL being run */
+	struct content_state *content;       /* acl_content.h: the MIME part at hand, what scanners have said */
 	const char *leave;                   /* variable that expand_leaving() leaves */
 	uint32_t leave_depth;
 };

@@ -244,6 +244,8 @@ static const struct acl_case cases[] = {
 	{ "accept dnslists = part.example,dnsbl.example=127.0.0.3\nset acl_m0 = $dnslist_domain $dnslist_text", ACL_CONNECT, ACL_ACCEPT, 0, "", "", "m0=part.example part!" },
 	{ "accept dnslists = dnsbl.example/9.9.9.9", ACL_CONNECT, ACL_DENY, 0, "", "", NULL },
 	{ "accept dnslists = bad!domain", ACL_CONNECT, ACL_DEFER, 0, "", NULL, NULL },
+	{ "accept decode = default", ACL_MIME, ACL_DEFER, 0, "", "test:23: there is no MIME part", NULL },
+	{ "accept mime_regex = x", ACL_MIME, ACL_DEFER, 0, "", "test:23: there is no MIME part", NULL },
 	{ "accept regex = hello", ACL_DATA, ACL_DENY, 0, "", "", "" },
 	{ "accept control = ${if eq{a}{a}{freeze}}", ACL_RCPT, ACL_ACCEPT, 0, "", "", "flags=1 off=0" },
 	{ "accept control = ${if eq{a}{a}{nosuch}}", ACL_RCPT, ACL_DEFER, 0, "", NULL, NULL },
@@ -353,7 +355,7 @@ static bool run_case(const struct acl_case *c, struct lang *lang)
 
 static const char *const stage_option[ACL_STAGES_END] = {
 	[ACL_CONNECT] = "acl_smtp_connect", [ACL_HELO] = "acl_smtp_helo", [ACL_MAIL] = "acl_smtp_mail", [ACL_RCPT] = "acl_smtp_rcpt",
-	[ACL_PREDATA] = "acl_smtp_predata", [ACL_DATA] = "acl_smtp_data", [ACL_VRFY] = "acl_smtp_vrfy", [ACL_ETRN] = "acl_smtp_etrn",
+	[ACL_PREDATA] = "acl_smtp_predata", [ACL_DATA] = "acl_smtp_data", [ACL_MIME] = "acl_smtp_mime", [ACL_VRFY] = "acl_smtp_vrfy", [ACL_ETRN] = "acl_smtp_etrn",
 };
 
 static struct conf *conf_with(const char *acl, enum acl_stage stage)
@@ -449,6 +451,8 @@ static void problems(void **state)
 		{ "begin acl\nx:\n  deny spf = fail\n", "test:3: warning: \"spf = fail\" is not served in this build: it defers the statement" },
 		{ "begin acl\nx:\n  deny verify = arc/fail\n", "test:3: warning: \"verify = arc/fail\" is not served in this build: it defers the statement" },
 		{ "begin acl\nx:\n  warn control = bmi_run\n", "test:3: warning: \"control = bmi_run\" is not served in this build: it does nothing" },
+		{ "begin acl\nx:\n  warn decode = /tmp/x\n", "test:3: decode: parts are decoded in memory, not into files" },
+		{ "acl_smtp_data = x\nbegin acl\nx:\n  warn decode = default\n", "cannot use \"decode\" (line 4) in the data ACL; it can be used in the ACLs mime, not_smtp_mime" },
 		{ "begin acl\nx:\n  deny control = requiretls\n", "known to Exim, not implemented" },
 		{ "begin acl\nx:\n  deny control = freeze/loud\n", "control \"freeze\" has no option \"loud\"" },
 		{ "begin acl\nx:\n  deny queue = other\n", "there are no named queues" },
