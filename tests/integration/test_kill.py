@@ -199,7 +199,7 @@ def test_reload_tells_everything(bulkhead, sink):
                                  "".join("message_size_limi%d = %d\n" % (i, i) for i in range(15)))
     assert code == 78 and "warning" not in err
     assert err.count("unknown option") == 15 and err.count('did you mean "message_size_limit"?') == 15
-    code, out, err = reload_with("gecos_name = x\ndisable_fsync = true\n")
+    code, out, err = reload_with("split_spool_directory = true\ndisable_fsync = true\n")
     assert code == 0 and '1: warning: option "split_spool_directory"' in out and "disable_fsync has changed: that takes effect with stop and start" in out
     code, out, err = reload_with("disable_fsync = true\n")
     assert code == 0 and out.count("disable_fsync has changed") == 1
