@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "common/conf/conf.h"
@@ -19,6 +20,7 @@ enum { SETS_MAX = 60, RECIPIENTS_SHOWN = 64 };
 /* What the strings are expanded with. */
 struct world {
 	struct ipc_facts facts;
+	struct ipc_house house;
 	struct ipc_pair sets[SETS_MAX];
 	uint32_t n_sets;
 	int message;               /* -1: none */
@@ -69,6 +71,33 @@ static void facts_local(struct ctl *ctl, struct world *w)
 	w->facts.sender = str_printf(&ctl->arena, "%s@%.*s", pw->pw_name, STR_FMT(conf->qualify_domain.text));
 	w->facts.auth_sender = w->facts.sender;
 	w->facts.has_sender = true;
+}
+
+/* Free space of a file's file system, as qmgr would tell it; nothing where the caller may not look. */
+static void space_look(struct ctl *ctl, struct str path, uint64_t *kb_out, uint64_t *inodes_out)
+{
+	struct statvfs vfs;
+
+	if (!str_begins(path, "/") || statvfs(str_cstr(&ctl->arena, path), &vfs))
+		return;
+	*kb_out = (uint64_t)vfs.f_bavail * vfs.f_frsize / 1024 + 1;
+	*inodes_out = vfs.f_files ? (uint64_t)vfs.f_favail + 1 : 0;
+}
+
+/* The queue itself is not asked: $queue_size stays empty. */
+static void facts_house(struct ctl *ctl, struct world *w)
+{
+	struct conf_list_walk walk = CONF_LIST_WALK(ctl->conf->main.log_file_path.text);
+	struct str item;
+
+	space_look(ctl, ctl->conf->main.spool_directory.text, &w->house.spool_space, &w->house.spool_inodes);
+	while (!w->house.log_space && conf_list_next(&walk, &ctl->arena, &item)) {
+		ptrdiff_t slash = str_rfind(item, '/');
+
+		if (slash > 0)
+			space_look(ctl, str_sub(item, 0, (size_t)slash), &w->house.log_space, &w->house.log_inodes);
+	}
+	w->facts.house = &w->house;
 }
 
 /* A message of the queue: its file, as qmgr gives it or as it was exported. */
@@ -238,6 +267,7 @@ int ctl_expand(struct ctl *ctl, int argc, char **argv)
 		code = variable_set(w, sets[i]);
 	if (code)
 		return code;
+	facts_house(ctl, w);
 	if (offline_start(ctl, &w->router, &err))
 		return ctl_fail(CTL_SOFTWARE, "expand: %s", err.text);
 	if (first == argc)

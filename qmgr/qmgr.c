@@ -95,6 +95,8 @@ static void tick_fire(void *arg)
 	if (q->spool && now >= q->intake_checked_ms + GATE_MS) {
 		q->intake_checked_ms = now;
 		intake_check(q);
+		if (house_look(q))
+			intake_tell(q);
 	}
 	qmgr_pump(q);
 	loop_timer_start(&q->tick, q->loop, TICK_MS, tick_fire, q);
@@ -149,6 +151,7 @@ enum status qmgr_open(struct qmgr *q, const struct spool_options *options, struc
 	if (spool_open(&q->spool, &o, err))
 		return err->status;
 	intake_check(q);
+	house_look(q);
 	q->intake_checked_ms = loop_now(q->loop);
 	q->scanning = true;
 	loop_timer_start(&q->scan, q->loop, 0, scan_slice, q);

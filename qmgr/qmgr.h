@@ -520,6 +520,13 @@ void intake_check(struct qmgr *q);                 /* disk space, health of the 
 void intake_health(struct qmgr *q, enum spool_health health, const char *text);
 extern const struct ipc_handler intake_handlers[];
 
+void intake_tell(struct qmgr *q);                  /* the clients: gate and figures as they are now */
+
+/* ---- figures (qmgr_house.c) ---- */
+
+bool house_look(struct qmgr *q);                   /* q->house; true: it changed */
+bool house_log_short(const struct qmgr *q);        /* check_log_space, check_log_inodes are not met */
+
 /* ---- the command (qmgr_queue_cmd.c) ---- */
 
 bool queue_wild_match(struct str pattern, struct str text); /* "*" stands for anything; ASCII caseless */
@@ -596,6 +603,7 @@ struct qmgr {
 	uint64_t intake_space_kb;
 	char intake_text[256];
 	uint64_t intake_checked_ms;
+	struct ipc_house house;     /* as last looked at */
 	struct log_limit limit_disk, limit_spool, limit_route;
 
 	struct str dsn_from;        /* expanded; heap */

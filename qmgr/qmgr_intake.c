@@ -188,6 +188,7 @@ static void commit_envelope(struct qmgr *q, struct message *m, struct active *a,
 
 	facts.n_acl_c = 0;
 	facts.n_edits = 0;
+	facts.house = NULL;
 	facts.recipients.n = 0;
 	if (in->n_rcpt) {
 		env.n_recipients = in->n_rcpt + msg->n_recipients;
@@ -293,7 +294,8 @@ const struct ipc_handler intake_handlers[] = {
 static void client_tell(struct client *c)
 {
 	struct qmgr *q = c->q;
-	struct ipc_intake msg = { .closed = q->intake_is_closed, .code = q->intake_code, .text = str_of(q->intake_text), .space_kb = q->intake_space_kb };
+	struct ipc_intake msg = { .closed = q->intake_is_closed, .code = q->intake_code, .text = str_of(q->intake_text), .space_kb = q->intake_space_kb,
+		.house = &q->house };
 
 	channel_send(c->link->channel, &ipc_type_intake, &msg, NULL, 0);
 }
@@ -331,6 +333,12 @@ void intake_closed(struct daemon_link *link)
 
 /* ---- the gate ---- */
 
+void intake_tell(struct qmgr *q)
+{
+	list_each(&q->clients, n)
+		client_tell(list_entry(n, struct client, node));
+}
+
 static void gate_set(struct qmgr *q, bool closed, unsigned code, const char *text, uint64_t space_kb)
 {
 	bool changed = closed != q->intake_is_closed || strcmp(text, q->intake_text) != 0;
@@ -345,8 +353,7 @@ static void gate_set(struct qmgr *q, bool closed, unsigned code, const char *tex
 	if (!changed && moved <= before / 16)
 		return;
 	q->intake_space_kb = space_kb;
-	list_each(&q->clients, n)
-		client_tell(list_entry(n, struct client, node));
+	intake_tell(q);
 }
 
 void intake_check(struct qmgr *q)
@@ -372,7 +379,7 @@ void intake_check(struct qmgr *q)
 		return;
 	}
 	slack = q->intake_is_closed ? least / 8 : 0; /* a little more than the limit must be there to open again */
-	if ((least && kb < least + slack) || (q->set->inodes > 0 && inodes < (uint64_t)q->set->inodes))
+	if ((least && kb < least + slack) || (q->set->inodes > 0 && inodes < (uint64_t)q->set->inodes) || house_log_short(q))
 		gate_set(q, true, 452, "space shortage, please try later", 0);
 	else
 		gate_set(q, false, 0, "", least ? kb - least : 0);

@@ -105,6 +105,7 @@ static bool warning_round(struct qmgr *q, struct active *a)
 	}
 	if (a->env->facts)
 		facts = *a->env->facts;
+	facts.house = &q->house;
 	facts.message_id = str_of(a->m->file->id);
 	facts.size = a->env->content;
 	facts.body_offset = a->env->header_size;

@@ -347,6 +347,7 @@ static void question_facts(const struct question *qu, struct ipc_facts *facts)
 
 	if (env->facts)
 		*facts = *env->facts;
+	facts->house = &qu->q->house;
 	facts->message_id = str_of(qu->a->m->file->id);
 	facts->has_sender = true;
 	facts->size = env->content;

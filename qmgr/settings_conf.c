@@ -83,6 +83,8 @@ static enum status settings_fill(struct settings *s, const struct conf *conf, st
 	s->queue_interval = m->queue_interval > 0 ? seconds(m->queue_interval) : 30 * 60;
 	s->space_kb = m->check_spool_space / 1024;
 	s->inodes = m->check_spool_inodes;
+	s->log_kb = m->check_log_space / 1024;
+	s->log_inodes = m->check_log_inodes;
 	s->concurrency_first = seconds(m->destination_concurrency_start);
 	s->concurrency_max = seconds(m->destination_concurrency);
 	if (s->concurrency_first > s->concurrency_max)

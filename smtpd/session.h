@@ -93,6 +93,7 @@ struct server {
 	uint32_t intake_code;
 	char intake_text[512];
 	uint64_t intake_space_kb;
+	struct ipc_house house;          /* figures of the queue, for policyd */
 };
 
 struct verb;

@@ -89,6 +89,7 @@ void session_facts(struct session *s, struct ipc_facts *f)
 		f->auth_id = f->ident;
 		f->auth_sender = str_printf(&s->server->scratch, "%s@%.*s", s->ident ? s->ident : "", STR_FMT(s->server->settings.qualify_domain));
 	}
+	f->house = &s->server->house;
 	f->local = s->local;
 	f->uid = s->uid;
 	f->gid = s->gid;

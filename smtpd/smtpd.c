@@ -68,6 +68,7 @@ static void on_intake(void *owner, struct ipc_in *in)
 	m->server.intake_closed = intake->closed;
 	m->server.intake_code = (uint32_t)intake->code;
 	m->server.intake_space_kb = intake->space_kb;
+	m->server.house = intake->house ? *intake->house : (struct ipc_house){ 0 };
 	snprintf(m->server.intake_text, sizeof m->server.intake_text, "%.*s", STR_FMT(intake->text));
 }
 

@@ -11,7 +11,6 @@ const struct var_row exp_vars_results[] = {
 	/* the session */
 	RESULT("prdr_requested", "no", "yes when the client asked for an answer for each recipient (PRDR)"),
 	RESULT("requiretls", "no", "yes when the message must be passed on over TLS only (RFC 8689)"),
-	RESULT("queue_size", NULL, "number of messages on the queue; empty where it is not known"),
 	RESULT("sender_helo_dnssec", "no", "yes when the name of HELO was verified with DNSSEC"),
 	RESULT("sender_host_dnssec", "no", "yes when the client's name was verified with DNSSEC"),
 	RESULT("smtp_command_history", NULL, "the last commands of the session, with commas"),
@@ -70,11 +69,6 @@ const struct var_row exp_vars_results[] = {
 	RESULT("bmi_base64_tracker_verdict", NULL, "Brightmail's verdict in its tracker encoding"),
 	RESULT("bmi_base64_verdict", NULL, "Brightmail's verdict for the recipient, encoded"),
 	RESULT("bmi_deliver", "1", "0 when Brightmail's verdict is not to deliver"),
-	/* room on the disk: told by who may look at it */
-	RESULT("log_inodes", "-1", "free inodes where logs are kept; -1 where they are not known"),
-	RESULT("log_space", "-1", "free kilobytes where logs are kept; -1 where they are not known"),
-	RESULT("spool_inodes", "-1", "free inodes of the spool; -1 where they are not known"),
-	RESULT("spool_space", "-1", "free kilobytes of the spool; -1 where they are not known"),
 	/* TLS with the client */
 	TLS("tls_in_bits", "bits", "0", "key length of the client's cipher suite"),
 	TLS("tls_in_certificate_verified", "certificate_verified", "0", "1 when the client's certificate was verified"),

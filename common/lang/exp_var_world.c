@@ -170,6 +170,27 @@ static enum status var_localhost_number(struct eval *ev, struct str name, struct
 	return conf && conf->main.localhost_number.text.len ? expand_text(ev, conf->main.localhost_number.text, out, err) : ST_OK;
 }
 
+/* ---- figures that qmgr told, some seconds ago ---- */
+
+static void house_value(struct eval *ev, uint64_t n, const char *unknown, struct str *out)
+{
+	*out = n ? str_printf(ev->arena, "%llu", (unsigned long long)n - 1) : str_of(unknown);
+}
+
+#define VAR_HOUSE(field, unknown) \
+	static enum status var_##field(struct eval *ev, struct str name, struct str *out, struct err *err) \
+	{ \
+		(void)name; \
+		(void)err; \
+		house_value(ev, ev->facts->house ? ev->facts->house->field : 0, unknown, out); \
+		return ST_OK; \
+	}
+VAR_HOUSE(queue_size, "")
+VAR_HOUSE(spool_space, "-1")
+VAR_HOUSE(spool_inodes, "-1")
+VAR_HOUSE(log_space, "-1")
+VAR_HOUSE(log_inodes, "-1")
+
 /* ---- time ---- */
 
 static enum status var_tod_full(struct eval *ev, struct str name, struct str *out, struct err *err)
@@ -246,6 +267,11 @@ const struct var_row exp_vars_world[] = {
 	{ "exim_uid", VAR_FN, 0, 0, false, NULL, var_uid, "uid of the process that evaluates" },
 	{ "exim_version", VAR_FN, 0, 0, false, NULL, var_version, "as version_number: the version of this software" },
 	{ "load_average", VAR_FN, DEP_TIME, 0, false, NULL, var_load_average, "load of the machine over a minute, times 1000" },
+	{ "log_inodes", VAR_FN, DEP_TIME, 0, false, NULL, var_log_inodes, "free inodes where logs are kept; -1 where they are not known" },
+	{ "log_space", VAR_FN, DEP_TIME, 0, false, NULL, var_log_space, "free kilobytes where logs are kept; -1 where they are not known" },
+	{ "queue_size", VAR_FN, DEP_TIME, 0, false, NULL, var_queue_size, "number of messages in the queue, some seconds ago; empty where it is not known" },
+	{ "spool_inodes", VAR_FN, DEP_TIME, 0, false, NULL, var_spool_inodes, "free inodes of the spool; -1 where they are not known" },
+	{ "spool_space", VAR_FN, DEP_TIME, 0, false, NULL, var_spool_space, "free kilobytes of the spool; -1 where they are not known" },
 	{ "localhost_number", VAR_FN, 0, 0, false, NULL, var_localhost_number, "number of this host (option localhost_number)" },
 	{ "tod_epoch_l", VAR_FN, DEP_TIME, 0, false, NULL, var_tod_epoch_l, "microseconds since 1970" },
 	{ NULL }

@@ -539,6 +539,33 @@ static void no_duplicates(void **state)
 /* ---- limits ---- */
 
 /* A daemon that was taken over says what it likes of a client's address: that is a stranger's word then. */
+/* Each is told + 1, so that 0 is "not known". */
+static void figures(void **state)
+{
+	const char *text = "$queue_size:$spool_space:$spool_inodes:$log_space:$log_inodes";
+	const struct ipc_house some = { .queue_size = 1, .spool_space = 2001, .log_space = 31, .log_inodes = UINT64_MAX };
+	const struct {
+		const struct ipc_house *house;
+		const char *want;
+	} rows[] = { { NULL, ":-1:-1:-1:-1" }, { &some, "0:2000:-1:30:18446744073709551614" } };
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		const struct ipc_facts told = { .house = (struct ipc_house *)(uintptr_t)rows[i].house };
+		struct arena a = ARENA_INIT;
+		struct err err = ERR_INIT;
+		struct eval ev;
+		struct str got;
+
+		eval_init(&ev, lang, &a);
+		eval_facts(&ev, &told);
+		assert_int_equal(expand_text(&ev, str_of(text), &got, &err), ST_OK);
+		if (!str_is(got, rows[i].want))
+			fail_msg("got %.*s, want %s", STR_FMT(got), rows[i].want);
+		eval_clear(&ev);
+		arena_clear(&a);
+	}
+}
+
 static void facts_plain(void **state)
 {
 	static const struct { const char *ip; bool tainted; } rows[] = {
@@ -733,7 +760,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(alone), cmocka_unit_test(in_context), cmocka_unit_test(complete), cmocka_unit_test(variables),
-		cmocka_unit_test(results_read), cmocka_unit_test(no_duplicates), cmocka_unit_test(facts_plain), cmocka_unit_test(words_begun), cmocka_unit_test(authres_claims), cmocka_unit_test(limits), cmocka_unit_test(leaving), cmocka_unit_test(typed),
+		cmocka_unit_test(results_read), cmocka_unit_test(no_duplicates), cmocka_unit_test(facts_plain), cmocka_unit_test(figures), cmocka_unit_test(words_begun), cmocka_unit_test(authres_claims), cmocka_unit_test(limits), cmocka_unit_test(leaving), cmocka_unit_test(typed),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -51,6 +51,7 @@ struct fake {
 	uint64_t status;
 	unsigned committed, refused;
 	bool closed;
+	struct ipc_house house;  /* as last told */
 	/* agents */
 	struct fake_sent *sent;
 	unsigned n_sent, answered;
@@ -280,7 +281,12 @@ static void fake_on_conn_close(void *owner, struct ipc_in *in)
 
 static void fake_on_intake(void *owner, struct ipc_in *in)
 {
-	((struct fake_link *)owner)->f->closed = ((const struct ipc_intake *)in->msg)->closed;
+	const struct ipc_intake *msg = in->msg;
+	struct fake *f = ((struct fake_link *)owner)->f;
+
+	f->closed = msg->closed;
+	if (msg->house)
+		f->house = *msg->house;
 }
 
 static void fake_on_file(void *arg, struct ipc_in *in, const struct err *err)
