@@ -201,8 +201,6 @@ def test_reload_tells_everything(bulkhead, sink):
     assert err.count("unknown option") == 15 and err.count('did you mean "message_size_limit"?') == 15
     code, out, err = reload_with("split_spool_directory = true\ndisable_fsync = true\n")
     assert code == 0 and '1: warning: option "split_spool_directory"' in out and "disable_fsync has changed: that takes effect with stop and start" in out
-    code, out, err = reload_with("disable_fsync = true\n")
-    assert code == 0 and out.count("disable_fsync has changed") == 1
 
 
 def test_reload_with_an_error_keeps_everything(bulkhead, sink):
