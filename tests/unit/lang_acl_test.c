@@ -156,6 +156,10 @@ static const struct acl_case cases[] = {
 	{ "accept acl = nosuch", ACL_RCPT, ACL_DEFER, 0, "", NULL, NULL },
 	/* modifiers */
 	{ "accept set acl_c_a = 1\nset acl_m_b = $acl_c_a$acl_c_a\nset acl_c_a = 2", ACL_RCPT, ACL_ACCEPT, 0, "", "", "c_old=kept c_a=2 m_b=11" },
+	{ "accept set acl_c_old = new", ACL_RCPT, ACL_ACCEPT, 0, "", "", "c_old=new" }, /* what came with the question stays as it is */
+	{ "accept add_header = X-Before: 1", ACL_RCPT, ACL_ACCEPT, 0, "", "", "" },
+	{ "accept add_header = X-Before: 1", ACL_DATA, ACL_ACCEPT, 0, "", "", "edit 4 X-Before: 1" },
+	{ "require log_message = L\nverify = sender=bad@x.example", ACL_MAIL, ACL_DENY, 0, NULL, "L: Sender verify failed", NULL },
 	{ "accept set acl_m0 = $local_part", ACL_RCPT, ACL_ACCEPT, 0, "", "", "m0=u!" },
 	{ "warn condition = no\nset acl_m0 = x\naccept", ACL_RCPT, ACL_ACCEPT, 0, "", "", "" },
 	{ "accept delay = 2s\ndelay = 1m", ACL_RCPT, ACL_ACCEPT, 0, "", "", "delay=62000" },
@@ -213,6 +217,9 @@ static const struct acl_case cases[] = {
 		"hinted rate 3600/per_cmd/k 3.5 9 3600 leaky;" },
 	{ "deny ratelimit = 9 / 2h / per_addr\naccept", ACL_RCPT, ACL_ACCEPT, 0, "", "",
 		"hinted rate 7200/per_rcpt/unique/192.0.2.1 1 9 7200 leaky unique u@r.example;" },
+	{ "deny ratelimit = 9 / 1h / per_byte / k\naccept", ACL_DATA, ACL_ACCEPT, 0, "", "", "!rate 3600/per_mail/k=5 hinted rate 3600/per_mail/k 5 9 3600 leaky;" },
+	{ "deny ratelimit = 9 / 1h / per_cmd / k\ndeny ratelimit = 9 / 1h / per_cmd / k\ndeny ratelimit = 9 / 1h / per_cmd / readonly / k\naccept", ACL_RCPT, ACL_ACCEPT,
+		0, "", "", "hinted rate 3600/per_cmd/k 1 9 3600 leaky;rate 3600/per_cmd/k 1 9 3600 readonly;" },
 	{ "accept ratelimit = 0 / 1h / per_mail / strict", ACL_CONNECT, ACL_DEFER, 0, "", NULL, NULL },
 	{ "accept ratelimit = 0 / 1h", ACL_CONNECT, ACL_ACCEPT, 0, "", "", "hinted rate 3600/per_mail/192.0.2.1 1 0 3600 readonly;" },
 	{ "accept ratelimit = 2 / 1h / leaky / strict", ACL_RCPT, ACL_DEFER, 0, "", NULL, NULL },
@@ -272,10 +279,12 @@ static struct fake fake;
 
 static const struct ipc_pair tls[] = { { STR_LIT("cipher"), STR_LIT("TLS_AES_SHA256"), true } };
 static const struct ipc_pair acl_c[] = { { STR_LIT("c_old"), STR_LIT("kept"), false } };
+static const struct ipc_edit edits[] = { { .op = EDIT_ADD_END, .text = STR_LIT("X-Before: 1\r\n") } };
 static const struct ipc_facts facts = {
 	.client_ip = STR_LIT("192.0.2.1"), .client_port = 4321, .server_ip = STR_LIT("192.0.2.200"), .server_port = 25, .helo = STR_LIT("helo.example"),
 	.esmtp = true, .helo_verified = true, .protocol = STR_LIT("esmtps"), .tls = (struct ipc_pair *)tls, .n_tls = 1, .sender = STR_LIT("s@sender.example"),
-	.has_sender = true, .recipient = STR_LIT("U@r.example"), .acl_c = (struct ipc_pair *)acl_c, .n_acl_c = 1,
+	.has_sender = true, .recipient = STR_LIT("U@r.example"), .acl_c = (struct ipc_pair *)acl_c, .n_acl_c = 1, .size = 5,
+	.edits = (struct ipc_edit *)edits, .n_edits = 1,
 };
 
 static void show_pairs(struct buf *b, const struct ipc_pair *v, uint32_t n)
@@ -389,6 +398,35 @@ static void outcomes(void **state)
 		arena_reset(&arena);
 	}
 	assert_int_equal(failed, 0);
+}
+
+/* Why the sender was not verified is told once a message; what says so travels with the facts. */
+static void told_once(void **state)
+{
+	struct conf *conf = conf_with("require verify = sender=bad@x.example", ACL_RCPT);
+	struct lang_services services = fake_services(&fake);
+	struct lang *lang = lang_new(conf, &services);
+	struct ipc_facts now = facts;
+	const int64_t messages[] = { 1, 1, 2 };
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		struct ipc_acl_answer answer;
+		struct eval ev;
+
+		now.received_us = messages[i];
+		eval_init(&ev, lang, &arena);
+		eval_facts(&ev, &now);
+		ev.stage = ACL_RCPT;
+		acl_stage_run(&ev, &answer);
+		assert_int_equal(answer.verdict, ACL_DENY);
+		assert_int_equal(str_find_str(answer.text, STR_LIT("bad@x.example")) >= 0, i != 1);
+		now.results = answer.results;
+		now.n_results = answer.n_results;
+		eval_clear(&ev);
+	}
+	lang_free(lang);
+	conf_free(conf);
 }
 
 /* A stage without an ACL. */
@@ -590,7 +628,7 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(outcomes), cmocka_unit_test(unset), cmocka_unit_test(values), cmocka_unit_test(problems), cmocka_unit_test(complete), cmocka_unit_test(macros),
+		cmocka_unit_test(outcomes), cmocka_unit_test(told_once), cmocka_unit_test(unset), cmocka_unit_test(values), cmocka_unit_test(problems), cmocka_unit_test(complete), cmocka_unit_test(macros),
 		cmocka_unit_test(fast),
 	};
 

@@ -3,6 +3,7 @@
 #include "tests/unit/lang_util.h"
 
 #include "common/base/clock.h"
+#include "common/lang/lang_priv.h"
 
 static const char conf_text[] =
 	"primary_hostname = mail.example.test\n"
@@ -16,6 +17,8 @@ static const char conf_text[] =
 	"domainlist_cache cached = ${if eq{a}{a}{lsearch;/t/domains}} : $domain.none\n"
 	"domainlist uncached = lsearch,cache=no_rd;/t/domains : $domain.none\n"
 	"localpartlist cased = +caseful : lsearch;/t/users\n"
+	"localpartlist users = lsearch;/t/users\n"
+	"hostlist hosts_looked = lsearch;/t/names\n"
 	"hostlist relays = 10.0.0.0/8 : 192.0.2.1\n"
 	"addresslist people = *@locals.example : boss@top.example\n"
 	"localpartlist names = alice : bob\n";
@@ -209,6 +212,7 @@ static const struct list_case cases[] = {
 	{ H, "nosuch.example : 192.0.2.3", "192.0.2.3", ST_FAIL, NULL },
 	{ H, "+ignore_unknown : nosuch.example : 192.0.2.3", "192.0.2.3", ST_OK, NULL },
 	{ H, "*.example", "192.0.2.9", ST_DEFER, NULL },
+	{ D, "@[]", "[IPv6:2001:db8::200]", ST_OK, "@[]" }, { D, "@[]", "[ipv6:2001:db8::201]", ST_FAIL, NULL },
 	{ H, "+ignore_defer : *.example : 192.0.2.9", "192.0.2.9", ST_OK, "" },
 	{ H, "+include_defer : *.example", "192.0.2.9", ST_OK, NULL },
 	{ H, "defer.example", "192.0.2.1", ST_DEFER, NULL },
@@ -295,6 +299,43 @@ static void remembered(void **state)
 	}
 }
 
+/* What is remembered is one answer for one question: the same word in other letters, or of another host, is another one. */
+static void remembered_apart(void **state)
+{
+	struct list_subject host = { .text = STR_LIT("192.0.2.5"), .host_name = STR_LIT("client.example"), .no_client = true };
+	struct lang_list *list;
+	struct err err = ERR_INIT;
+	struct eval ev;
+
+	(void)state;
+	assert_int_equal(lang_list_named(lang, LIST_LOCALPART, STR_LIT("users"), &list, &err), ST_OK);
+	eval_init(&ev, lang, &arena);
+	assert_int_equal(lang_local_part_match(&ev, list, STR_LIT("ALICE"), false, NULL, &err), ST_OK);
+	assert_int_equal(lang_local_part_match(&ev, list, STR_LIT("ALICE"), true, NULL, &err), ST_FAIL);
+	assert_int_equal(lang_list_named(lang, LIST_HOST, STR_LIT("hosts_looked"), &list, &err), ST_OK);
+	assert_int_equal(lang_list_match(&ev, list, &host, NULL, &err), ST_OK);
+	host.host_name = STR_LIT("other.example");
+	assert_int_equal(lang_list_match(&ev, list, &host, NULL, &err), ST_FAIL);
+	eval_clear(&ev);
+}
+
+/* Strangers may choose patterns; how many are kept is bounded. */
+static void patterns_bounded(void **state)
+{
+	struct err err = ERR_INIT;
+
+	(void)state;
+	for (unsigned i = 0; i < 2 * LANG_REGEX_MAX; i++) {
+		struct str text;
+		struct eval ev;
+
+		eval_init(&ev, lang, &arena);
+		assert_int_equal(expand_text(&ev, str_printf(&arena, "${if match{a}{a%u?}{y}{n}}", i), &text, &err), ST_OK);
+		eval_clear(&ev);
+		assert_true(lang->regexes.n <= LANG_REGEX_MAX);
+	}
+}
+
 /* (n)wildlsearch: the language's own, over the file's text. */
 static void patterns(void **state)
 {
@@ -336,6 +377,7 @@ static void quoted(void **state)
 {
 	static const struct { const char *text, *local_part; enum status want; } rows[] = {
 		{ "${lookup redis{get ${quote_redis:$local_part}}}", "key", ST_OK }, { "${lookup redis{get $local_part}}", "key", ST_ERROR },
+		{ "${lookup redis{get $local_part ${quote_redis:$local_part}}}", "key", ST_ERROR }, { "${lookup redis{${quote_redis:$local_part} $local_part}}", "get", ST_ERROR },
 		{ "${lookup redis{get ${quote_lsearch:$local_part}}}", "key", ST_ERROR }, { "${lookup redis{${quote_redis:$local_part}}}", "servers=x//;get\\ key", ST_ERROR },
 		{ "${lookup redis{ ${quote_redis:$local_part}}}", "servers=x//;", ST_ERROR }, { "${lookup redis,servers=a//{get ${quote_redis:$local_part}}}", "key", ST_OK },
 		{ "${lookup sqlite{${quote_sqlite:$local_part}}}", "/etc/shadow select", ST_ERROR }, { "${lookup{a}lsearch{/t/$local_part}}", "users", ST_ERROR },
@@ -390,6 +432,10 @@ static void untainted(void **state)
 	assert_int_equal(lang_domain_match(&ev, list, STR_LIT("one.example"), &m, &err), ST_ERROR);
 	assert_int_equal(lang_list_build(lang, &arena, LIST_DOMAIN, STR_LIT("<| redis;get ${quote_redis:$domain}"), true, &list, &err), ST_OK);
 	assert_int_equal(lang_domain_match(&ev, list, STR_LIT("one.example"), &m, &err), ST_FAIL);
+	eval_set(&ev, EV_domain, str_taint(STR_LIT("a.example")));
+	assert_int_equal(lang_list_build(lang, &arena, LIST_ADDRESS, STR_LIT("u@$domain"), true, &list, &err), ST_OK);
+	assert_int_equal(lang_address_match(&ev, list, STR_LIT("u@a.example"), &m, &err), ST_OK);
+	assert_true(m.data.tainted);
 	eval_clear(&ev);
 }
 
@@ -497,7 +543,8 @@ static void fast(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(matches), cmocka_unit_test(remembered), cmocka_unit_test(patterns), cmocka_unit_test(quoted), cmocka_unit_test(untainted), cmocka_unit_test(splits),
+		cmocka_unit_test(matches), cmocka_unit_test(remembered), cmocka_unit_test(remembered_apart), cmocka_unit_test(patterns_bounded),
+		cmocka_unit_test(patterns), cmocka_unit_test(quoted), cmocka_unit_test(untainted), cmocka_unit_test(splits),
 		cmocka_unit_test(partial_keys), cmocka_unit_test(fast),
 	};
 

@@ -181,7 +181,7 @@ static inline enum status fake_stat(void *ctx, struct arena *a, struct str path,
 static inline bool fake_local(void *ctx, struct str ip)
 {
 	(void)ctx;
-	return str_is(ip, "192.0.2.200") || str_is(ip, "127.0.0.1");
+	return str_is(ip, "192.0.2.200") || str_is(ip, "2001:db8::200") || str_is(ip, "127.0.0.1");
 }
 
 static inline void fake_log(void *ctx, unsigned targets, struct str text)
