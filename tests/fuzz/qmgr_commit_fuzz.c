@@ -128,8 +128,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!f.q) {
 		fake_start(&f);
-		log_set_fd(&f.log, LOG_MAIN, open("/dev/null", O_WRONLY | O_CLOEXEC));
-		log_set_fd(&f.log, LOG_PANIC, open("/dev/null", O_WRONLY | O_CLOEXEC));
+		log_set_fd(&f.log, 0, open("/dev/null", O_WRONLY | O_CLOEXEC));
+		log_set_fd(&f.log, 2, open("/dev/null", O_WRONLY | O_CLOEXEC));
 		fake_unlink(&f.router);
 	}
 	left = data;

@@ -440,8 +440,8 @@ static void fake_start(struct fake *f)
 	f->loop = loop_new();
 	log_init(&f->log);
 	f->log_fd = memfd_create("log", 0);
-	log_set_fd(&f->log, LOG_MAIN, dup(f->log_fd));
-	log_set_fd(&f->log, LOG_PANIC, dup(f->log_fd));
+	log_set_fd(&f->log, 0, dup(f->log_fd));
+	log_set_fd(&f->log, 2, dup(f->log_fd));
 	snprintf(f->dir, sizeof f->dir, "/tmp/qmgr-test-XXXXXX");
 	if (!mkdtemp(f->dir))
 		abort();
