@@ -143,21 +143,26 @@ static enum acl_rc verify_header_syntax(struct acl_state *s, const struct verify
 {
 	static const char *const names[] = { "From", "Reply-To", "Sender", "To", "Cc", "Bcc", "Resent-From", "Resent-Reply-To", "Resent-Sender", "Resent-To",
 		"Resent-Cc", "Resent-Bcc" };
+	struct header_scan scan;
 	struct header_field f;
 	struct str whole;
 	enum status st = header_whole(s->ev, &whole, err);
 
 	(void)call;
-	for (size_t i = 0; !st && i < sizeof names / sizeof *names; i++)
-		for (unsigned nth = 0; header_find(whole, names[i], nth, &f); nth++) {
+	for (size_t i = 0; !st && i < sizeof names / sizeof *names; i++) {
+		header_scan_init(&scan, whole);
+		while (header_scan_next(&scan, &f)) {
 			struct err why = ERR_INIT;
 			struct addrlist list;
 
+			if (!str_isi(f.name, names[i]))
+				continue;
 			if (addrlist_parse(f.value, ADDR_UTF8, s->ev->arena, &list, &why)) {
 				s->user_text = s->log_text = str_printf(s->ev->arena, "%s: failing address in \"%s:\" header", why.text, names[i]);
 				return RC_FAIL;
 			}
 		}
+	}
 	return acl_rc_of(st);
 }
 
@@ -173,26 +178,34 @@ static bool in_list(struct acl_state *s, const struct addrlist *list, struct str
 static enum status visible_collect(struct acl_state *s, struct addrlist *all, struct err *err)
 {
 	static const char *const names[] = { "To", "Cc", "Resent-To", "Resent-Cc" };
+	struct header_scan scan;
 	struct header_field f;
 	struct str whole;
+	uint32_t room = 0;
 	enum status st = header_whole(s->ev, &whole, err);
 
 	*all = (struct addrlist){ 0 };
-	for (size_t i = 0; !st && i < sizeof names / sizeof *names; i++)
-		for (unsigned nth = 0; header_find(whole, names[i], nth, &f); nth++) {
-			struct err why = ERR_INIT;
-			struct addrlist list;
-			struct addrlist_item *v;
+	header_scan_init(&scan, whole);
+	while (!st && header_scan_next(&scan, &f)) {
+		struct err why = ERR_INIT;
+		struct addrlist list;
+		bool named = false;
 
-			if (addrlist_parse(f.value, ADDR_LENIENT | ADDR_UTF8, s->ev->arena, &list, &why) || !list.n)
-				continue; /* who stands in a broken field is not visible */
-			v = arena_alloc(s->ev->arena, (all->n + list.n) * sizeof *v);
+		for (size_t i = 0; !named && i < sizeof names / sizeof *names; i++)
+			named = str_isi(f.name, names[i]);
+		if (!named || addrlist_parse(f.value, ADDR_LENIENT | ADDR_UTF8, s->ev->arena, &list, &why) || !list.n)
+			continue; /* who stands in a broken field is not visible */
+		if (all->n + list.n > room) {
+			struct addrlist_item *v = arena_alloc(s->ev->arena, (room = 2 * (all->n + list.n)) * sizeof *v);
+
 			if (all->n)
 				memcpy(v, all->v, all->n * sizeof *v);
-			memcpy(v + all->n, list.v, list.n * sizeof *v);
 			all->v = v;
-			all->n += list.n;
 		}
+		memcpy(all->v + all->n, list.v, list.n * sizeof *list.v);
+		all->n += list.n;
+		st = eval_step(s->ev, list.n, err);
+	}
 	return st;
 }
 

@@ -184,8 +184,11 @@ struct header_walk {
 	struct acl_state *s;
 	const struct verify_call *call;
 	bool deferred;
+	unsigned asked;
 	struct str why;              /* of the last address that was not good */
 };
+
+enum { HEADER_ADDRESSES_MAX = 20 /* each may have name servers that are slow */ };
 
 /* RC_OK: one is good. RC_FAIL: go on. */
 static enum acl_rc header_address(struct header_walk *w, const char *field, struct str address, struct err *err)
@@ -194,6 +197,10 @@ static enum acl_rc header_address(struct header_walk *w, const char *field, stru
 	enum status st = ST_FAIL;
 	struct err why = ERR_INIT;
 
+	if (w->asked++ == HEADER_ADDRESSES_MAX) {
+		w->s->log_text = str_printf(w->s->ev->arena, "none of the first %d addresses of the header can be verified", HEADER_ADDRESSES_MAX);
+		return RC_DISCARD;
+	}
 	if (str_rfind(address, '@') > 0)
 		st = ask_verify(w->s, address, VERIFY_HEADER, w->call->options, &answer, &why);
 	else
@@ -230,6 +237,7 @@ enum acl_rc acl_verify_header_sender(struct acl_state *s, const struct verify_ca
 	static const char *const names[] = { "Sender", "Reply-To", "From" };
 	const struct conf *conf = s->ev->lang->conf;
 	struct header_walk w = { .s = s, .call = call };
+	struct header_scan scan;
 	struct header_field f;
 	struct str whole;
 	enum status st = header_whole(s->ev, &whole, err);
@@ -237,9 +245,12 @@ enum acl_rc acl_verify_header_sender(struct acl_state *s, const struct verify_ca
 
 	if (st)
 		return acl_rc_of(st);
-	for (size_t i = 0; rc == RC_FAIL && i < sizeof names / sizeof *names; i++)
-		for (unsigned nth = 0; rc == RC_FAIL && header_find(whole, names[i], nth, &f); nth++)
-			rc = header_field(&w, names[i], f.value, err);
+	for (size_t i = 0; rc == RC_FAIL && i < sizeof names / sizeof *names; i++) {
+		header_scan_init(&scan, whole);
+		while (rc == RC_FAIL && header_scan_next(&scan, &f))
+			if (str_isi(f.name, names[i]))
+				rc = header_field(&w, names[i], f.value, err);
+	}
 	if (rc == RC_OK || rc == RC_ERROR)
 		return rc;
 	if (rc == RC_FAIL)

@@ -2,6 +2,9 @@
 /* ACLs: verbs and their outcomes, texts, what is kept, and what is refused when a configuration is loaded. */
 #include "tests/unit/lang_util.h"
 
+#include <stdlib.h>
+#include <unistd.h>
+
 #include "common/base/clock.h"
 #include "common/lang/acl.h"
 
@@ -429,6 +432,52 @@ static void told_once(void **state)
 	conf_free(conf);
 }
 
+/* A header of many short fields costs what it is long, not the square of that. */
+static void many_fields(void **state)
+{
+	static const struct { const char *verify; enum acl_verdict want; } rows[] = {
+		{ "require verify = not_blind\naccept", ACL_DENY }, { "require verify = header_syntax\naccept", ACL_ACCEPT },
+		{ "require verify = header_sender\naccept", ACL_DENY },
+	};
+	enum { FIELDS = 4000 };
+	struct str visible = STR_LIT("not@in.example");
+	struct buf b = BUF_INIT;
+	char name[] = "/tmp/lang_acl_test.XXXXXX";
+	int fd = mkstemp(name);
+
+	(void)state;
+	unlink(name);
+	for (int i = 0; i < FIELDS; i++)
+		buf_printf(&b, "To: a@b.example\r\nFrom: bad%d@b.example\r\n", i);
+	buf_adds(&b, "\r\nbody\r\n");
+	assert_int_equal(write(fd, b.p, b.len), (ssize_t)b.len);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct conf *conf = conf_with(rows[i].verify, ACL_DATA);
+		struct lang_services services = fake_services(&fake);
+		struct lang *lang = lang_new(conf, &services);
+		struct ipc_facts many = { .recipients = { &visible, 1 }, .rcpt_accepted = 1, .body_offset = b.len - 8, .size = b.len };
+		struct ipc_acl_answer answer;
+		struct arena work = ARENA_INIT;
+		struct eval ev;
+
+		fake = (struct fake){ 0 };
+		eval_init(&ev, lang, &work);
+		eval_facts(&ev, &many);
+		ev.stage = ACL_DATA;
+		ev.message_fd = fd;
+		acl_stage_run(&ev, &answer);
+		if (answer.verdict != rows[i].want || work.used > 40 * 1024 * 1024 || fake.verifies > 20)
+			fail_msg("%s: %s, %zu octets, %u verifications: %.*s", rows[i].verify, acl_verdict_name(answer.verdict), work.used, fake.verifies,
+				STR_FMT(answer.log_text));
+		eval_clear(&ev);
+		arena_clear(&work);
+		lang_free(lang);
+		conf_free(conf);
+	}
+	buf_clear(&b);
+	close(fd);
+}
+
 /* A stage without an ACL. */
 static void unset(void **state)
 {
@@ -628,7 +677,7 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(outcomes), cmocka_unit_test(told_once), cmocka_unit_test(unset), cmocka_unit_test(values), cmocka_unit_test(problems), cmocka_unit_test(complete), cmocka_unit_test(macros),
+		cmocka_unit_test(outcomes), cmocka_unit_test(told_once), cmocka_unit_test(many_fields), cmocka_unit_test(unset), cmocka_unit_test(values), cmocka_unit_test(problems), cmocka_unit_test(complete), cmocka_unit_test(macros),
 		cmocka_unit_test(fast),
 	};
 
