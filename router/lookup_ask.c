@@ -173,15 +173,14 @@ void router_lookup(struct router *r, struct arena *a, const struct ipc_lookup_as
 	struct ipc_lookup_ask ask = *asked;
 	struct err err = ERR_INIT;
 	enum status st;
+	bool begun;
 
 	ask.file.tainted = false;
 	ask.type.tainted = false;
 	/* The asker waits no longer; one query may name many domains whose servers are slow. */
-	if (r->dns)
-		dns_deadline_set(r->dns, clock_ms() + ROUTER_DNS_MS);
+	begun = r->dns && dns_deadline_begin(r->dns, clock_ms() + ROUTER_DNS_MS);
 	st = router_lookup_service(r, a, &ask, out, &err);
-	if (r->dns)
-		dns_deadline_set(r->dns, 0);
+	dns_deadline_end(r->dns, begun);
 	out->status = st;
 	if (st != ST_OK)
 		out->value = str_of(arena_strdup(a, err.text));

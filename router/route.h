@@ -87,6 +87,7 @@ struct plan_memo {
 };
 
 struct route {
+	bool dns_begun;                       /* this question has set the DNS' deadline */
 	struct router *r;
 	struct site *site;
 	struct arena *a;

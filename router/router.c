@@ -205,11 +205,19 @@ static enum status name_order_parse(struct str text, struct arena *a, struct fin
 	return ST_OK;
 }
 
+/* Workers that wait for name servers, which may be strangers', leave half of all to others. */
+static bool dns_slow(void *ctx, bool begin)
+{
+	struct router *r = ctx;
+
+	return !r->slow || r->slow(r->callout_ctx, begin);
+}
+
 static enum status dns_open(struct router *r, const struct router_files *files, struct arena *a, struct err *err)
 {
 	const struct conf_opts_main *o = &r->conf->main;
 	struct dns_config config = { .edns = (int)o->dns_use_edns0, .dnssec = (int)o->dns_dnssec_ok, .no_ipv6 = o->disable_ipv6,
-		.check_names = o->dns_check_names_pattern.text, .listed = dns_listed, .ctx = r };
+		.check_names = o->dns_check_names_pattern.text, .listed = dns_listed, .slow = dns_slow, .ctx = r };
 	struct lang_split split = LANG_SPLIT(o->dns_resolvers.text);
 	struct str item;
 
@@ -336,6 +344,17 @@ static enum status worker_callout(void *ctx, const struct ipc_callout_ask *ask, 
 	return st;
 }
 
+static bool worker_dns_slow(void *ctx, bool begin)
+{
+	struct worker *w = ctx;
+	unsigned most = callouts_most(w->conf);
+
+	if (begin)
+		return worker_slow_begin(w, most ? most : 1);
+	worker_slow_end(w);
+	return true;
+}
+
 static enum status worker_start(struct worker *w, struct err *err)
 {
 	struct router *r = mem_new(sizeof *r);
@@ -349,6 +368,7 @@ static enum status worker_start(struct worker *w, struct err *err)
 	r->name = w->name;
 	r->unprivileged = w->unprivileged;
 	r->callout = worker_callout;
+	r->slow = worker_dns_slow;
 	r->callout_ctx = w;
 	w->state = r;
 	return ST_OK;

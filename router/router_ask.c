@@ -20,7 +20,7 @@ static void question_begin(struct route *rt, struct eval *ev, struct router *r, 
 	eval_facts(ev, facts);
 	ev->message_fd = message_fd;
 	ev->body_offset = facts->body_offset;
-	dns_deadline_set(r->dns, clock_ms() + ROUTER_DNS_MS);
+	rt->dns_begun = dns_deadline_begin(r->dns, clock_ms() + ROUTER_DNS_MS);
 }
 
 static void question_end(struct route *rt)
@@ -28,7 +28,7 @@ static void question_end(struct route *rt)
 	eval_clear(rt->ev);
 	hash_clear(&rt->plan_by_octets);
 	hash_clear(&rt->leaf_by_key);
-	dns_deadline_set(rt->r->dns, 0);
+	dns_deadline_end(rt->r->dns, rt->dns_begun);
 }
 
 void router_route(struct router *r, struct arena *a, const struct ipc_route_ask *ask, int message_fd, route_send_fn *send, void *arg)
@@ -226,11 +226,11 @@ void router_name(struct router *r, struct arena *a, struct str ip, struct ipc_na
 	struct find_names names;
 	struct err err = ERR_INIT;
 	enum status st;
+	bool begun = dns_deadline_begin(r->dns, clock_ms() + ROUTER_DNS_MS);
 
 	memset(out, 0, sizeof *out);
-	dns_deadline_set(r->dns, clock_ms() + ROUTER_DNS_MS);
 	st = find_names(r->dns, a, ip, r->name_order, &names, &err);
-	dns_deadline_set(r->dns, 0);
+	dns_deadline_end(r->dns, begun);
 	out->status = st;
 	if (st != ST_OK) {
 		out->text = str_of(arena_strdup(a, err.text));
@@ -250,11 +250,11 @@ void router_host(struct router *r, struct arena *a, struct str name, struct str 
 	struct find_result found;
 	struct err err = ERR_INIT;
 	enum status st;
+	bool begun = dns_deadline_begin(r->dns, clock_ms() + ROUTER_DNS_MS);
 
 	memset(out, 0, sizeof *out);
-	dns_deadline_set(r->dns, clock_ms() + ROUTER_DNS_MS);
 	st = str_isi(type, "MX") ? find_mail_hosts(r->dns, a, name, &options, &found, &err) : find_addresses(r->dns, a, name, &options, &found, &err);
-	dns_deadline_set(r->dns, 0);
+	dns_deadline_end(r->dns, begun);
 	out->status = st;
 	if (st != ST_OK) {
 		out->text = str_of(arena_strdup(a, err.text));

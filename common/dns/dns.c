@@ -169,6 +169,9 @@ struct dns *dns_new(const struct dns_config *config, struct err *err)
 		net->servers[i].trusted |= config->trust_ad;
 	dns_patience_set(dns, 0, 0);
 	net->timeout_ms = config->timeout_ms ? config->timeout_ms : DNS_QUESTION_MAX_MS;
+	net->slow = config->slow;
+	net->ctx = config->ctx;
+	net->slow_ms = config->slow_ms ? config->slow_ms : DNS_SLOW_MS;
 	net->edns = config->edns != 0;
 	net->ad = config->dnssec != 0;
 	net->packet = mem_new(65536);
@@ -206,9 +209,23 @@ uint64_t dns_query_max_ms(const struct dns *dns)
 	return (uint64_t)dns->net.timeout_ms * (DNS_CNAMES_MAX + 1);
 }
 
-void dns_deadline_set(struct dns *dns, uint64_t at_ms)
+bool dns_deadline_begin(struct dns *dns, uint64_t at_ms)
 {
+	if (dns->net.deadline)
+		return false;
 	dns->net.deadline = at_ms;
+	dns->net.slow_at = clock_ms() + dns->net.slow_ms;
+	return true;
+}
+
+void dns_deadline_end(struct dns *dns, bool begun)
+{
+	if (!begun)
+		return;
+	dns->net.deadline = 0;
+	if (dns->net.is_slow)
+		dns->net.slow(dns->net.ctx, false);
+	dns->net.is_slow = false;
 }
 
 /* ---- questions ---- */
@@ -276,7 +293,7 @@ static void cache_answer(struct dns *dns, struct str key, enum status st, const 
 	uint64_t now = clock_ms();
 
 	if (st == ST_DEFER) {
-		if (dns->net.deadline && dns->net.deadline <= now)
+		if (dns->net.gave_up || (dns->net.deadline && dns->net.deadline <= now))
 			return; /* it was our own haste */
 		ttl = DNS_TTL_TROUBLE_S;
 	}

@@ -34,6 +34,7 @@ enum {
 	DNS_TTL_TROUBLE_S = 5,     /* nor a failure: a dead server is not asked anew for each recipient */
 	DNS_CACHE_MAX = 20000,     /* entries, unless dns_config says less */
 	DNS_CACHE_OCTETS_MAX = 16 * 1024 * 1024,
+	DNS_SLOW_MS = 2000,          /* what takes longer is slow: see dns_config.slow */
 	DNS_QUESTION_MAX_MS = 30000, /* one question, over all servers and rounds */
 	DNS_SERVER_REST_MS = 10000, /* a server that did not answer is asked last for so long */
 };
@@ -112,6 +113,10 @@ struct dns_config {
 	struct str search;         /* domains that complete a name (resolv.conf: search, domain), blanks between them; the caller's to use */
 	uint32_t cache_max;        /* entries; 0: DNS_CACHE_MAX */
 	bool (*listed)(void *ctx, enum dns_list list, struct str domain); /* NULL: never */
+	/* Asked before the questions of one piece of work wait longer than slow_ms in all: false: they must not, since too many do already. With
+	 * `begin` false: it is over. NULL: as long as they like. */
+	bool (*slow)(void *ctx, bool begin);
+	uint32_t slow_ms;          /* 0: DNS_SLOW_MS */
 	void *ctx;
 };
 
@@ -125,8 +130,9 @@ struct dns *dns_new(const struct dns_config *config, struct err *err); /* texts 
 void dns_free(struct dns *dns);
 void dns_cache_drop(struct dns *dns);
 uint64_t dns_query_max_ms(const struct dns *dns);      /* the longest that one question may take */
-/* No question waits beyond this moment (clock_ms()), 0: no such limit. */
-void dns_deadline_set(struct dns *dns, uint64_t at_ms);
+/* A piece of work begins: none of its questions waits beyond this moment (clock_ms()). False: another one is under way, whose end counts. */
+bool dns_deadline_begin(struct dns *dns, uint64_t at_ms);
+void dns_deadline_end(struct dns *dns, bool begun);
 
 /* First wait and number of rounds of the questions from here on; 0: as configured. */
 void dns_patience_set(struct dns *dns, uint32_t retrans_ms, unsigned retry);

@@ -38,6 +38,11 @@ struct dns_net {
 	unsigned retry;
 	bool edns, ad;
 	uint64_t deadline;         /* of all questions; 0: none */
+	bool (*slow)(void *ctx, bool begin);
+	void *ctx;
+	uint32_t slow_ms;
+	uint64_t slow_at;          /* from here on a question may wait only if slow() says so */
+	bool is_slow, gave_up;     /* it did; it did not */
 	uint8_t *packet;           /* 64 KB for answers */
 };
 /* Asks the servers until one has an answer that means something. ST_OK: answer parsed, rcode NOERROR or NXDOMAIN; ST_DEFER with

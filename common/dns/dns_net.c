@@ -11,7 +11,7 @@
 
 #include "common/base/clock.h"
 
-enum { PACKET_MAX = 65535, FOREIGN_MAX = 100 /* packets that are no answer to us before a socket is given up */ };
+enum { SLOW_AGAIN_MS = 200 /* for each question of a piece of work that may not be slow */, PACKET_MAX = 65535, FOREIGN_MAX = 100 /* packets that are no answer to us before a socket is given up */ };
 
 struct ask {
 	struct str name;
@@ -25,15 +25,29 @@ struct ask {
 	size_t len;
 };
 
-static enum dns_trouble wait_for(int fd, short events, uint64_t until_ms)
+/* Until when to wait now; 0: no longer. */
+static uint64_t patience(struct dns_net *net, uint64_t now, uint64_t until_ms)
+{
+	if (now >= until_ms || net->gave_up)
+		return 0;
+	if (!net->slow || net->is_slow || until_ms <= net->slow_at)
+		return until_ms;
+	if (now < net->slow_at)
+		return net->slow_at;
+	net->is_slow = net->slow(net->ctx, true);
+	net->gave_up = !net->is_slow;
+	return net->is_slow ? until_ms : 0;
+}
+
+static enum dns_trouble wait_for(struct dns_net *net, int fd, short events, uint64_t until_ms)
 {
 	for (;;) {
-		uint64_t now = clock_ms();
+		uint64_t now = clock_ms(), end = patience(net, now, until_ms);
 		struct pollfd p = { .fd = fd, .events = events };
 		int n;
-		if (now >= until_ms)
+		if (!end)
 			return DNS_TIMEOUT;
-		n = poll(&p, 1, (int)(until_ms - now));
+		n = poll(&p, 1, (int)(end - now));
 		if (n > 0)
 			return DNS_NO_TROUBLE;
 		if (n < 0 && errno != EINTR)
@@ -78,7 +92,7 @@ static enum dns_trouble udp_ask(struct dns_net *net, const struct dns_server *s,
 		for (int foreign = 0; foreign < FOREIGN_MAX; foreign++) {
 			enum dns_parse parsed;
 			ssize_t n;
-			t = wait_for(fd, POLLIN, until_ms);
+			t = wait_for(net, fd, POLLIN, until_ms);
 			if (t)
 				break;
 			n = recv(fd, net->packet, PACKET_MAX, 0);
@@ -99,7 +113,7 @@ static enum dns_trouble udp_ask(struct dns_net *net, const struct dns_server *s,
 	return t;
 }
 
-static enum dns_trouble tcp_write(int fd, const struct ask *ask, uint64_t until_ms)
+static enum dns_trouble tcp_write(struct dns_net *net, int fd, const struct ask *ask, uint64_t until_ms)
 {
 	uint8_t head[2] = { (uint8_t)(ask->len >> 8), (uint8_t)ask->len };
 	size_t done = 0, total = ask->len + 2;
@@ -109,7 +123,7 @@ static enum dns_trouble tcp_write(int fd, const struct ask *ask, uint64_t until_
 		struct iovec *from = v;
 		int count = 2;
 		ssize_t n;
-		enum dns_trouble t = wait_for(fd, POLLOUT, until_ms);
+		enum dns_trouble t = wait_for(net, fd, POLLOUT, until_ms);
 		if (t)
 			return t;
 		if (done >= 2) {
@@ -130,10 +144,10 @@ static enum dns_trouble tcp_write(int fd, const struct ask *ask, uint64_t until_
 	return DNS_NO_TROUBLE;
 }
 
-static enum dns_trouble tcp_read(int fd, uint8_t *out, size_t want, uint64_t until_ms)
+static enum dns_trouble tcp_read(struct dns_net *net, int fd, uint8_t *out, size_t want, uint64_t until_ms)
 {
 	for (size_t done = 0; done < want;) {
-		enum dns_trouble t = wait_for(fd, POLLIN, until_ms);
+		enum dns_trouble t = wait_for(net, fd, POLLIN, until_ms);
 		ssize_t n;
 		if (t)
 			return t;
@@ -155,12 +169,12 @@ static enum dns_trouble tcp_ask(struct dns_net *net, const struct dns_server *s,
 
 	if (fd < 0)
 		return DNS_UNREACHABLE;
-	t = tcp_write(fd, ask, until_ms);
+	t = tcp_write(net, fd, ask, until_ms);
 	if (!t)
-		t = tcp_read(fd, head, 2, until_ms);
+		t = tcp_read(net, fd, head, 2, until_ms);
 	if (!t) {
 		len = (size_t)head[0] << 8 | head[1];
-		t = tcp_read(fd, net->packet, len, until_ms);
+		t = tcp_read(net, fd, net->packet, len, until_ms);
 		if (!t && answer_take(ask, net->packet, len) != DNS_PARSE_OK)
 			t = DNS_MALFORMED;
 	}
@@ -245,6 +259,15 @@ static int trouble_rank(enum dns_trouble t)
 	return rank;
 }
 
+/* A question that is no part of a larger piece of work. */
+static void slow_end(struct dns_net *net)
+{
+	if (net->is_slow && !net->deadline) {
+		net->slow(net->ctx, false);
+		net->is_slow = false;
+	}
+}
+
 enum status dns_net_ask(struct dns_net *net, struct str name, unsigned type, unsigned flags, struct arena *a, struct dns_answer *out,
 	bool *open_out, struct err *err)
 {
@@ -256,14 +279,23 @@ enum status dns_net_ask(struct dns_net *net, struct str name, unsigned type, uns
 
 	if (net->deadline && net->deadline < end)
 		end = net->deadline;
+	net->gave_up = false;
+	if (!net->deadline)
+		net->slow_at = clock_ms() + net->slow_ms;
+	else if (net->slow_at < clock_ms() + SLOW_AGAIN_MS)
+		net->slow_at = clock_ms() + SLOW_AGAIN_MS;
 	servers_order(net, order);
 	for (unsigned round = 0; round < net->retry && silent && clock_ms() < end; round++) {
 		silent = false;
-		for (unsigned i = 0; i < net->n; i++) {
+		for (unsigned i = 0; i < net->n && !net->gave_up; i++) {
 			uint64_t until = clock_ms() + ((uint64_t)net->retrans_ms << round);
 			enum dns_trouble t = server_ask(net, &net->servers[order[i]], &ask, until < end ? until : end);
-			if (!t)
+			if (!t) {
+				slow_end(net);
 				return ST_OK;
+			}
+			if (net->gave_up)
+				break;
 			if (t == DNS_TIMEOUT || t == DNS_UNREACHABLE) {
 				silent |= t == DNS_TIMEOUT;
 				net->rest_until[order[i]] = clock_ms() + DNS_SERVER_REST_MS;
@@ -278,5 +310,6 @@ enum status dns_net_ask(struct dns_net *net, struct str name, unsigned type, uns
 	out->name = name;
 	out->trouble = worst;
 	out->rcode = rcode;
-	return err_set(err, ST_DEFER, "%.*s: %s", STR_FMT(name), trouble_text(worst));
+	slow_end(net);
+	return err_set(err, ST_DEFER, "%.*s: %s", STR_FMT(name), net->gave_up ? "too many questions to slow name servers at once" : trouble_text(worst));
 }

@@ -254,10 +254,71 @@ static void test_dead_server(void **state)
 	start = clock_ms();
 	assert_int_equal(dns_query(d, &a, STR_LIT("silent2.example"), DNS_A, 0, &x, NULL), ST_DEFER);
 	assert_in_range(clock_ms() - start, 500, 3000); /* 200 and 400 */
-	dns_deadline_set(d, clock_ms() + 50);
+	assert_true(dns_deadline_begin(d, clock_ms() + 50));
 	start = clock_ms();
 	assert_int_equal(dns_query(d, &a, STR_LIT("silent3.example"), DNS_A, 0, &x, NULL), ST_DEFER);
 	assert_in_range(clock_ms() - start, 30, 400);
+	dns_free(d);
+	arena_clear(&a);
+}
+
+/* Slow name servers: who waits for them asks first, once for a piece of work, and says when it is over. */
+static struct { bool yes; unsigned begun, ended; } patience;
+
+static bool slow(void *ctx, bool begin)
+{
+	(void)ctx;
+	patience.begun += begin;
+	patience.ended += !begin;
+	return patience.yes;
+}
+
+static void test_slow_servers(void **state)
+{
+	struct dns_config c = { .retrans_ms = 600, .retry = 1, .slow = slow, .slow_ms = 300 };
+	struct arena a = ARENA_INIT;
+	struct dns_answer x;
+	struct err err = ERR_INIT;
+	char text[40];
+	unsigned before;
+	struct dns *d;
+
+	(void)state;
+	snprintf(text, sizeof text, "127.0.0.1#%u", fake->port);
+	dns_config_server(&c, str_of(text), NULL);
+	d = dns_new(&c, NULL);
+	/* by itself: permitted, then not */
+	patience.yes = true;
+	assert_int_equal(dns_query(d, &a, STR_LIT("silent4.example"), DNS_A, DNS_NO_CACHE, &x, &err), ST_DEFER);
+	assert_true(patience.begun == 1 && patience.ended == 1);
+	assert_null(strstr(err.text, "at once"));
+	patience.yes = false;
+	assert_int_equal(dns_query(d, &a, STR_LIT("silent5.example"), DNS_A, 0, &x, &err), ST_DEFER);
+	assert_true(patience.begun == 2 && patience.ended == 1);
+	assert_non_null(strstr(err.text, "too many questions to slow name servers at once"));
+	before = fake->asked; /* of which nothing is remembered */
+	assert_int_equal(dns_query(d, &a, STR_LIT("silent5.example"), DNS_A, 0, &x, &err), ST_DEFER);
+	assert_true(fake->asked > before && patience.begun == 3);
+	/* what answers at once goes on */
+	assert_int_equal(dns_query(d, &a, STR_LIT("a.example"), DNS_A, 0, &x, &err), ST_OK);
+	assert_int_equal(patience.begun, 3);
+	/* several in one piece of work: one permission holds for all of it; within it nobody begins another */
+	patience.yes = true;
+	assert_true(dns_deadline_begin(d, clock_ms() + 60000));
+	assert_false(dns_deadline_begin(d, clock_ms() + 1));
+	dns_deadline_end(d, false);
+	dns_query(d, &a, STR_LIT("silent6.example"), DNS_A, 0, &x, &err);
+	dns_query(d, &a, STR_LIT("silent7.example"), DNS_A, 0, &x, &err);
+	assert_true(patience.begun == 4 && patience.ended == 1);
+	dns_deadline_end(d, true);
+	assert_int_equal(patience.ended, 2);
+	/* without permission each may still give a quick answer */
+	patience.yes = false;
+	assert_true(dns_deadline_begin(d, clock_ms() + 60000));
+	dns_query(d, &a, STR_LIT("silent8.example"), DNS_A, 0, &x, &err);
+	assert_int_equal(dns_query(d, &a, STR_LIT("b.example"), DNS_A, 0, &x, &err), ST_OK);
+	dns_deadline_end(d, true);
+	assert_true(patience.begun == 5 && patience.ended == 2);
 	dns_free(d);
 	arena_clear(&a);
 }
@@ -327,7 +388,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_hosts), cmocka_unit_test(test_random_order), cmocka_unit_test(test_addresses), cmocka_unit_test(test_reverse),
-		cmocka_unit_test(test_cache_and_lists), cmocka_unit_test(test_dead_server), cmocka_unit_test(test_configuration),
+		cmocka_unit_test(test_cache_and_lists), cmocka_unit_test(test_dead_server), cmocka_unit_test(test_slow_servers), cmocka_unit_test(test_configuration),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
