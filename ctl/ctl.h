@@ -32,6 +32,7 @@ struct ctl {
 	const char *run_directory;          /* as given; NULL: the configuration's */
 	bool json;
 	struct conf *conf;                  /* once ctl_conf() has read it */
+	struct conf *conf_any;              /* ... ctl_conf_any() */
 };
 
 struct ctl_verb {
@@ -45,6 +46,8 @@ void ctl_verbs_show(FILE *to, const struct ctl_verb *verbs, const char *program)
 
 /* The configuration, read once; NULL after printing its errors. */
 const struct conf *ctl_conf(struct ctl *ctl);
+/* The same with its errors, if it has any; NULL: the usual file may not be read by who calls. Nothing is printed. */
+const struct conf *ctl_conf_any(struct ctl *ctl);
 const char *ctl_run_directory(struct ctl *ctl);
 /* Where the daemons' executables are: next to the command in the build tree, else where they were installed. */
 const char *ctl_libexec(struct ctl *ctl);

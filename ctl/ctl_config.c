@@ -130,33 +130,33 @@ int ctl_check_config(struct ctl *ctl, int argc, char **argv)
 }
 
 /* A file with errors still says where the running instance is, and that must be reached: to ask it, to stop it. */
-static const char *run_directory_read(struct ctl *ctl)
+const struct conf *ctl_conf_any(struct ctl *ctl)
 {
 	struct conf_define defines[CTL_MACROS_MAX];
 	struct conf_source source;
-	struct conf *conf;
-	const char *path;
 
+	if (ctl->conf || ctl->conf_any)
+		return ctl->conf ? ctl->conf : ctl->conf_any;
+	/* Ordinary users may not be able to read it. */
+	if (!ctl->conf_path && access(BULKHEAD_CONFIG, R_OK) < 0)
+		return NULL;
 	source_fill(ctl, &source, defines);
-	conf_read(&source, &conf);
-	path = conf->main.run_directory.text.len ? str_cstr(&ctl->arena, conf->main.run_directory.text) : NULL;
-	conf_free(conf);
-	return path;
+	conf_read(&source, &ctl->conf_any);
+	return ctl->conf_any;
 }
 
 const char *ctl_run_directory(struct ctl *ctl)
 {
+	const struct conf *conf;
 
 	if (ctl->run_directory)
 		return ctl->run_directory;
 	if (getenv("BULKHEAD_RUN"))
 		return ctl->run_directory = getenv("BULKHEAD_RUN");
-	/* Ordinary users may not be able to read the configuration; the usual place is then the best guess. */
-	if (!ctl->conf_path && access(BULKHEAD_CONFIG, R_OK) < 0)
+	conf = ctl_conf_any(ctl);
+	if (!conf) /* the usual place is then the best guess */
 		return ctl->run_directory = "/run/bulkhead";
-	if (ctl->conf)
-		return ctl->run_directory = str_cstr(&ctl->arena, ctl->conf->main.run_directory.text);
-	return ctl->run_directory = run_directory_read(ctl);
+	return ctl->run_directory = conf->main.run_directory.text.len ? str_cstr(&ctl->arena, conf->main.run_directory.text) : NULL;
 }
 
 const char *ctl_libexec(struct ctl *ctl)

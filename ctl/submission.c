@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/conf/conf.h"
 #include "common/mail/addrlist.h"
 #include "ctl/sendmail.h"
 
@@ -249,10 +250,21 @@ static int envelope_send(struct ctl *ctl, const struct submission *s, struct dia
 	return !alive || d->code != 354 ? dialogue_exit(d, alive) : CTL_OK;
 }
 
-static bool message_read(struct buf *text)
+/* errno ETIMEDOUT: nothing came for receive_timeout. */
+static bool message_read(struct ctl *ctl, struct buf *text)
 {
+	const struct conf *conf = ctl_conf_any(ctl);
+	int64_t limit = conf ? conf->main.receive_timeout : 0;
+	struct pollfd p = { STDIN_FILENO, POLLIN, 0 };
+
 	for (;;) {
-		ssize_t n = read(STDIN_FILENO, buf_room(text, READ_SIZE), READ_SIZE);
+		ssize_t n;
+
+		if (limit > 0 && poll(&p, 1, (int)(limit > 2000000 ? 2000000 : limit) * 1000) == 0) {
+			errno = ETIMEDOUT;
+			return false;
+		}
+		n = read(STDIN_FILENO, buf_room(text, READ_SIZE), READ_SIZE);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -262,24 +274,49 @@ static bool message_read(struct buf *text)
 	}
 }
 
+static bool address_listed(const struct ipc_strs *list, struct arena *a, struct str addr)
+{
+	for (uint32_t i = 0; i < list->n; i++)
+		if (address_same(a, list->v[i], addr))
+			return true;
+	return false;
+}
+
+/* -t with addresses on the command line: these get nothing, or get it, too (extract_addresses_remove_arguments). */
+static void recipients_combine(struct ctl *ctl, const struct ipc_strs *given, struct ipc_strs *to)
+{
+	const struct conf *conf = ctl_conf_any(ctl);
+	bool away = !conf || conf->main.extract_addresses_remove_arguments;
+	struct ipc_strs all = { arena_alloc(&ctl->arena, (to->n + given->n + 1) * sizeof *all.v), 0 };
+
+	for (uint32_t i = 0; i < to->n; i++)
+		if (!away || !address_listed(given, &ctl->arena, to->v[i]))
+			all.v[all.n++] = to->v[i];
+	for (uint32_t i = 0; !away && i < given->n; i++)
+		if (!address_listed(to, &ctl->arena, given->v[i]))
+			all.v[all.n++] = given->v[i];
+	*to = all;
+}
+
 static enum status recipients_make(struct ctl *ctl, const struct submission *s, struct str text, struct ipc_strs *to, struct err *err)
 {
 	struct buf list = BUF_INIT;
 	enum status st;
 
-	if (s->from_header) {
-		st = submission_addresses(&ctl->arena, text, to, err);
-		if (!st && !to->n)
-			st = err_set(err, ST_FAIL, "-t: the header has no To:, Cc: or Bcc:");
-		return st;
-	}
 	for (size_t i = 0; i < s->n_recipients; i++)
 		buf_printf(&list, "%s%s", i ? ", " : "", s->recipients[i]);
 	/* The arena's copy outlives the list: addresses lend from it. */
-	if (list.len)
-		st = addresses_parse(&ctl->arena, str_dup(&ctl->arena, buf_str(&list)), to, err);
-	else
-		st = err_set(err, ST_FAIL, "no recipients given");
+	st = list.len ? addresses_parse(&ctl->arena, str_dup(&ctl->arena, buf_str(&list)), to, err) : ST_OK;
+	if (!st && s->from_header) {
+		struct ipc_strs given = *to;
+
+		*to = (struct ipc_strs){ NULL, 0 };
+		st = submission_addresses(&ctl->arena, text, to, err);
+		if (!st && given.n)
+			recipients_combine(ctl, &given, to);
+	}
+	if (!st && !to->n)
+		st = err_set(err, ST_FAIL, "%s", !s->from_header ? "no recipients given" : s->n_recipients ? "-t: nobody is left of the header's To:, Cc: and Bcc:" : "-t: the header has no To:, Cc: or Bcc:");
 	buf_clear(&list);
 	return st;
 }
@@ -295,7 +332,7 @@ int submission_send(struct ctl *ctl, const struct submission *s, int fd)
 	bool alive;
 
 	/* All is read before anything is said: the server's time limits are not the writer's. */
-	if (!message_read(&text))
+	if (!message_read(ctl, &text))
 		code = ctl_fail(CTL_IOERR, "sendmail: reading the message: %s", strerror(errno));
 	else if (recipients_make(ctl, s, fromline_drop(buf_str(&text)), &to, &err) || to.n > SUBMISSION_RCPT_MAX)
 		code = ctl_fail(err.status == ST_FAIL && !s->from_header && !s->n_recipients ? CTL_USAGE : CTL_DATA, "sendmail: %s",

@@ -37,6 +37,7 @@ static const struct setting_row rows[] = {
 	SETTING(smtp_accept_max_nonmail_hosts, true),
 	SETTING(smtp_reserve_hosts, true),
 	SETTING(ignore_fromline_hosts, true),
+	SETTING(smtp_ratelimit_hosts, true),
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 

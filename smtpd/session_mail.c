@@ -413,6 +413,17 @@ static void mail_argument(struct session *s, const struct ipc_acl_answer *answer
 		mail_take(s, args_rewritten(s, "FROM:", answer));
 }
 
+static void mail_begin(struct session *s, const struct ipc_acl_answer *answer)
+{
+	struct str args = args_rewritten(s, "FROM:", NULL);
+
+	(void)answer;
+	if (s->server->settings.rewrites_args && path_alone(args).len && path_alone(args).len <= 1024)
+		policy_ask_argument(s, ACL_MAIL, path_alone(args), mail_argument);
+	else
+		mail_take(s, args);
+}
+
 void verb_mail(struct session *s, struct str args)
 {
 	if (!mail_order(s))
@@ -423,10 +434,7 @@ void verb_mail(struct session *s, struct str args)
 		return;
 	}
 	s->mails++;
-	if (s->server->settings.rewrites_args && path_alone(args).len && path_alone(args).len <= 1024)
-		policy_ask_argument(s, ACL_MAIL, path_alone(args), mail_argument);
-	else
-		mail_take(s, args);
+	policy_wait(s, conf_slowing_delay(&s->server->settings.slow_mail, s->mails), mail_begin);
 }
 
 /* ---- RCPT ---- */
@@ -533,6 +541,17 @@ static void rcpt_argument(struct session *s, const struct ipc_acl_answer *answer
 		s->txn->rcpt_deferred++;
 }
 
+static void rcpt_begin(struct session *s, const struct ipc_acl_answer *answer)
+{
+	struct str args = args_rewritten(s, "TO:", NULL);
+
+	(void)answer;
+	if (s->server->settings.rewrites_args && path_alone(args).len && path_alone(args).len <= 1024)
+		policy_ask_argument(s, ACL_RCPT, path_alone(args), rcpt_argument);
+	else
+		rcpt_take(s, args);
+}
+
 void verb_rcpt(struct session *s, struct str args)
 {
 	struct settings *set = &s->server->settings;
@@ -551,8 +570,5 @@ void verb_rcpt(struct session *s, struct str args)
 		reply(s, set->recipients_reject ? 552 : 452, set->recipients_reject ? "5.5.3" : "4.5.3", STR_LIT("too many recipients"));
 		return;
 	}
-	if (s->server->settings.rewrites_args && path_alone(args).len && path_alone(args).len <= 1024)
-		policy_ask_argument(s, ACL_RCPT, path_alone(args), rcpt_argument);
-	else
-		rcpt_take(s, args);
+	policy_wait(s, conf_slowing_delay(&set->slow_rcpt, t->rcpt_count), rcpt_begin);
 }

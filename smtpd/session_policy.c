@@ -277,6 +277,15 @@ static void answer_proceed(struct session *s, const struct ipc_acl_answer *answe
 	proceed(s, answer);
 }
 
+/* The session goes on with it when the time is over. */
+static void answer_hold(struct session *s, const struct ipc_acl_answer *answer, uint64_t ms)
+{
+	s->held = arena_alloc(&s->held_arena, sizeof *s->held);
+	ipc_copy(&ipc_type_acl_answer, answer, s->held, &s->held_arena);
+	session_enter(s, SESSION_DELAY);
+	s->deadline_ms = s->server->now_ms + ms;
+}
+
 unsigned policy_code(const struct ipc_acl_answer *a, unsigned code)
 {
 	return a && a->code / 100 == code / 100 ? (unsigned)a->code : code;
@@ -310,14 +319,21 @@ void session_on_acl(struct session *s, const struct ipc_acl_answer *answer, bool
 		defer.log_text = STR_LIT("policyd wants more kept than a session may hold");
 		answer = &defer;
 	}
-	if (answer->delay_ms && answer != &defer && !s->server->draining && !s->pretended) {
-		s->held = arena_alloc(&s->held_arena, sizeof *s->held);
-		ipc_copy(&ipc_type_acl_answer, answer, s->held, &s->held_arena);
-		session_enter(s, SESSION_DELAY);
-		s->deadline_ms = s->server->now_ms + answer->delay_ms;
-		return;
-	}
-	answer_proceed(s, answer);
+	if (answer->delay_ms && answer != &defer && !s->server->draining && !s->pretended)
+		answer_hold(s, answer, answer->delay_ms);
+	else
+		answer_proceed(s, answer);
+}
+
+void policy_wait(struct session *s, uint64_t ms, void (*proceed)(struct session *s, const struct ipc_acl_answer *answer))
+{
+	static const struct ipc_acl_answer nothing = { .verdict = ACL_ACCEPT };
+
+	s->proceed = proceed;
+	if (ms && session_client(s)->flags & CLIENT_SLOWED && !s->server->draining && !s->pretended)
+		answer_hold(s, &nothing, ms);
+	else
+		answer_proceed(s, NULL);
 }
 
 /* The delay is over. */

@@ -142,6 +142,8 @@ void policy_ask(struct session *s, enum acl_stage stage, void (*proceed)(struct 
 /* Asks for the rewriting of the argument (within the command's line) of MAIL or RCPT, and for nothing else. */
 void policy_ask_argument(struct session *s, enum acl_stage stage, struct str argument,
 	void (*proceed)(struct session *s, const struct ipc_acl_answer *answer));
+/* Goes on when the time is over, where smtp_ratelimit_hosts has the client; else at once. */
+void policy_wait(struct session *s, uint64_t ms, void (*proceed)(struct session *s, const struct ipc_acl_answer *answer));
 bool policy_rewrites(const struct session *s, enum acl_stage stage); /* rewriting rules make policyd be asked, with an ACL or without */
 bool policy_rewritten(const struct ipc_acl_answer *answer);    /* policyd gave another address, and it is one */
 /* Did the answer accept (or discard)? Otherwise replies, logs "rejected WHAT subject" and, on drop, closes. answer NULL: yes. */

@@ -90,6 +90,8 @@ void settings_from_conf(struct settings *s, const struct conf *conf)
 	s->remove_delivery_date = m->delivery_date_remove;
 	s->from_check = m->local_from_check;
 	s->sender_retain = m->local_sender_retain;
+	conf_slowing_parse(m->smtp_ratelimit_mail.text, &s->slow_mail, NULL);
+	conf_slowing_parse(m->smtp_ratelimit_rcpt.text, &s->slow_rcpt, NULL);
 	s->helo_lookup = m->helo_lookup_domains.set && m->helo_lookup_domains.text.len;
 	s->helo_lookup_ours = !m->helo_lookup_domains.set;
 	s->received_none = m->received_header_text.set && !m->received_header_text.text.len;
@@ -114,6 +116,7 @@ static const struct { const char *name; uint32_t bit; } client_lists[] = {
 	{ "pipelining_advertise_hosts", CLIENT_PIPELINING }, { "smtp_accept_max_nonmail_hosts", CLIENT_NONMAIL },
 	{ "hosts_connection_nolog", CLIENT_NOLOG }, { "smtp_reserve_hosts", CLIENT_RESERVED }, { "dsn_advertise_hosts", CLIENT_DSN },
 	{ "helo_verify_hosts", CLIENT_HELO_VERIFY }, { "helo_try_verify_hosts", CLIENT_HELO_TRY }, { "ignore_fromline_hosts", CLIENT_FROMLINE },
+	{ "smtp_ratelimit_hosts", CLIENT_SLOWED },
 	 { "auth_later", CLIENT_AUTH_LATER },
 };
 

@@ -12,6 +12,7 @@
 #include "common/base/err.h"
 #include "common/base/str.h"
 #include "common/conf/log_selector.h"
+#include "common/conf/slowing.h"
 #include "common/ipc/codec.h"
 #include "common/ipc/enums.h"
 
@@ -23,6 +24,7 @@ struct settings {
 	struct str software;             /* for Received: and the banner: "Bulkhead 0.1" */
 	struct str helo_allow_chars;
 	struct str from_prefixes, from_suffixes; /* local_from_prefix, local_from_suffix: lists */
+	struct conf_slowing slow_mail, slow_rcpt;
 	uint32_t acl_stages;             /* 1 << enum acl_stage: an ACL is set */
 	bool rewrites_args, rewrites_rcpt, rewrites_data; /* rewriting rules for which policyd is asked; struct conf has them */
 	uint64_t log;                    /* LOG_SEL(...) */
@@ -53,6 +55,7 @@ enum client_flag {
 	CLIENT_AUTH_LATER = 1 << 11,     /* which mechanisms are offered, policyd tells at EHLO */
 	CLIENT_HELO_TRY = 1 << 12,
 	CLIENT_FROMLINE = 1 << 13,       /* ignore_fromline_hosts */
+	CLIENT_SLOWED = 1 << 14,         /* smtp_ratelimit_hosts */
 	CLIENT_DEFAULT = CLIENT_REQUIRE_HELO | CLIENT_PIPELINING | CLIENT_NONMAIL,
 };
 

@@ -3,6 +3,7 @@
 #include "common/conf/listen.h"
 #include "common/conf/log_selector.h"
 #include "common/conf/reader.h"
+#include "common/conf/slowing.h"
 
 #include <string.h>
 
@@ -334,6 +335,22 @@ static void relations_check(struct check *c)
 			"option \"local_sender_retain\": needs no_local_from_check, too");
 }
 
+static void slowing_check(struct check *c)
+{
+	const struct conf_opts_main *m = &c->conf->main;
+	const struct { const char *name; const struct conf_text *text; } rows[] = {
+		{ "smtp_ratelimit_mail", &m->smtp_ratelimit_mail }, { "smtp_ratelimit_rcpt", &m->smtp_ratelimit_rcpt },
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct conf_slowing slowing;
+		struct err err = ERR_INIT;
+
+		if (conf_slowing_parse(rows[i].text->text, &slowing, &err) != ST_OK)
+			conf_problem_add(c->conf, CONF_ERROR, rows[i].text->place, "option \"%s\": %s", rows[i].name, err.text);
+	}
+}
+
 static void main_check(struct check *c)
 {
 	const struct conf_opts_main *m = &c->conf->main;
@@ -343,6 +360,7 @@ static void main_check(struct check *c)
 	uint32_t n;
 
 	relations_check(c);
+	slowing_check(c);
 	if (conf_listeners_get(c->conf, &c->scratch, &listeners, &n, &err) != ST_OK)
 		conf_problem_add(c->conf, CONF_ERROR, m->local_interfaces.set ? m->local_interfaces.place : m->daemon_smtp_ports.place, "%s", err.text);
 	if (log_selector_parse(m->log_selector.text, &bits, &err) != ST_OK)

@@ -2,6 +2,7 @@
 """What is looked at when HELO comes, and what a message gets that was written here: its ids, names and the Received: of the configuration."""
 import pwd
 import re
+import select
 import subprocess
 
 import pytest
@@ -109,3 +110,53 @@ def test_fromline(bulkhead, hosts, dropped):
     got = b.wait_maildir("joe")[0].decode().replace("\r\n", "\n")
     head, body = got.split("\n\n", 1)
     assert ("Subject: here" in head) == dropped and ("From someone" in got) != dropped, got
+
+
+@pytest.mark.parametrize("main, args, header, got", [
+    ("", [], "To: joe@local.example, ann@local.example", {"joe", "ann"}),
+    ("", ["ann@local.example"], "To: joe@local.example, ann@local.example", {"joe"}),
+    ("no_extract_addresses_remove_arguments", ["ann@local.example"], "To: joe@local.example", {"joe", "ann"}),
+    ("", ["ann@local.example"], "To: ann@local.example", "nobody is left"),
+])
+def test_recipients_of_the_header(bulkhead, main, args, header, got):
+    b = bulkhead(main=main)
+    done = subprocess.run([SENDMAIL, "-C", b.conf, "-t", *args], input=b"Subject: s\n%s\n\nx\n" % header.encode(), stderr=subprocess.PIPE, timeout=30)
+    if isinstance(got, str):
+        assert done.returncode == 65 and got in done.stderr.decode(), done
+        return
+    assert done.returncode == 0, done.stderr
+    for u in got:
+        b.wait_maildir(u)
+    b.wait_empty()
+    assert {u for u in ("joe", "ann") if b.maildir(u)} == got
+
+
+def test_silent_submitter(bulkhead):
+    b = bulkhead(main="receive_timeout = 1s\n")
+    with subprocess.Popen([SENDMAIL, "-C", b.conf, "joe@local.example"], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+        p.stdin.write(b"Subject: s\n")
+        p.stdin.flush()
+        assert p.wait(30) == 74
+        assert b"timed out" in p.stderr.read()
+    assert not b.maildir("joe")
+
+
+def test_slowing(bulkhead):
+    b = bulkhead(main="smtp_ratelimit_hosts = 127.0.0.1\nsmtp_ratelimit_mail = 1,2s,1,2s\nsmtp_ratelimit_rcpt = 1,2s,1,2s\n")
+    for source, slowed in (("127.0.0.1", True), ("127.0.0.2", False)):
+        c = b.client(source=(source, 0))
+        c.ask("EHLO client.example", 250)
+        for sender in ("a", "b"):
+            c.send(b"MAIL FROM:<%s@sender.example>\r\n" % sender.encode())
+            assert silent(c) == (slowed and sender == "b")
+            assert c.reply().startswith("250")
+            c.ask("RCPT TO:<joe@local.example>", 250)
+            c.send(b"RCPT TO:<ann@local.example>\r\n")
+            assert silent(c) == slowed
+            assert c.reply().startswith("250")
+            c.ask("RSET", 250)
+
+
+def silent(c):
+    """Nothing comes for a second: the two seconds of a delay are far from it."""
+    return not select.select([c.sock], [], [], 1)[0]

@@ -10,6 +10,7 @@
 #include "common/conf/listen.h"
 #include "common/conf/log_selector.h"
 #include "common/conf/reader.h"
+#include "common/conf/slowing.h"
 
 typedef enum status parse(struct str s, int64_t *out, struct err *err);
 
@@ -37,6 +38,33 @@ static const struct {
 	{ conf_time_parse, "", ST_ERROR, 0 }, { conf_time_parse, "1h 2m", ST_ERROR, 0 }, { conf_time_parse, "1y", ST_ERROR, 0 },
 	{ conf_time_parse, "h", ST_ERROR, 0 }, { conf_time_parse, "99999999999999999w", ST_ERROR, 0 },
 };
+
+static const struct {
+	const char *text;
+	bool ok;
+	uint32_t delays[4];       /* of commands 2, 3, 4, 100 */
+} slowings[] = {
+	{ "2,0.5s,2,4m", true, { 0, 500, 1000, 240000 } }, { "2, 0.5s, 1.05, 4m", true, { 0, 500, 525, 56797 } }, { "", true, { 0, 0, 0, 0 } },
+	{ "0,1s,1,1s", true, { 1000, 1000, 1000, 1000 } }, { "3,10s,1.5,1h", true, { 0, 0, 10000, 3600000 } }, { "1,2s,0,5s", true, { 2000, 0, 0, 0 } },
+	{ "2,0.5s,2", false, { 0 } }, { "2,0.5s,2,4m,9", false, { 0 } }, { "x,0.5s,2,4m", false, { 0 } }, { "2,0.5,2,4m", false, { 0 } },
+	{ "2,1s,-1,4m", false, { 0 } }, { "-2,1s,1,4m", false, { 0 } }, { "2,1s,1,2h", false, { 0 } }, { "2,1s,1,", false, { 0 } },
+};
+
+static void test_slowing(void **state)
+{
+	static const uint32_t nth[] = { 2, 3, 4, 100 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof slowings / sizeof *slowings; i++) {
+		struct conf_slowing s;
+
+		if ((conf_slowing_parse(str_of(slowings[i].text), &s, NULL) == ST_OK) != slowings[i].ok)
+			fail_msg("\"%s\"", slowings[i].text);
+		for (size_t k = 0; slowings[i].ok && k < sizeof nth / sizeof *nth; k++)
+			if (conf_slowing_delay(&s, nth[k]) != slowings[i].delays[k])
+				fail_msg("\"%s\", command %u: %u ms", slowings[i].text, nth[k], conf_slowing_delay(&s, nth[k]));
+	}
+}
 
 static void test_numbers(void **state)
 {
@@ -252,6 +280,7 @@ static void test_log_selector(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_slowing),
 		cmocka_unit_test(test_numbers), cmocka_unit_test(test_booleans), cmocka_unit_test(test_times_format), cmocka_unit_test(test_strings),
 		cmocka_unit_test(test_lists), cmocka_unit_test(test_rows), cmocka_unit_test(test_set), cmocka_unit_test(test_endpoints),
 		cmocka_unit_test(test_log_selector),
