@@ -66,6 +66,8 @@ struct policyd *policyd_new(struct worker *worker, const struct conf *conf, cons
 	if (!st)
 		st = policyd_helo_compile(p, err);
 	if (!st)
+		st = policyd_rewrite_compile(p, err);
+	if (!st)
 		st = policyd_message_compile(p, err);
 	if (st) {
 		policyd_free(p);
@@ -214,7 +216,7 @@ void policyd_answer(struct policyd *p, struct arena *a, const struct ipc_acl_ask
 	ev.trace = ask->trace;
 	p->log_id = stage_has_id(ask->stage) ? ask->facts->message_id : STR_NULL;
 	if (ask->argument.len) {
-		policyd_rewrite_argument(&ev, ask->argument, out);
+		policyd_rewrite_argument(p, &ev, ask->argument, out);
 		eval_clear(&ev);
 		return;
 	}

@@ -41,6 +41,7 @@ struct policyd {
 	struct policyd_auth *auth;       /* policyd_auth.h */
 	struct policyd_setting *settings; /* compiled; policyd_settings.c */
 	struct lang_list *helo_lookup;   /* helo_lookup_domains */
+	struct lang_list *untrusted;     /* untrusted_set_sender; NULL: unset */
 	struct ip *addresses;            /* of our interfaces */
 	unsigned n_addresses;
 	struct policyd_texts *texts;     /* policyd_message.c */
@@ -74,7 +75,10 @@ void policyd_message_free(struct policyd *p);
 void policyd_message_run(struct policyd *p, struct eval *ev, struct ipc_acl_answer *out);
 
 /* policyd_rewrite.c: rewriting rules at reception. */
-void policyd_rewrite_argument(struct eval *ev, struct str argument, struct ipc_acl_answer *out);
+enum status policyd_rewrite_compile(struct policyd *p, struct err *err);
+/* The path that stands for the one given; of a local submitter who is not trusted it is his own address where untrusted_set_sender
+ * does not let him have another. */
+void policyd_rewrite_argument(struct policyd *p, struct eval *ev, struct str argument, struct ipc_acl_answer *out);
 void policyd_rewrite_recipient(struct eval *ev, struct ipc_acl_answer *out);
 /* The sender, if it changed, and the fields to be replaced; both are put into the facts, too, which the ACL is to see. */
 struct ipc_edit *policyd_rewrite_message(struct policyd *p, struct eval *ev, struct ipc_facts *facts, struct str *sender_out, uint32_t *n_out);

@@ -376,7 +376,8 @@ static void mail_ask(struct session *s)
 	policy_ask(s, s->txn->local_message ? ACL_NOTSMTP_START : ACL_MAIL, mail_proceed);
 }
 
-static void mail_take(struct session *s, struct str args)
+/* asked: policyd has seen the path, and who may use it. */
+static void mail_take(struct session *s, struct str args, bool asked)
 {
 	struct settings *set = &s->server->settings;
 	struct err err = ERR_INIT;
@@ -399,7 +400,8 @@ static void mail_take(struct session *s, struct str args)
 	t->sender = str_dup(&t->arena, t->sender);
 	if (!t->sender.p)
 		t->sender.p = "";
-	sender_force(s);
+	if (!asked || !s->server->settings.untrusted_asks)
+		sender_force(s);
 	if (!mail_room(s)) {
 		session_transaction_end(s);
 		return;
@@ -410,7 +412,7 @@ static void mail_take(struct session *s, struct str args)
 static void mail_argument(struct session *s, const struct ipc_acl_answer *answer)
 {
 	if (policy_accepts(s, answer, "MAIL", STR_NULL))
-		mail_take(s, args_rewritten(s, "FROM:", answer));
+		mail_take(s, args_rewritten(s, "FROM:", answer), true);
 }
 
 static void mail_begin(struct session *s, const struct ipc_acl_answer *answer)
@@ -418,10 +420,11 @@ static void mail_begin(struct session *s, const struct ipc_acl_answer *answer)
 	struct str args = args_rewritten(s, "FROM:", NULL);
 
 	(void)answer;
-	if (s->server->settings.rewrites_args && path_alone(args).len && path_alone(args).len <= 1024)
+	if ((s->server->settings.rewrites_args || (s->local && !s->trusted && s->server->settings.untrusted_asks)) && path_alone(args).len &&
+		path_alone(args).len <= 1024)
 		policy_ask_argument(s, ACL_MAIL, path_alone(args), mail_argument);
 	else
-		mail_take(s, args);
+		mail_take(s, args, false);
 }
 
 void verb_mail(struct session *s, struct str args)

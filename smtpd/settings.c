@@ -106,6 +106,7 @@ void settings_from_conf(struct settings *s, const struct conf *conf)
 	s->nodelay = m->tcp_nodelay;
 	s->keepalive = m->smtp_accept_keepalive;
 	s->untrusted_any = str_is(str_trim(m->untrusted_set_sender.text), "*");
+	s->untrusted_asks = m->untrusted_set_sender.text.len && !s->untrusted_any;
 }
 
 /* ---- what policyd says of a client ---- */

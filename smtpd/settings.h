@@ -36,7 +36,7 @@ struct settings {
 	bool remove_return_path, remove_envelope_to, remove_delivery_date;
 	bool from_check, sender_retain, received_none, received_own, utc, reject_log, nodelay, keepalive;
 	bool helo_lookup, helo_lookup_ours; /* helo_lookup_domains: any may be in it; only our name and addresses */
-	bool untrusted_any;              /* untrusted_set_sender = * */
+	bool untrusted_any, untrusted_asks; /* untrusted_set_sender is *; is a list that policyd knows */
 };
 
 /* Answers of the connect stage's host lists. */

@@ -2,13 +2,14 @@
 """Hostile dialogues against a whole instance: what a client sends octet by octet, what it is told, and that nothing comes through
 that should not."""
 import os
+import re
 import select
 import socket
 import time
 
 import pytest
 
-from bulkhead import SENDMAIL, Client, wait_for
+from bulkhead import SENDMAIL, Client, Instance, wait_for
 
 EHLO = b"EHLO c.example\r\n"
 ENVELOPE = b"MAIL FROM:<a@b.example>\r\nRCPT TO:<joe@local.example>\r\n"
@@ -195,6 +196,30 @@ def test_local_submission(bulkhead):
     assert b"\nMessage-Id: <E" in got and b"\nDate: " in got and b"\nFrom: " in got
     assert b" with local (" in got
     b.wait_log(r"<= boss@else\.example U=root P=local ")  # root may
+
+
+@pytest.mark.parametrize("option, claimed, sender", [
+    (None, "boss@else.example", "nobody@mx.test.example"),
+    ("*", "boss@else.example", "boss@else.example"),
+    ("^$sender_ident- : *@mine.example", "nobody-x@else.example", "nobody-x@else.example"),
+    ("^$sender_ident- : *@mine.example", "x@mine.example", "x@mine.example"),
+    ("^$sender_ident- : *@mine.example", "boss@else.example", "nobody@mx.test.example"),
+    ("${lookup{x}lsearch{/nosuch/file}}", "boss@else.example", "nobody@mx.test.example"),
+    ("*@mine.example", "<>", "<>"),
+])
+def test_untrusted_set_sender(bulkhead, option, claimed, sender):
+    import pwd
+    import subprocess
+    if os.geteuid() != 0:
+        pytest.skip("becoming another user needs root")
+    b = bulkhead(main="untrusted_set_sender = %s\nacl_not_smtp_start = start" % option if option else "acl_not_smtp_start = start",
+                 acl=Instance.ACL + "start:\n  accept logwrite = seen [$sender_address]\n")
+    os.chmod(b.conf, 0o644)
+    uid = pwd.getpwnam("nobody").pw_uid
+    subprocess.run([SENDMAIL, "-C", b.conf, "-f", claimed, "joe@local.example"], input=b"Subject: s\n\nhello\n", check=True, timeout=30,
+                   preexec_fn=lambda: os.setuid(uid))
+    b.wait_log(r"<= %s(?: R=\S+)? U=nobody P=local " % re.escape(sender))
+    b.wait_log(r"seen \[%s\]" % re.escape(sender.strip("<>")))
 
 
 def test_half_closed_session_gets_its_answer(one):
