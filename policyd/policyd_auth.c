@@ -195,8 +195,14 @@ static void id_make(struct auth_step *s)
 	struct str id;
 
 	/* Spec: if it can't be expanded it is ignored. */
-	if (s->inst->set_id && expand(s->ev, s->inst->set_id, &id, &err) == ST_OK)
-		s->out->auth_id = str_sub(id, 0, 1024);
+	if (!s->inst->set_id || expand(s->ev, s->inst->set_id, &id, &err) != ST_OK)
+		return;
+	id = str_dup(s->ev->arena, str_sub(id, 0, 1024));
+	/* Who only claims to be somebody is named in header fields and logs, too: on one line. */
+	for (uint32_t i = 0; i < id.len; i++)
+		if ((unsigned char)id.p[i] < ' ' || id.p[i] == 0x7f)
+			((char *)(uintptr_t)id.p)[i] = '?';
+	s->out->auth_id = id;
 }
 
 static void debug_print(struct auth_step *s)

@@ -24,6 +24,16 @@ static enum status mysql_trouble(const struct server *s, const char *doing, MYSQ
 	return err_set(err, ST_DEFER, "MYSQL: %.*s: %s: %s", STR_FMT(s->shown), doing, mysql_error(c));
 }
 
+/* quote_mysql puts backslashes before quotes, as Exim's does: a server that takes them for themselves would see the quote alone. */
+static bool escapes_hold(MYSQL *c)
+{
+	static const char plain[] = "SET SESSION sql_mode = TRIM(BOTH ',' FROM REPLACE(CONCAT(',', @@SESSION.sql_mode, ','), ',NO_BACKSLASH_ESCAPES,', ','))";
+
+	if (!(c->server_status & SERVER_STATUS_NO_BACKSLASH_ESCAPES))
+		return true;
+	return mysql_real_query(c, plain, sizeof plain - 1) == 0 && !(c->server_status & SERVER_STATUS_NO_BACKSLASH_ESCAPES);
+}
+
 static MYSQL *connect_to(struct lookup_env *env, const struct server *s, struct str ip, struct arena *a, struct err *err)
 {
 	unsigned seconds = ((env->sql_timeout_ms ? env->sql_timeout_ms : MYSQL_TIMEOUT_MS) + 999) / 1000, off = 0;
@@ -38,7 +48,7 @@ static MYSQL *connect_to(struct lookup_env *env, const struct server *s, struct 
 	if (s->group.len)
 		mysql_options(c, MYSQL_READ_DEFAULT_GROUP, str_cstr(a, s->group));
 	if (mysql_real_connect(c, local ? "localhost" : str_cstr(a, ip), str_cstr(a, s->user), str_cstr(a, s->password),
-		    s->database.len ? str_cstr(a, s->database) : NULL, s->port, s->socket.len ? str_cstr(a, s->socket) : NULL, 0))
+		    s->database.len ? str_cstr(a, s->database) : NULL, s->port, s->socket.len ? str_cstr(a, s->socket) : NULL, 0) && escapes_hold(c))
 		return c;
 	mysql_trouble(s, "connecting", c, err);
 	mysql_end(c);

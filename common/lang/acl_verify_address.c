@@ -60,12 +60,22 @@ static void defer_text(const struct ipc_verify_answer *answer, struct err *err)
 
 /* ---- recipients ---- */
 
+/* What is no path, no query and no list of its own: servers that take all addresses vouch for little. */
+static bool is_plain(struct str s)
+{
+	for (uint32_t i = 0; i < s.len; i++)
+		if (!ascii_is_alnum(s.p[i]) && !(s.p[i] && strchr("._+-=", s.p[i])))
+			return false;
+	return s.len && s.p[0] != '.' && s.p[0] != '-' && str_find_str(s, STR_LIT("..")) < 0;
+}
+
 /* A server that has taken the address vouches for it. */
 static void data_trust(struct acl_state *s)
 {
 	struct str local = s->ev->slot[EV_local_part], domain = s->ev->slot[EV_domain];
 
-	local.tainted = domain.tainted = false;
+	local.tainted = !is_plain(local);
+	domain.tainted = !is_plain(domain);
 	eval_set(s->ev, EV_local_part_data, local);
 	eval_set(s->ev, EV_domain_data, str_lower(s->ev->arena, domain));
 }

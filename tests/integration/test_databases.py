@@ -190,6 +190,21 @@ def test_sql(bulkhead, request, kind, server, way):
     assert expand(b, "${lookup %s{select v from t where k='k';}{$value}{no}}" % kind) == "value one\n"
 
 
+def test_quotes_hold_in_every_mode(bulkhead, mariadb):
+    """A server to which a backslash is nothing special: what a stranger quotes does not end where his quote is."""
+    before = mariadb.sql("select @@global.sql_mode")
+    mariadb.sql("set global sql_mode = 'NO_BACKSLASH_ESCAPES,%s'" % before)
+    try:
+        b = bulkhead(main="hide mysql_servers = %s" % mariadb.tcp,
+                     acl=acl_of("${lookup mysql{select v from t where k='${quote_mysql:$local_part}'}{$value}{none}}"))
+        rcpt(b, "k", want="value one")
+        rcpt(b, "it's", want="nasty")
+        rcpt(b, "\"' or 1=1 -- \"", want="none")
+        assert expand(b, "${lookup mysql{select @@session.sql_mode}}").strip() == before
+    finally:
+        mariadb.sql("set global sql_mode = '%s'" % before)
+
+
 @pytest.mark.parametrize("kind,server", KINDS)
 def test_sql_servers_of_the_query(bulkhead, request, kind, server):
     s = request.getfixturevalue(server)

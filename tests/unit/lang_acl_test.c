@@ -432,6 +432,41 @@ static void told_once(void **state)
 	conf_free(conf);
 }
 
+/* A server that takes an address vouches for it, unless it is one that means something elsewhere. */
+static void data_trusted(void **state)
+{
+	static const struct { const char *recipient; bool local, domain; } rows[] = {
+		{ "there.who+x@r.example", false, false }, { "there/../x@r.example", true, false }, { "there'x@r.example", true, false },
+		{ "there..x@r.example", true, false }, { "there:x@r.example", true, false }, { "there@[192.0.2.1]", false, true }, { "there$x@r.example", true, false },
+	};
+	struct conf *conf = conf_with("accept verify = recipient/callout", ACL_RCPT);
+	struct lang_services services = fake_services(&fake);
+	struct lang *lang = lang_new(conf, &services);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct ipc_facts f = facts;
+		struct ipc_acl_answer answer;
+		struct eval ev;
+
+		fake = (struct fake){ 0 };
+		f.recipient = str_of(rows[i].recipient);
+		eval_init(&ev, lang, &arena);
+		eval_facts(&ev, &f);
+		ev.stage = ACL_RCPT;
+		eval_set_address(&ev, str_taint(f.recipient));
+		acl_stage_run(&ev, &answer);
+		assert_int_equal(answer.verdict, ACL_ACCEPT);
+		assert_true(str_eq(eval_get(&ev, EV_local_part_data), eval_get(&ev, EV_local_part)));
+		if (eval_get(&ev, EV_local_part_data).tainted != rows[i].local || eval_get(&ev, EV_domain_data).tainted != rows[i].domain)
+			fail_msg("%s: %d %d", rows[i].recipient, eval_get(&ev, EV_local_part_data).tainted, eval_get(&ev, EV_domain_data).tainted);
+		eval_clear(&ev);
+	}
+	lang_free(lang);
+	conf_free(conf);
+	arena_reset(&arena);
+}
+
 /* A header of many short fields costs what it is long, not the square of that. */
 static void many_fields(void **state)
 {
@@ -677,7 +712,7 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(outcomes), cmocka_unit_test(told_once), cmocka_unit_test(many_fields), cmocka_unit_test(unset), cmocka_unit_test(values), cmocka_unit_test(problems), cmocka_unit_test(complete), cmocka_unit_test(macros),
+		cmocka_unit_test(outcomes), cmocka_unit_test(told_once), cmocka_unit_test(many_fields), cmocka_unit_test(data_trusted), cmocka_unit_test(unset), cmocka_unit_test(values), cmocka_unit_test(problems), cmocka_unit_test(complete), cmocka_unit_test(macros),
 		cmocka_unit_test(fast),
 	};
 

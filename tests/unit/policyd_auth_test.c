@@ -63,6 +63,7 @@ static const struct exchange {
 	{ "plain", false, { "-", "|u|pw" }, "C: OK plain id=u" },
 	{ "PLAIN", false, { "|u|no" }, "FAIL plain id=u" },
 	{ "PLAIN", false, { "" }, "FAIL plain id=" },
+	{ "PLAIN", false, { "|u\nX-Field: x\r\177|no" }, "FAIL plain id=u?X-Field: x??" },
 	{ "PLAIN", false, { "|later|x" }, "DEFER plain id=later text=come back" },
 	{ "PLAIN", false, { "|forced|pw" }, "FAIL plain id=forced" },
 	{ "PLAIN", false, { "|u|pw|x|y|z|1|2|3|4|5|6|7|8|9|0|1|2|3|4|5|6|7|8|9" }, "OK plain id=u" },
