@@ -343,7 +343,7 @@ static enum status op_rfc2047(struct eval *ev, const struct node *n, struct str 
 {
 	(void)n;
 	(void)err;
-	*out = header_encode_words(ev->arena, in, "UTF-8");
+	*out = header_encode_words(ev->arena, in, header_charset(ev));
 	out->tainted = in.tainted;
 	return ST_OK;
 }
@@ -352,7 +352,7 @@ static enum status op_rfc2047d(struct eval *ev, const struct node *n, struct str
 {
 	(void)n;
 	(void)err;
-	*out = header_decode_words(ev->arena, in, true);
+	*out = header_decode_words(ev->arena, in, header_charset(ev));
 	out->tainted = in.tainted;
 	return ST_OK;
 }

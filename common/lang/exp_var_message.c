@@ -146,7 +146,7 @@ static enum status var_headers(struct eval *ev, struct str name, struct str *out
 
 	(void)name;
 	if (!st)
-		*out = header_decode_words(ev->arena, fields_trim(ev->arena, *out), false); /* as bheader */
+		*out = header_decode_words(ev->arena, fields_trim(ev->arena, *out), NULL); /* as bheader */
 	return st;
 }
 

@@ -152,7 +152,7 @@ enum status header_value(struct eval *ev, struct str name, enum header_form form
 	if (b.len) {
 		*out = str_dup(ev->arena, buf_str(&b));
 		if (form == HEADER_DECODED || form == HEADER_BASIC)
-			*out = header_decode_words(ev->arena, *out, form == HEADER_DECODED);
+			*out = header_decode_words(ev->arena, *out, form == HEADER_DECODED ? header_charset(ev) : NULL);
 		out->tainted = true;
 	}
 	buf_clear(&b);

@@ -26,8 +26,10 @@ struct message_counts {
 /* Reads the whole message, once. */
 enum status message_count(struct eval *ev, struct message_counts *out, struct err *err);
 
-/* RFC 2047: encoded words into UTF-8 (or the octets as they are, basic); text that is none stays. */
-struct str header_decode_words(struct arena *a, struct str s, bool translate);
+/* headers_charset: what texts from header fields are in, "UTF-8" unless the configuration says otherwise. */
+const char *header_charset(struct eval *ev);
+/* RFC 2047: encoded words into this charset (NULL: the octets as they are); what is no word, or can't be said in it, stays. */
+struct str header_decode_words(struct arena *a, struct str s, const char *charset);
 struct str header_encode_words(struct arena *a, struct str s, const char *charset);
 
 #endif

@@ -5,6 +5,14 @@
 
 #include "common/lang/exp_text.h"
 #include "common/lang/lang_header.h"
+#include "common/lang/lang_priv.h"
+
+const char *header_charset(struct eval *ev)
+{
+	const struct conf *conf = ev->lang->conf;
+
+	return conf && conf->main.headers_charset.text.len ? str_cstr(ev->arena, conf->main.headers_charset.text) : "UTF-8";
+}
 
 enum charset { CHARSET_NONE, CHARSET_ASIS, CHARSET_LATIN1, CHARSET_LATIN9, CHARSET_CP1252 };
 
@@ -57,6 +65,34 @@ static void utf8_add(struct buf *b, uint32_t code)
 	}
 }
 
+/* A text from one charset into another; false: a character is not in it. Line ends and NULs would make fields of their own where the value is
+ * put into another field. */
+static bool text_convert(struct str s, enum charset from, enum charset to, struct buf *b)
+{
+	while (s.len) {
+		uint32_t code = (unsigned char)s.p[0], n = 1, c = 0;
+
+		if (from != CHARSET_ASIS)
+			code = charset_code(from, (unsigned char)s.p[0]);
+		else if (to != CHARSET_ASIS && !(n = text_utf8(s, &code)))
+			return false;
+		s = str_from(s, n);
+		code = code == '\n' || code == '\r' ? ' ' : code ? code : '?';
+		if (to == CHARSET_ASIS && from == CHARSET_ASIS) {
+			buf_addc(b, (char)code);
+		} else if (to == CHARSET_ASIS) {
+			utf8_add(b, code);
+		} else {
+			while (c < 256 && charset_code(to, (unsigned char)c) != code)
+				c++;
+			if (c == 256)
+				return false;
+			buf_addc(b, (char)c);
+		}
+	}
+	return true;
+}
+
 static int hex_digit(char c)
 {
 	c = ascii_upper(c);
@@ -102,10 +138,11 @@ static ptrdiff_t coded_end(struct str s, char how)
 }
 
 /* "=?charset?Q?text?=" at the start of s, decoded into b; its length, 0 if it is none. */
-static uint32_t word_decode(struct arena *a, struct str s, bool translate, struct buf *b)
+static uint32_t word_decode(struct arena *a, struct str s, enum charset to, struct buf *b)
 {
 	struct str charset, text, raw;
-	enum charset set;
+	enum charset from;
+	size_t before = b->len;
 	ptrdiff_t q1, q2, end;
 	char how;
 	struct str rest;
@@ -129,30 +166,24 @@ static uint32_t word_decode(struct arena *a, struct str s, bool translate, struc
 	text = str_sub(rest, 0, (size_t)end);
 	if (how == 'B' ? !text_base64_decode(a, text, &raw) : how == 'Q' ? !q_decode(a, text, &raw) : true)
 		return 0;
-	set = translate ? charset_find(charset) : CHARSET_ASIS;
-	if (set == CHARSET_NONE)
+	from = to == CHARSET_NONE ? CHARSET_ASIS : charset_find(charset);
+	if (from == CHARSET_NONE || !text_convert(raw, from, to == CHARSET_NONE ? CHARSET_ASIS : to, b)) {
+		b->len = before;
 		return 0;
-	for (uint32_t i = 0; i < raw.len; i++) {
-		char c = raw.p[i] ? raw.p[i] : '?';
-
-		/* A line end would make fields of its own where the value is put into another field. */
-		if (c == '\n' || c == '\r')
-			c = ' ';
-		if (set == CHARSET_ASIS)
-			buf_addc(b, c);
-		else
-			utf8_add(b, charset_code(set, (unsigned char)c));
 	}
 	return (uint32_t)(rest.p + end + 2 - s.p);
 }
 
-struct str header_decode_words(struct arena *a, struct str s, bool translate)
+struct str header_decode_words(struct arena *a, struct str s, const char *charset)
 {
+	enum charset to = charset ? charset_find(str_of(charset)) : CHARSET_NONE;
 	struct buf b = BUF_LIMIT(4 * (size_t)HEADER_VALUE_MAX);
 	struct str out;
 	uint32_t blanks_from = 0, i = 0;
 	bool after_word = false;
 
+	if (charset && to == CHARSET_NONE)
+		to = CHARSET_ASIS;
 	if (str_find_str(s, STR_LIT("=?")) < 0)
 		return s;
 	while (i < s.len) {
@@ -174,14 +205,14 @@ struct str header_decode_words(struct arena *a, struct str s, bool translate)
 				/* It may yet turn out to be no word: then the blanks stay. */
 				struct buf probe = BUF_LIMIT(4 * (size_t)HEADER_VALUE_MAX);
 
-				k = word_decode(a, str_from(s, i), translate, &probe);
+				k = word_decode(a, str_from(s, i), to, &probe);
 				if (k)
 					buf_add_str(&b, buf_str(&probe));
 				else
 					buf_add_str(&b, str_sub(s, blanks_from, i - blanks_from));
 				buf_clear(&probe);
 			} else {
-				k = word_decode(a, str_from(s, i), translate, &b);
+				k = word_decode(a, str_from(s, i), to, &b);
 				if (!k)
 					b.len = before;
 			}

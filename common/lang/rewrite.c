@@ -191,7 +191,6 @@ static enum status rule_matches(struct eval *ev, const struct rewrite_rule *rule
 static struct str whole_encode(struct eval *ev, struct str whole)
 {
 	ptrdiff_t angle = str_rfind(whole, '<');
-	const char *charset = "UTF-8";
 	struct str phrase, encoded;
 	bool bad = false;
 
@@ -202,9 +201,7 @@ static struct str whole_encode(struct eval *ev, struct str whole)
 		bad |= (unsigned char)phrase.p[i] > 126 || ((unsigned char)phrase.p[i] < 32 && phrase.p[i] != '\t');
 	if (!bad)
 		return whole;
-	if (ev->lang->conf && ev->lang->conf->main.headers_charset.text.len)
-		charset = str_cstr(ev->arena, ev->lang->conf->main.headers_charset.text);
-	encoded = header_encode_words(ev->arena, phrase, charset);
+	encoded = header_encode_words(ev->arena, phrase, header_charset(ev));
 	return str_printf(ev->arena, "%.*s %.*s", STR_FMT(encoded), STR_FMT(str_from(whole, (size_t)angle)));
 }
 

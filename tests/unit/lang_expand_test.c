@@ -635,7 +635,7 @@ static void words_begun(void **state)
 		while (b.len < 64000)
 			buf_adds(&b, starts[i]);
 		buf_adds(&b, "?=");
-		header_decode_words(&work, buf_str(&b), true);
+		header_decode_words(&work, buf_str(&b), "UTF-8");
 		if (work.used > 1000000)
 			fail_msg("%s: %zu octets", starts[i], work.used);
 		buf_clear(&b);
@@ -757,10 +757,39 @@ static void typed(void **state)
 	}
 }
 
+/* Texts from header fields are in headers_charset; what it has no character for stays encoded. */
+static void charsets(void **state)
+{
+	static const struct { const char *charset, *text, *want; } rows[] = {
+		{ "UTF-8", "${rfc2047d:=?iso-8859-1?Q?=FC?=}", "\xc3\xbc" }, { "ISO-8859-1", "${rfc2047d:=?utf-8?Q?=C3=BC?=}", "\xfc" },
+		{ "ISO-8859-1", "${rfc2047d:=?iso-8859-15?Q?=A4?=}", "=?iso-8859-15?Q?=A4?=" }, { "ISO-8859-15", "${rfc2047d:=?utf-8?B?4oKs?=}", "\xa4" },
+		{ "ISO-8859-1", "${rfc2047:\xfc}", "=?ISO-8859-1?Q?=FC?=" }, { "KOI8-R", "${rfc2047d:=?iso-8859-1?Q?=FC?=}", "\xc3\xbc" },
+		{ "Windows-1252", "${rfc2047d:=?utf-8?Q?a=E2=80=9Eb=0A?=}", "a\x84" "b " },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct conf *other = test_conf(arena_printf(&arena, "headers_charset = %s\n", rows[i].charset));
+		struct lang_services services = fake_services(&fake);
+		struct lang *l = lang_new(other, &services);
+		struct err err = ERR_INIT;
+		struct str text;
+		struct eval ev;
+
+		eval_init(&ev, l, &arena);
+		assert_int_equal(expand_text(&ev, str_of(rows[i].text), &text, &err), ST_OK);
+		if (!str_is(text, rows[i].want))
+			fail_msg("%s in %s: got \"%.*s\"", rows[i].text, rows[i].charset, STR_FMT(text));
+		eval_clear(&ev);
+		lang_free(l);
+		conf_free(other);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(alone), cmocka_unit_test(in_context), cmocka_unit_test(complete), cmocka_unit_test(variables),
+		cmocka_unit_test(charsets), cmocka_unit_test(alone), cmocka_unit_test(in_context), cmocka_unit_test(complete), cmocka_unit_test(variables),
 		cmocka_unit_test(results_read), cmocka_unit_test(no_duplicates), cmocka_unit_test(facts_plain), cmocka_unit_test(figures), cmocka_unit_test(words_begun), cmocka_unit_test(authres_claims), cmocka_unit_test(limits), cmocka_unit_test(leaving), cmocka_unit_test(typed),
 	};
 
