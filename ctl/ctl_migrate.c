@@ -28,6 +28,7 @@ struct finding {
 	uint32_t order;         /* as found: settings of one line stay as they are */
 	const char *what;       /* "router dnslookup: option transport" */
 	const char *name;       /* the word alone */
+	const char *table;      /* its table in migrate.def; NULL: it has none */
 	enum verdict verdict;
 	const char *text;
 };
@@ -63,7 +64,7 @@ static struct finding *finding_add(struct report *r, struct conf_place place, co
 		r->room = r->room * 2 + 256;
 	}
 	f = &r->v[r->n];
-	*f = (struct finding){ .place = place, .order = r->n++, .what = what, .name = name };
+	*f = (struct finding){ .place = place, .order = r->n++, .what = what, .name = name, .table = table };
 	if (advice) {
 		f->verdict = advice->verdict;
 		f->text = advice->text;
@@ -151,14 +152,15 @@ static void problem_place(struct report *r, const struct conf_problem *p, uint32
 {
 	enum verdict verdict = p->severity == CONF_ERROR ? UNSUPPORTED : DIFFERS;
 	const char *text = str_cstr(&r->ctl->arena, p->text), *subject = problem_subject(r, p->text);
-	const struct advice *advice = advice_find(NULL, subject);
+	const struct advice *advice;
 	struct finding *at = NULL;
 
 	for (uint32_t i = 0; i < settings && !at; i++)
 		if (r->v[i].place.file == p->place.file && r->v[i].place.line == p->place.line && p->place.line &&
 		    (str_find_str(p->text, str_of(r->v[i].name)) >= 0 || r->v[i].verdict == SAME))
 			at = &r->v[i];
-	if (at && str_find_str(p->text, str_printf(&r->ctl->arena, "\"%s\": ", subject)) >= 0) /* the line begins with whose it is */
+	advice = advice_find(at ? at->table : NULL, subject); /* transports and routers have options of one name */
+	if (at && !strcmp(subject, at->name) && str_find_str(p->text, str_printf(&r->ctl->arena, "\"%s\": ", subject)) >= 0) /* the line begins with it */
 		text += (size_t)str_find_str(p->text, str_printf(&r->ctl->arena, "\"%s\": ", subject)) + strlen(subject) + 4;
 	if (!at)
 		at = finding_add(r, p->place, NULL, subject, NULL);

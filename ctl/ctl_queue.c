@@ -119,7 +119,7 @@ static json_t *row_json(const struct ipc_queue_row *r)
 	return o;
 }
 
-/* The form of Exim's -bp, which scripts read; trouble is shown behind the address. */
+/* The form of Exim's -bp, which scripts read; trouble is shown behind the address. "F": given up, and told to the sender. */
 static void row_print(struct ctl *ctl, const struct ipc_queue_row *r, bool more)
 {
 	if (!more)
@@ -128,7 +128,7 @@ static void row_print(struct ctl *ctl, const struct ipc_queue_row *r, bool more)
 	for (uint32_t i = 0; i < r->n_recipients; i++) {
 		const struct ipc_queue_rcpt *to = &r->recipients[i];
 
-		printf("        %s %.*s\n", str_is(to->state, "delivered") ? "D" : " ", STR_FMT(to->addr));
+		printf("        %s %.*s\n", str_is(to->state, "delivered") ? "D" : str_is(to->state, "failed") ? "F" : " ", STR_FMT(to->addr));
 		if (to->text.len)
 			printf("              (%.*s)\n", STR_FMT(to->text));
 	}

@@ -60,11 +60,12 @@ int queue_show(struct ctl *ctl, const struct ipc_queue_row *row, int fd)
 	struct err err = ERR_INIT;
 	int code = CTL_OK;
 
-	(void)row;
 	if (spool_file_read(&spool_fs_real, fd, false, &a, &file, &err)) {
 		code = ctl_fail(CTL_DATA, "the message's file: %s", err.text);
 	} else {
 		putchar('\n');
+		if (row->next_try)
+			printf("%-14s %s, tried %llu times\n", "looked at next", ctl_time(&ctl->arena, row->next_try), (unsigned long long)row->tries);
 		envelope_print(ctl, file.envelope);
 		putchar('\n');
 		if (!content_print(&file, fd))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* From text to tree. The text is read once, from left to right; braces nest to EXPAND_DEPTH_MAX. */
 #include "common/lang/expand_tree.h"
+#include "common/lang/lookup.h"
 
 #include <string.h>
 
@@ -510,6 +511,13 @@ static enum status parse_operator(struct parser *p, struct node *n, struct str n
 		if (header_prefix(p, &form))
 			return parse_error(p, "a header's name is not put into braces: write $%.*s:", STR_FMT(name));
 		return parse_error(p, "unknown expansion operator \"%.*s\"%s%s%s", STR_FMT(str_sub(name, 0, 100)), near ? ": did you mean \"" : "", near ? near : "",
+			near ? "\"?" : "");
+	}
+	if (!strcmp(n->op->name, "quote") && n->has_op_arg && !lookup_type_find(n->op_arg)) {
+		const char *near = lookup_type_nearest(n->op_arg);
+
+		p->at -= name.len;
+		return parse_error(p, "quote_: unknown lookup type \"%.*s\"%s%s%s", STR_FMT(str_sub(n->op_arg, 0, 40)), near ? ": did you mean \"" : "", near ? near : "",
 			near ? "\"?" : "");
 	}
 	if (n->op->later)

@@ -209,6 +209,17 @@ def test_mailq_looks_like_everyone_knows_it(waiting):
     assert re.search(r"^ *0m +\d+ %s <s0@b\.example>\n +r0@y0\.example" % ids[0], out, re.M), out
 
 
+def test_what_was_given_up_is_marked(bulkhead, sink):
+    sink.on_rcpt = lambda line: "550 5.1.1 nobody" if "bad@" in line else "451 4.2.1 later" if "later@" in line else None
+    b = bulkhead(sink=sink)
+    b.send("joe@local.example", ["bad@y.example", "later@y.example", "good@y.example"])
+    b.wait_log("== later@y.example")
+    out = b.command("queue", "list")
+    assert re.search(r"^        F bad@y\.example\n +\(.*550 5\.1\.1 nobody\)\n          later@y\.example\n +\(.*\)\n        D good@y\.example$", out, re.M), out
+    shown = b.command("queue", "show", b.queue()[0]["id"])
+    assert re.search(r"^looked at next \d{4}-\d\d-\d\d \d\d:\d\d:\d\d, tried 1 times$", shown, re.M), shown
+
+
 def test_stats(waiting):
     b, ids = waiting
     stats = json.loads(b.command("queue", "stats", "--json"))
