@@ -45,31 +45,52 @@ void local_maildir_name(char out[LOCAL_NAME_SIZE], const char *host, int64_t now
 		counter, safe);
 }
 
-/* The tag as the administrator wrote it: printing characters, a colon in front of a letter or digit; without one the size. */
-static void tag_write(char *out, size_t size, struct str tag, uint64_t octets)
+/* A name as the administrator wrote it: printing characters but the slash. The mark stands for what is known only now. */
+static size_t name_write(char *out, size_t size, struct str text, uint64_t late)
 {
 	size_t at = 0;
 
-	if (!tag.len) {
-		snprintf(out, size, ",S=%llu", (unsigned long long)octets);
-		return;
-	}
-	if (ascii_is_alnum(tag.p[0]))
-		out[at++] = ':';
-	for (uint32_t i = 0; i < tag.len && at + 1 < size; i++)
-		if ((unsigned char)tag.p[i] > ' ' && (unsigned char)tag.p[i] < 0x7f && tag.p[i] != '/')
-			out[at++] = tag.p[i];
+	for (uint32_t i = 0; i < text.len && at + 24 < size; i++)
+		if (text.p[i] == CONF_LATE_MARK)
+			at += (size_t)snprintf(out + at, size - at, "%llu", (unsigned long long)late);
+		else if ((unsigned char)text.p[i] > ' ' && (unsigned char)text.p[i] < 0x7f && text.p[i] != '/')
+			out[at++] = text.p[i];
 	out[at] = '\0';
+	return at;
+}
+
+/* What stands behind a maildir file's name: a colon comes in front of a letter or digit. */
+static void tag_write(char *out, size_t size, struct str tag, uint64_t octets)
+{
+	size_t n = name_write(out + 1, size - 1, tag, octets);
+
+	out[0] = ':';
+	if (!ascii_is_alnum(out[1]))
+		memmove(out, out + 1, n + 1);
 }
 
 /* ---- directories ---- */
 
-static bool maildir_make(const struct local_job *job, const char *dir, struct local_fault *f)
+enum { MAILDIR_PARTS = 3 };
+static const char *const parts[MAILDIR_PARTS] = { "tmp", "new", "cur" };
+
+static bool maildir_is_whole(const char *dir)
 {
-	static const char *const parts[] = { "tmp", "new", "cur" };
 	char path[LOCAL_PATH_MAX + 64];
 
-	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+	for (size_t i = 0; i < MAILDIR_PARTS; i++) {
+		snprintf(path, sizeof path, "%s/%s", dir, parts[i]);
+		if (access(path, F_OK) < 0)
+			return false;
+	}
+	return true;
+}
+
+static bool maildir_make(const struct local_job *job, const char *dir, struct local_fault *f)
+{
+	char path[LOCAL_PATH_MAX + 64];
+
+	for (size_t i = 0; i < MAILDIR_PARTS; i++) {
 		snprintf(path, sizeof path, "%s/%s", dir, parts[i]);
 		if (!local_directory_make(job, path, f))
 			return false;
@@ -208,7 +229,7 @@ bool local_maildir_deliver(struct local_job *job, struct local_fault *f)
 
 	job->store = job->options->directory;
 	snprintf(new_dir, sizeof new_dir, "%s/new", dir);
-	if (access(new_dir, F_OK) < 0 && !maildir_make(job, dir, f))
+	if (!maildir_is_whole(dir) && !maildir_make(job, dir, f))
 		return false;
 	if (!folder_mark(job, dir, f) || !local_quota_check(job, &quota, f))
 		return false;
@@ -268,10 +289,12 @@ bool local_newfile_deliver(struct local_job *job, struct local_fault *f)
 	if (ok && fstat(fd, &st) < 0)
 		ok = local_fault_errno(f, errno, "%s", from);
 	if (ok) {
-		if (job->options->directory_file.len)
-			snprintf(last, sizeof last, "%.*s", STR_FMT(job->options->directory_file));
-		else
+		if (!job->options->directory_file.len)
 			newfile_name(last, job->now_us / 1000000, st.st_ino);
+		else if (!name_write(last, sizeof last, job->options->directory_file, st.st_ino) || !strcmp(last, ".") || !strcmp(last, ".."))
+			ok = local_fault_set(f, RETRY_OTHER, "4.3.5", "directory_file gives no name for a file");
+	}
+	if (ok) {
 		snprintf(to, sizeof to, "%s/%s", dir, last);
 		ok = file_finish(fd, from, to, dir, f);
 	}

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -77,6 +78,33 @@ static int mailbox_open_old(const struct local_job *job, const char *path, const
 	return -1;
 }
 
+/* -1 with *f, but for EEXIST in errno. */
+static int mailbox_create(const struct local_job *job, const char *path, int flags, bool *made_out, struct local_fault *f)
+{
+	const struct local_options *o = job->options;
+	int fd, error;
+
+	if (o->file_must_exist) {
+		local_fault_errno(f, ENOENT, "mailbox %s", path);
+		errno = ENOENT;
+		return -1;
+	}
+	if (!local_may_create(job, path, f)) {
+		errno = EACCES;
+		return -1;
+	}
+	fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | flags, o->mode);
+	error = errno;
+	if (fd >= 0) {
+		fchmod(fd, o->mode);
+		*made_out = true;
+	} else if (error != EEXIST) {
+		local_fault_errno(f, error, "cannot create mailbox %s", path);
+	}
+	errno = error;
+	return fd;
+}
+
 /* Opens or creates the mailbox. *made_out: created. */
 static int mailbox_open(const struct local_job *job, const char *path, bool *made_out, struct local_fault *f)
 {
@@ -94,10 +122,12 @@ static int mailbox_open(const struct local_job *job, const char *path, bool *mad
 					local_fault_set(f, RETRY_OTHER, "4.2.0", "symlink %s has the wrong owner", path);
 					return -1;
 				}
-				if (stat(path, &st) < 0) {
+				if (stat(path, &st) < 0 && errno != ENOENT) {
 					local_fault_errno(f, errno, "mailbox %s", path);
 					return -1;
 				}
+				if (S_ISLNK(st.st_mode)) /* it leads to what is not there yet */
+					return mailbox_create(job, path, 0, made_out, f);
 			}
 			if (!mailbox_check(job, path, &st, f))
 				return -1;
@@ -112,25 +142,38 @@ static int mailbox_open(const struct local_job *job, const char *path, bool *mad
 			local_fault_errno(f, errno, "mailbox %s", path);
 			return -1;
 		}
-		if (o->file_must_exist) {
-			local_fault_errno(f, ENOENT, "mailbox %s", path);
-			return -1;
-		}
-		if (!local_may_create(job, path, f))
-			return -1;
-		fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, o->mode);
-		if (fd >= 0) {
-			fchmod(fd, o->mode);
-			*made_out = true;
+		fd = mailbox_create(job, path, O_EXCL | O_NOFOLLOW, made_out, f);
+		if (fd >= 0 || errno != EEXIST)
 			return fd;
-		}
-		if (errno != EEXIST) {
-			local_fault_errno(f, errno, "cannot create mailbox %s", path);
-			return -1;
-		}
 	}
 	local_fault_set(f, RETRY_OTHER, "4.2.0", "mailbox %s comes and goes", path);
 	return -1;
+}
+
+/* allow_fifo: whoever reads at the other end gets the message; there is nothing to lock, to measure, or to take back. */
+static bool fifo_deliver(struct local_job *job, const char *path, const struct stat *before, struct local_fault *f)
+{
+	const struct local_options *o = job->options;
+	uint64_t written = 0;
+	struct stat st;
+	int fd, off = 0;
+	bool ok;
+
+	if (o->check_owner && before->st_uid != geteuid())
+		return local_fault_set(f, RETRY_OTHER, "4.2.0", "named pipe %s has the wrong uid (%ld != %ld)", path, (long)before->st_uid, (long)geteuid());
+	if (o->check_group && before->st_gid != getegid())
+		return local_fault_set(f, RETRY_OTHER, "4.2.0", "named pipe %s has the wrong gid (%ld != %ld)", path, (long)before->st_gid, (long)getegid());
+	fd = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY);
+	if (fd < 0)
+		return local_fault_errno(f, errno, "while opening named pipe %s%s", path, errno == ENXIO ? " (could mean no process is reading it)" : "");
+	if (fstat(fd, &st) < 0 || !S_ISFIFO(st.st_mode) || st.st_ino != before->st_ino || st.st_dev != before->st_dev)
+		ok = local_fault_set(f, RETRY_OTHER, "4.2.0", "named pipe %s was exchanged while it was opened", path);
+	else if (ioctl(fd, FIONBIO, &off) < 0) /* a reader that is slow is waited for; one that goes away is an error */
+		ok = local_fault_errno(f, errno, "named pipe %s", path);
+	else
+		ok = local_message_write(job, fd, &written, f);
+	close(fd);
+	return ok;
 }
 
 /* Open and locked. Without a time-out the file is closed while we wait, as a lock over NFS wants it. */
@@ -202,12 +245,15 @@ bool local_mbox_deliver(struct local_job *job, struct local_fault *f)
 {
 	const char *path = job->options->file.p;
 	struct local_lockfile lock = { .path = "" };
+	struct stat st;
 	bool ok, made;
 	int fd;
 
 	job->store = job->options->file;
 	if (!strcmp(path, "/dev/null"))
 		return true;
+	if (job->options->allow_fifo && lstat(path, &st) == 0 && S_ISFIFO(st.st_mode))
+		return fifo_deliver(job, path, &st, f);
 	if (!mailbox_parents(job, path, f))
 		return false;
 	if (job->options->use_lockfile && !local_lockfile_take(job, path, &lock, f))

@@ -132,13 +132,12 @@ static enum status store_take(const struct conf_opts_transport_appendfile *o, st
 	path = out->file.len ? out->file : out->directory;
 	if (!local_path_is_safe(path))
 		return err_set(err, ST_ERROR, "%s: \"%.*s\" is no absolute path, or has .. in it", out->file.len ? "file" : "directory", STR_FMT(path));
-	if (o->allow_fifo)
-		return err_set(err, ST_ERROR, "allow_fifo is not in this build");
+	out->allow_fifo = o->allow_fifo;
 	out->maildir_tag = o->maildir_tag.text;
 	if (o->directory_file.set)
 		out->directory_file = o->directory_file.text;
-	if (str_find(out->maildir_tag, '/') >= 0 || str_find(out->directory_file, '/') >= 0)
-		return err_set(err, ST_ERROR, "a slash in maildir_tag or directory_file");
+	if (str_find(out->directory_file, '/') >= 0)
+		return err_set(err, ST_ERROR, "a slash in directory_file");
 	out->create_file = o->create_file.text;
 	out->create_directory = o->create_directory;
 	out->file_must_exist = o->file_must_exist;

@@ -20,7 +20,7 @@ struct local_options {
 	struct str message_prefix, message_suffix, check_string, escape_string;
 	bool has_prefix;                 /* message_prefix was set */
 	bool create_directory, file_must_exist;
-	bool check_owner, check_group, allow_symlink, mode_fail_narrower;
+	bool allow_fifo, check_owner, check_group, allow_symlink, mode_fail_narrower;
 	bool use_lockfile, use_fcntl, use_flock;
 	bool bsmtp, crlf;
 	bool headers_only, body_only, return_path_add, delivery_date_add, envelope_to_add;

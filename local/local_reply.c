@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/conf/option.h"
@@ -240,8 +241,8 @@ static bool message_add(struct making *m, struct local_fault *f)
 	if (!local_message_begin(job, m->plan, f))
 		return false;
 	size = job->size;
-	buf_printf(&m->out, "\r\n%s\r\n", job->msg->header_size >= job->msg->content || m->generic.headers_only
-		? "------ This is a copy of the headers of the message." : "------ This is a copy of the message, including all the headers.");
+	buf_printf(&m->out, "\r\n------ This is a copy of %s.\r\n", m->generic.headers_only ? "the message's header lines"
+		: m->generic.body_only ? "the body of the message, without the headers" : "the message, including all the headers");
 	if (size > most)
 		buf_printf(&m->out, "------ The message is %llu octets long; only the first %llu or so are included here.\r\n", (unsigned long long)size,
 			(unsigned long long)most);
@@ -293,23 +294,27 @@ static bool memory_make(const struct making *m, int *fd_out, struct local_fault 
 	return false;
 }
 
-static void log_add(const struct making *m, const struct reply *r)
+static void log_add(const struct making *m)
 {
 	const char *path = str_cstr(m->job->arena, m->o.log.text);
-	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, (mode_t)(m->o.mode & 0777));
+	int fd = reply_file_open(path, O_WRONLY | O_APPEND, (mode_t)(m->o.mode & 0777));
+	const struct { const char *name; struct str value; } fields[] = {
+		{ "From", m->o.from.text }, { "To", m->o.to.text }, { "Cc", m->o.cc.text }, { "Bcc", m->o.bcc.text }, { "Subject", m->o.subject.text },
+	};
+	time_t now = (time_t)(m->job->now_us / 1000000);
 	struct buf b = BUF_INIT;
-	char date[DATE_TEXT];
+	char date[64];
+	struct tm tm;
 	ssize_t n;
 
 	if (fd < 0)
 		return; /* as with Exim, the reply matters more than its record */
-	date_format(date, m->job->now_us / 1000000, false);
-	buf_printf(&b, "%s\n  To:", date);
-	for (uint32_t i = 0; i < r->n_recipients; i++)
-		buf_printf(&b, " %.*s", STR_FMT(r->recipients[i].addr));
-	if (m->o.subject.text.len)
-		buf_printf(&b, "\n  Subject: %.*s", STR_FMT(m->o.subject.text));
-	buf_adds(&b, "\n");
+	localtime_r(&now, &tm);
+	strftime(date, sizeof date, "%Y-%m-%d %H:%M:%S\n", &tm);
+	buf_adds(&b, date);
+	for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+		if (str_trim(fields[i].value).len)
+			buf_printf(&b, "  %s: %.*s\n", fields[i].name, STR_FMT(str_trim(fields[i].value)));
 	n = write(fd, b.p, b.len);
 	(void)n;
 	buf_clear(&b);
@@ -359,7 +364,7 @@ static bool reply_work(struct making *m, struct str qualify, struct reply *out, 
 	}
 	out->fd = fd;
 	if (m->o.log.text.len)
-		log_add(m, out);
+		log_add(m);
 	return true;
 }
 

@@ -24,6 +24,9 @@ bool reply_make(struct local_job *job, const struct ipc_plan *plan, uint64_t ret
  * line and the body. */
 bool reply_warning(struct local_job *job, struct str text, struct str transport, struct str qualify, struct reply *out, struct local_fault *f);
 
+/* A file of the transport's own; made with this mode, whatever the umask, if it is not there. -1 with errno. */
+int reply_file_open(const char *path, int flags, mode_t mode);
+
 /* Who got an answer when: a file of lines "SECONDS ADDRESS". *due_out: one is to be sent now, and this is recorded. */
 bool reply_once(const char *path, mode_t mode, uint64_t size_max, struct str who, int64_t now_s, int64_t repeat_s, bool *due_out, struct local_fault *f);
 

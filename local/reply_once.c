@@ -12,9 +12,20 @@
 
 enum { STAMP = 12 /* digits of a time, so that it can be replaced where it stands */, SIZE_DEFAULT = 16 * 1024 * 1024, WHO_MAX = 1000 };
 
+int reply_file_open(const char *path, int flags, mode_t mode)
+{
+	int fd;
+
+	flags |= O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+	fd = open(path, flags | O_CREAT | O_EXCL, mode);
+	if (fd >= 0)
+		fchmod(fd, mode);
+	return fd < 0 && errno == EEXIST ? open(path, flags) : fd;
+}
+
 static int once_open(const char *path, mode_t mode, struct local_fault *f)
 {
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, mode);
+	int fd = reply_file_open(path, O_RDWR, mode);
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	struct stat st;
 

@@ -184,6 +184,7 @@ struct qmgr *qmgr_new(const struct qmgr_env *env, struct settings *set)
 		list_init(&q->class[i].agents);
 		list_init(&q->class[i].ready);
 	}
+	list_init(&q->shadows);
 	list_init(&q->idle_conns);
 	list_init(&q->retry_age);
 	list_init(&q->clients);
@@ -260,6 +261,7 @@ void qmgr_settings(struct qmgr *q, struct settings *set)
 void qmgr_drain(struct qmgr *q)
 {
 	q->draining = true;
+	shadows_drain(q);
 	snprintf(q->intake_text, sizeof q->intake_text, "shutting down, try again later");
 }
 

@@ -381,6 +381,7 @@ struct plan_part {              /* what is kept of a plan, in the active part's 
 	bool skipped_alive;         /* one of them is not past its last cutoff */
 	bool has_return_path, lmtp, no_log, affixes, retry_any_sender, retry_by_name;
 	enum agent_class class;
+	struct str shadow, shadow_name, shadow_error; /* as in struct ipc_plan */
 };
 
 struct delivery {
@@ -398,7 +399,33 @@ struct delivery {
 	int64_t started_us;
 	uint32_t n;
 	uint8_t attempt;
+	struct shadow *holds;       /* lines of those delivered, to be logged once the shadow has ended */
+	struct shadow *shadow;      /* it is one: its leaves are settled already */
 };
+
+/* What is kept of a plan; NULL: it is too large. Its lane is kept until the caller takes one off lane->busy. */
+struct plan_part *plan_part_new(struct qmgr *q, struct active *a, const struct ipc_plan *plan);
+/* The address without the affixes that a router took off. */
+struct str leaf_address_bare(struct arena *a, struct str addr, const struct ipc_leaf *l);
+/* Puts a leaf to a delivery's end. */
+void delivery_append(struct delivery *d, struct leaf *leaf);
+struct delivery *delivery_new(struct qmgr *q, struct active *a, struct plan_part *p, struct str sender, uint64_t order);
+/* It is no longer in flight. */
+void delivery_landed(struct qmgr *q, struct delivery *d);
+
+/* ---- shadow transports (qmgr_shadow.c): run after a success; the log line waits for them, nothing else does ---- */
+
+struct log_delivery;
+/* The leaf was delivered: its line is kept when there is a shadow to wait for. False: log it now. */
+bool shadow_hold(struct qmgr *q, struct delivery *d, struct leaf *leaf, const struct log_delivery *log);
+/* All leaves are settled: the shadow of those delivered begins, if there is one. */
+void shadow_start(struct qmgr *q, struct delivery *d);
+/* It has ended, or will never run; error: empty when it worked. */
+void shadow_end(struct qmgr *q, struct delivery *d, struct str error);
+/* The agent's answer. */
+void shadow_result(struct qmgr *q, struct delivery *d, const struct ipc_delivered *msg);
+/* No more are begun: lines that wait for one that was not are written. */
+void shadows_drain(struct qmgr *q);
 
 /* Makes deliveries of the leaves of one answer. plans: as decoded, lent. */
 void deliver_leaves(struct qmgr *q, struct active *a, struct leaf **leaves, uint32_t n, const struct ipc_plan *plans, uint32_t n_plans);
@@ -487,6 +514,9 @@ struct log_delivery {
 };
 void log_arrival(struct qmgr *q, const struct message *m, const struct ipc_spool_envelope *env);
 void log_delivered(struct qmgr *q, const struct log_delivery *l);
+/* The line in two parts, before and behind ST=; and the whole of it, later. */
+void log_delivered_keep(struct qmgr *q, const struct log_delivery *l, struct arena *a, struct str *head_out, struct str *tail_out);
+void log_delivered_kept(struct qmgr *q, struct str head, struct str shadow, struct str error, struct str tail);
 void log_failed(struct qmgr *q, const struct log_delivery *l, struct str why);
 void log_deferred(struct qmgr *q, const struct log_delivery *l, struct str why);
 void log_discarded(struct qmgr *q, const struct log_delivery *l);
@@ -587,6 +617,7 @@ struct qmgr {
 	struct qmgr_class class[AGENT_CLASSES];
 	struct hash dests, lanes, loads;
 	uint64_t delivery_number;
+	struct list shadows;        /* struct shadow, those that have not ended */
 	struct list idle_conns;
 	uint32_t n_idle_conns;
 	uint64_t cookie;

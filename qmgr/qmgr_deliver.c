@@ -72,7 +72,7 @@ static void plan_hosts(struct qmgr *q, struct active *a, const struct ipc_plan *
 	p->n_hosts = out->n_hosts;
 }
 
-static struct plan_part *plan_part_new(struct qmgr *q, struct active *a, const struct ipc_plan *plan)
+struct plan_part *plan_part_new(struct qmgr *q, struct active *a, const struct ipc_plan *plan)
 {
 	struct plan_part *p = arena_alloc(&a->arena, sizeof *p);
 	struct ipc_plan out = *plan;
@@ -86,6 +86,7 @@ static struct plan_part *plan_part_new(struct qmgr *q, struct active *a, const s
 	p->retry_any_sender = plan->retry_any_sender;
 	p->retry_by_name = plan->retry_by_name;
 	plan_hosts(q, a, plan, p, &out);
+	out.shadow = out.shadow_name = out.shadow_error = STR_NULL; /* not the agent's business */
 	if (ipc_encode(&ipc_type_plan, &out, &encoded, &err)) {
 		buf_clear(&encoded);
 		return NULL;
@@ -98,6 +99,9 @@ static struct plan_part *plan_part_new(struct qmgr *q, struct active *a, const s
 	p->return_path = str_dup(&a->arena, plan->return_path);
 	p->has_return_path = plan->has_return_path;
 	p->most = plan->max_rcpt && plan->max_rcpt < DELIVER_RCPT_MAX ? (uint32_t)plan->max_rcpt : DELIVER_RCPT_MAX;
+	p->shadow = str_dup(&a->arena, plan->shadow);
+	p->shadow_name = str_dup(&a->arena, plan->shadow_name);
+	p->shadow_error = str_dup(&a->arena, plan->shadow_error);
 	p->lane = lane_get(q, dest_get(q, plan->transport, plan->destination, p->class), plan);
 	p->lane->dest->load->most = (uint32_t)(plan->max_parallel < UINT32_MAX ? plan->max_parallel : UINT32_MAX);
 	p->lane->busy++; /* kept until deliver_leaves() is through */
@@ -117,7 +121,7 @@ static struct str leaf_sender(const struct active *a, const struct plan_part *p,
 	return leaf->rcpt->r->errors_to.len ? leaf->rcpt->r->errors_to : sender;
 }
 
-static void delivery_append(struct delivery *d, struct leaf *leaf)
+void delivery_append(struct delivery *d, struct leaf *leaf)
 {
 	leaf->in_delivery = NULL;
 	*d->leaves_last = leaf;
@@ -125,7 +129,7 @@ static void delivery_append(struct delivery *d, struct leaf *leaf)
 	d->n++;
 }
 
-static struct delivery *delivery_new(struct qmgr *q, struct active *a, struct plan_part *p, struct str sender, uint64_t order)
+struct delivery *delivery_new(struct qmgr *q, struct active *a, struct plan_part *p, struct str sender, uint64_t order)
 {
 	struct delivery *d = arena_alloc(&a->arena, sizeof *d);
 
@@ -145,7 +149,7 @@ static void leaf_queue(struct qmgr *q, struct active *a, struct plan_part *p, st
 	struct str sender = leaf_sender(a, p, leaf);
 	struct delivery *d = back ? back_last(a, p, sender, leaf->l->order) : lane_last(p->lane, a);
 
-	if (d && d->n < p->most && d->plan->hash == p->hash && str_eq(d->sender, sender)) {
+	if (d && d->n < p->most && d->plan->hash == p->hash && !d->shadow && str_eq(d->plan->shadow, p->shadow) && str_eq(d->sender, sender)) {
 		delivery_append(d, leaf);
 		return;
 	}
@@ -245,7 +249,7 @@ void deliver_leaves(struct qmgr *q, struct active *a, struct leaf **leaves, uint
 static void deliver_on_reply(void *arg, struct ipc_in *in, const struct err *err);
 
 /* RCPT has the address that the mailbox is known by: without the affixes that a router took off. */
-static struct str address_bare(struct arena *a, struct str addr, const struct ipc_leaf *l)
+struct str leaf_address_bare(struct arena *a, struct str addr, const struct ipc_leaf *l)
 {
 	ptrdiff_t at = str_rfind(addr, '@');
 	size_t from = l->local_part_prefix.len, to = at > 0 ? (size_t)at : 0;
@@ -270,7 +274,7 @@ static void deliver_recipients(const struct delivery *d, struct ipc_recipient *o
 		if (!d->plan->affixes && (leaf->l->local_part_prefix.len || leaf->l->local_part_suffix.len)) {
 			struct str full = out[i].addr;
 
-			out[i].addr = address_bare(&d->a->arena, full, leaf->l);
+			out[i].addr = leaf_address_bare(&d->a->arena, full, leaf->l);
 			if (!out[i].parent.len && !str_eq(out[i].addr, full))
 				out[i].parent = full;
 		}
@@ -331,8 +335,7 @@ bool deliver_send(struct qmgr *q, struct delivery *d, struct agent *agent, struc
 	return true;
 }
 
-/* It is no longer in flight. */
-static void deliver_landed(struct qmgr *q, struct delivery *d)
+void delivery_landed(struct qmgr *q, struct delivery *d)
 {
 	struct lane *lane = d->plan->lane;
 
@@ -354,6 +357,10 @@ void deliver_settle_all(struct qmgr *q, struct delivery *d, const struct leaf_en
 {
 	struct leaf_end e = *end;
 
+	if (d->shadow) {
+		shadow_end(q, d, end->text);
+		return;
+	}
 	e.transport = d->plan->transport;
 	e.router = d->plan->router;
 	e.dest = e.internal ? NULL : d->plan->lane->dest;
@@ -379,7 +386,7 @@ static void delivery_lost(struct qmgr *q, struct delivery *d, const char *how)
 	struct leaf_end end = { .result = DELIVERY_DEFERRED, .internal = true, .status = STR_LIT("4.3.0") };
 
 	lane->busy++; /* keeps it */
-	deliver_landed(q, d);
+	delivery_landed(q, d);
 	if (d->conn) {
 		conn_close(q, d->conn, false);
 		d->conn = NULL;
@@ -387,9 +394,13 @@ static void delivery_lost(struct qmgr *q, struct delivery *d, const char *how)
 	q->counts.agent_lost++;
 	if (d->attempt < UINT8_MAX)
 		d->attempt++;
-	if (m->lost < UINT8_MAX)
+	if (m->lost < UINT8_MAX && !d->shadow)
 		m->lost++;
-	if (m->lost < LOST_MAX && !q->draining) {
+	if (d->shadow) {
+		delivery_over(d);
+		shadow_end(q, d, str_of(how));
+		active_step(q, a);
+	} else if (m->lost < LOST_MAX && !q->draining) {
 		a->deliveries--;
 		lane_add_front(q, lane, a, d);
 	} else {
@@ -581,7 +592,8 @@ static void leaf_result(struct qmgr *q, struct delivery *d, struct leaf *leaf, c
 		.host = end.host, .ip = end.ip, .port = end.port, .took_us = qmgr_now_us(q) - d->started_us, .first = first };
 
 	if (end.result == DELIVERY_OK) {
-		log_delivered(q, &log);
+		if (!shadow_hold(q, d, leaf, &log))
+			log_delivered(q, &log);
 		leaf_settle(q, a, leaf, &end);
 	} else if (end.result == DELIVERY_FAILED) {
 		leaf_fail(q, a, leaf, &end, &log, end.text);
@@ -678,12 +690,24 @@ static void delivery_done(struct qmgr *q, struct delivery *d, const struct ipc_d
 	uint32_t now = qmgr_now(q);
 
 	lane->busy++; /* keeps it until all is done */
-	deliver_landed(q, d);
+	delivery_landed(q, d);
+	if (d->shadow) {
+		shadow_result(q, d, msg);
+		delivery_over(d);
+		active_step(q, a);
+		lane->busy--;
+		schedule_dest(q, dest);
+		lane_release(q, lane);
+		qmgr_pump(q);
+		return;
+	}
 	a->m->lost = 0;
 	log_output(q, d, msg);
 	q->counts.bytes += msg->bytes;
 	hosts_learn(q, d, msg, &hosts);
 	worked = leaves_settle(q, d, msg, &hosts);
+	if (d->holds)
+		shadow_start(q, d);
 	delivery_over(d);
 	dest_result(q, dest, worked || !remote);
 	if (!worked && remote && hosts.any && hosts.next != TRY_NEVER && hosts.next > now) {

@@ -337,9 +337,14 @@ void active_withdraw(struct qmgr *q, struct active *a)
 	while ((n = list_first(&a->jobs))) {
 		struct job *job = list_entry(n, struct job, of_message);
 
-		list_each(&job->deliveries, k)
-			for (struct leaf *leaf = list_entry(k, struct delivery, node)->leaves; leaf; leaf = leaf->in_delivery)
+		list_each(&job->deliveries, k) {
+			struct delivery *d = list_entry(k, struct delivery, node);
+
+			if (d->shadow)
+				shadow_end(q, d, STR_LIT("not run: the message was withdrawn"));
+			for (struct leaf *leaf = d->shadow ? NULL : d->leaves; leaf; leaf = leaf->in_delivery)
 				leaf_withdraw(q, a, leaf);
+		}
 		job_drop(q, job);
 	}
 }

@@ -195,10 +195,15 @@ static void line_address(struct qmgr *q, const struct log_delivery *l, bool deli
 	ptrdiff_t at;
 
 	if (delivered && l->plan && !l->leaf->l->log_whole && (l->plan->class == AGENT_LOCAL || l->plan->class == AGENT_PIPE) &&
-		addr.len && addr.p[0] != '|' && addr.p[0] != '/' && (at = str_rfind(addr, '@')) > 0)
-		buf_add_str(b, str_sub(addr, 0, (size_t)at));
-	else
+		addr.len && addr.p[0] != '|' && addr.p[0] != '/' && (at = str_rfind(addr, '@')) > 0) {
+		struct arena scratch = ARENA_INIT;
+		struct str bare = l->plan->affixes ? addr : leaf_address_bare(&scratch, addr, l->leaf->l);
+
+		buf_add_str(b, str_sub(bare, 0, (size_t)str_rfind(bare, '@')));
+		arena_clear(&scratch);
+	} else {
 		buf_add_str(b, addr);
+	}
 	while (str_split(&parents, '\n', &part)) {
 		if (q->set->log & LOG_SEL(all_parents) && part.len && !str_eqi(part, top))
 			buf_printf(b, " (%.*s)", STR_FMT(part));
@@ -276,10 +281,8 @@ static void line_times(struct qmgr *q, const struct log_delivery *l, bool queue)
 		line_time(&q->line, " DT=", l->took_us, millisec);
 }
 
-void log_delivered(struct qmgr *q, const struct log_delivery *l)
+static void delivered_head(struct qmgr *q, const struct log_delivery *l)
 {
-	if (l->plan && l->plan->no_log)
-		return;
 	line_begin(q, l->a->m);
 	buf_adds(&q->line, l->first ? "=> " : "-> ");
 	line_address(q, l, true);
@@ -288,7 +291,34 @@ void log_delivered(struct qmgr *q, const struct log_delivery *l)
 		buf_printf(&q->line, " S=%llu", (unsigned long long)(l->d && l->d->bytes ? l->d->bytes : l->a->env->content));
 	line_host(q, l);
 	line_confirmation(q, l);
+}
+
+void log_delivered(struct qmgr *q, const struct log_delivery *l)
+{
+	if (l->plan && l->plan->no_log)
+		return;
+	delivered_head(q, l);
 	line_times(q, l, true);
+	line_end(q);
+}
+
+void log_delivered_keep(struct qmgr *q, const struct log_delivery *l, struct arena *a, struct str *head_out, struct str *tail_out)
+{
+	delivered_head(q, l);
+	*head_out = str_dup(a, buf_str(&q->line));
+	buf_reset(&q->line);
+	line_times(q, l, true);
+	*tail_out = str_dup(a, buf_str(&q->line));
+}
+
+void log_delivered_kept(struct qmgr *q, struct str head, struct str shadow, struct str error, struct str tail)
+{
+	buf_reset(&q->line);
+	buf_add_str(&q->line, head);
+	line_field(&q->line, " ST=", shadow);
+	if (shadow.len && error.len)
+		buf_printf(&q->line, " (%.*s)", STR_FMT(error));
+	buf_add_str(&q->line, tail);
 	line_end(q);
 }
 

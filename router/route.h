@@ -163,6 +163,12 @@ enum status plan_make(struct route *rt, struct addr *addr, const struct site_rou
 enum status plan_keep(struct route *rt, const struct ipc_plan *plan, uint32_t *out, struct err *err); /* its number */
 /* Behind the last address: plans made before a domain was changed get the change, too. */
 void plans_finish(struct route *rt);
+/* The same for a transport that runs as another one's shadow: nothing is kept. */
+enum status plan_shadow(struct route *rt, struct addr *addr, const struct site_router *r, const struct site_transport *t, const struct driver_out *out,
+	struct ipc_plan *plan_out, struct err *err);
+/* shadow_transport (route_shadow.c): adds the shadow to t's plan. What goes wrong with it is told there, too. */
+void route_shadow(struct route *rt, struct addr *addr, const struct site_router *r, const struct site_transport *t, const struct driver_out *out,
+	struct ipc_plan *plan);
 /* What the generic options do to found hosts: dnssec_request_domains, translate_ip_address. ST_DEFER, ST_ERROR. */
 enum status route_hosts_finish(struct route *rt, struct addr *addr, const struct site_router *r, struct driver_out *out, struct err *err);
 /* What `self` says when the best host is this one: RT_ACCEPT for send. */

@@ -178,7 +178,7 @@ static enum status env_more(struct route *rt, const struct site_command *c, stru
 		return ST_OK;
 	st = route_expand(rt, c->environment, &list, err);
 	if (st != ST_OK)
-		return st == ST_FAIL ? (err_clear(err), ST_OK) : err_prefix(err, "environment");
+		return st == ST_FAIL ? err_set(err, ST_ERROR, "environment: forced failure") : err_prefix(err, "environment");
 	walk = LANG_SPLIT(list);
 	while (lang_split_next(&walk, rt->a, &item)) {
 		if (!item.len)

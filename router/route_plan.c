@@ -206,9 +206,33 @@ static enum status host_list_value(struct making *m, const struct site_option *o
 	return ST_OK;
 }
 
-static enum status path_check(const struct site_option *o, struct str value, struct err *err)
+static bool has_dots(struct str path)
 {
-	if (value.tainted)
+	struct str part;
+
+	while (str_split(&path, '/', &part))
+		if (str_is(part, ".."))
+			return true;
+	return false;
+}
+
+/* create_file = belowhome, or a path: what lies below that is no stranger's choice any more. */
+static bool is_confined(const struct making *m, struct str value)
+{
+	struct str top = m->t->appendfile ? str_trim(m->t->appendfile->create_file.text) : STR_NULL;
+
+	if (str_is(top, "belowhome"))
+		top = m->plan.home;
+	else if (!top.len || top.p[0] != '/')
+		return false;
+	while (top.len > 1 && top.p[top.len - 1] == '/')
+		top.len--;
+	return top.len > 1 && !top.tainted && value.len > top.len + 1 && !memcmp(value.p, top.p, top.len) && value.p[top.len] == '/' && !has_dots(value);
+}
+
+static enum status path_check(const struct making *m, const struct site_option *o, struct str value, struct err *err)
+{
+	if (value.tainted && !is_confined(m, value))
 		return err_set(err, ST_ERROR, "%s: the path \"%.*s\" is tainted, since it holds text from a stranger; use $local_part_data or "
 			"$domain_data, which the options local_parts, domains and check_local_user set", o->row->name, STR_FMT(value));
 	if (!value.len || value.p[0] != '/' || memchr(value.p, 0, value.len))
@@ -246,7 +270,7 @@ static enum status make_options(struct making *m, struct err *err)
 		bool got;
 		enum status st = option_value(m, o, &value, &got, err);
 		if (st == ST_OK && got && (o->row->flags & F_PATH)) {
-			st = path_check(o, value, err);
+			st = path_check(m, o, value, err);
 			if (!m->store.p)
 				m->store = value;
 		}
@@ -273,7 +297,7 @@ static enum status make_redirected_path(struct making *m, struct err *err)
 
 	if ((addr->kind != KIND_FILE && addr->kind != KIND_DIRECTORY) || m->store.p)
 		return ST_OK;
-	st = path_check(&o, addr->text, err);
+	st = path_check(m, &o, addr->text, err);
 	if (st != ST_OK)
 		return st;
 	m->store = addr->text;
@@ -737,6 +761,20 @@ static bool is_memorable(const struct addr *addr, const struct site_router *r, c
 	return t->constant && r->plain && addr->kind == KIND_ADDRESS && !addr->n_add && !addr->n_remove && !addr->has_errors_to;
 }
 
+enum status plan_shadow(struct route *rt, struct addr *addr, const struct site_router *r, const struct site_transport *t, const struct driver_out *out,
+	struct ipc_plan *plan_out, struct err *err)
+{
+	struct making m = { .rt = rt, .addr = addr, .r = r, .t = t };
+	enum status st;
+
+	if (t->pending)
+		return err_set(err, ST_DEFER, "option \"%s\" is not served in this build", t->pending->name);
+	st = plan_fill(&m, out, err);
+	buf_clear(&m.identity);
+	*plan_out = m.plan;
+	return st;
+}
+
 enum status plan_make(struct route *rt, struct addr *addr, const struct site_router *r, const struct site_transport *t,
 	const struct driver_out *out, uint32_t *plan_out, struct err *err)
 {
@@ -758,6 +796,8 @@ enum status plan_make(struct route *rt, struct addr *addr, const struct site_rou
 		return err_set(err, ST_DEFER, "the message is needed");
 	}
 	st = plan_fill(&m, out, err);
+	if (st == ST_OK && t->shadow && rt->mode == MODE_DELIVER)
+		route_shadow(rt, addr, r, t, out, &m.plan);
 	if (m.identity.p) /* passwords are in it */
 		explicit_bzero(m.identity.p, m.identity.cap);
 	buf_clear(&m.identity);

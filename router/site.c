@@ -375,6 +375,7 @@ enum status site_new(struct router *router, struct site **out, struct err *err)
 	for (uint32_t i = 0; i < transports->n; i++)
 		if (site_transport_make(site, &transports->v[i], &site->transports[i], err) != ST_OK)
 			return err_prefix(err, "transport %.*s", STR_FMT(transports->v[i].name));
+	site_shadows_make(site);
 	if (site_auths_make(site, conf, err) != ST_OK)
 		return err->status;
 	site->routers = arena_alloc(&site->arena, (routers->n + 1) * sizeof *site->routers);

@@ -120,6 +120,8 @@ struct site_transport {
 	bool reads_message;
 	struct site_texts headers_add, headers_remove;
 	const struct rewrite *rewrite;       /* headers_rewrite; NULL: none */
+	const struct site_transport *shadow; /* shadow_transport; NULL: none */
+	struct expansion *shadow_condition;
 	struct expansion *user, *group, *home, *directory, *max_parallel, *return_path, *size_limit, *hosts, *port, *multi_domain, *batch_id, *retry_ip, *auth_sender;
 	struct host_items hosts_fixed, fallback;
 	bool has_hosts_fixed;

@@ -7,6 +7,7 @@
 #include "router/site.h"
 
 enum status site_transport_make(struct site *site, const struct conf_instance *conf, struct site_transport *out, struct err *err);
+void site_shadows_make(struct site *site);
 enum status site_auths_make(struct site *site, const struct conf *conf, struct err *err);
 bool site_reads_message(const struct conf_table *table, const void *opts);
 /* Adds the items of a list, each compiled by itself; sep where the text does not name another. */

@@ -54,6 +54,18 @@ static bool is_wanted(const struct conf_table *table, const struct conf_option *
 	return meta->set || ((row->flags & F_REUSE) && (row->flags & F_EXP_R) && row->fallback && strchr(row->fallback, '$'));
 }
 
+/* The agent fills in what is not known yet; misuse was refused when the configuration was loaded. */
+static enum status late_make(struct site *site, const struct conf_option *row, const struct conf_text *t, struct expansion **out, struct err *err)
+{
+	static const struct { const char *option, *variable; } rows[] = { { "maildir_tag", "message_size" }, { "directory_file", "inode" } };
+	struct conf_text marked = *t;
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		if (!strcmp(row->name, rows[i].option) && !conf_late_mark(t->text, rows[i].variable, &site->arena, &marked.text))
+			return err_set(err, ST_ERROR, "%s: $%s within ${...}", row->name, rows[i].variable);
+	return site_text(site, &marked, out, err);
+}
+
 static enum status option_make(struct site *site, const struct conf_option *row, const void *opts, struct site_option *out, struct err *err)
 {
 	const struct conf_text *t = (const struct conf_text *)((const char *)opts + row->offset);
@@ -66,7 +78,7 @@ static enum status option_make(struct site *site, const struct conf_option *row,
 	}
 	if (row->kind == CONF_HOSTS)
 		return site_list(site, LIST_HOST, t, &out->hosts, err);
-	return site_text(site, t, &out->x, err);
+	return late_make(site, row, t, &out->x, err);
 }
 
 static enum status table_make(struct site *site, const struct conf_table *table, const void *opts, const struct conf_meta *meta,
@@ -131,7 +143,7 @@ static enum status texts_make(struct site *site, struct site_transport *t, struc
 	} texts[] = {
 		{ &o->user, &t->user }, { &o->group, &t->group }, { &o->home_directory, &t->home },
 		{ &o->current_directory, &t->directory }, { &o->max_parallel, &t->max_parallel }, { &o->return_path, &t->return_path },
-		{ &o->message_size_limit, &t->size_limit },
+		{ &o->message_size_limit, &t->size_limit }, { &o->shadow_condition, &t->shadow_condition },
 		{ t->lmtp ? &t->lmtp->batch_id : t->appendfile ? &t->appendfile->batch_id : t->pipe ? &t->pipe->batch_id : NULL, &t->batch_id },
 	};
 
@@ -188,4 +200,18 @@ enum status site_transport_make(struct site *site, const struct conf_instance *c
 	if (t->constant && str_is(t->smtp->multi_domain.text, "false"))
 		t->constant = false;
 	return ST_OK;
+}
+
+/* Once all transports are made: a shadow is another one of them. */
+void site_shadows_make(struct site *site)
+{
+	for (uint32_t i = 0; i < site->n_transports; i++) {
+		struct site_transport *t = &site->transports[i];
+
+		if (t->o->shadow_transport.text.len)
+			t->shadow = site_transport_find(site, str_trim(t->o->shadow_transport.text));
+	}
+	for (uint32_t i = 0; i < site->n_transports; i++)
+		if (site->transports[i].shadow)
+			site->transports[i].reads_message |= site->transports[i].shadow->reads_message;
 }

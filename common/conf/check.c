@@ -285,6 +285,36 @@ static void queuefile_check(struct check *c, const struct conf_instance *t)
 				STR_FMT(t->name), conf_table_transport.rows[i].name);
 }
 
+/* Known only once the message is written: by itself, not within ${...}. */
+static void late_check(struct check *c, const struct conf_instance *t, const char *option, const char *variable, const struct conf_text *text)
+{
+	struct str marked;
+
+	if (text->set && !conf_late_mark(text->text, variable, &c->scratch, &marked))
+		conf_problem_add(c->conf, CONF_ERROR, text->place, "transport %.*s: option \"%s\": $%s is known only when the message has been written: "
+			"it can stand by itself, but not within ${...}", STR_FMT(t->name), option, variable);
+}
+
+static bool is_remote(const struct conf_instance *t)
+{
+	return t->driver && (t->driver->table == &conf_table_transport_smtp || t->driver->table == &conf_table_transport_lmtp);
+}
+
+/* Only what delivers on this machine has a shadow, and only such a transport is one. */
+static void shadow_check(struct check *c, const struct conf_instance *t)
+{
+	const struct conf_text *name = &((const struct conf_opts_transport *)t->generic)->shadow_transport;
+	const struct conf_instance *shadow = name->set ? conf_instance_find(c->conf, CONF_TRANSPORTS, name->text) : NULL;
+
+	if (!name->set)
+		return;
+	if (is_remote(t))
+		conf_problem_add(c->conf, CONF_ERROR, name->place, "transport %.*s: option \"shadow_transport\": only for local transports", STR_FMT(t->name));
+	else if (shadow && is_remote(shadow))
+		conf_problem_add(c->conf, CONF_ERROR, name->place, "transport %.*s: option \"shadow_transport\": transport %.*s is none that delivers on "
+			"this machine", STR_FMT(t->name), STR_FMT(shadow->name));
+}
+
 static void transport_check(struct check *c, const struct conf_instance *t)
 {
 	const struct conf_opts_transport_appendfile *append = CONF_OWN(t, transport_appendfile);
@@ -298,10 +328,15 @@ static void transport_check(struct check *c, const struct conf_instance *t)
 	if (append && append->file.set && !append->use_fcntl_lock && !append->use_flock_lock && !append->use_lockfile)
 		conf_problem_add(c->conf, CONF_ERROR, t->place, "transport %.*s: one of use_fcntl_lock, use_flock_lock and use_lockfile must be set",
 			STR_FMT(t->name));
+	if (append) {
+		late_check(c, t, "maildir_tag", "message_size", &append->maildir_tag);
+		late_check(c, t, "directory_file", "inode", &append->directory_file);
+	}
 	if (lmtp && !lmtp->socket.text.len)
 		conf_problem_add(c->conf, CONF_ERROR, t->place, "transport %.*s: option \"socket\" must be set", STR_FMT(t->name));
 	if (t->driver && t->driver->table == &conf_table_transport_queuefile)
 		queuefile_check(c, t);
+	shadow_check(c, t);
 	if (!c->transport_used[t->index])
 		conf_problem_add(c->conf, CONF_WARNING, t->place, "transport %.*s: no router uses it", STR_FMT(t->name));
 }

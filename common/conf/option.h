@@ -197,6 +197,10 @@ enum status conf_fixed_parse(struct str s, int64_t *out, struct err *err);      
 enum status conf_time_parse(struct str s, int64_t *out, struct err *err);       /* 1w2d3h4m5s, seconds */
 size_t conf_time_format(char out[32], int64_t seconds);                         /* "1w2d", "0s" */
 
+/* A variable that only the agent knows becomes CONF_LATE_MARK. False: it stands within another item, where the agent can't put it. */
+#define CONF_LATE_MARK '\001'
+bool conf_late_mark(struct str text, const char *variable, struct arena *a, struct str *out);
+
 /* Takes the next item off a list: separator ':' or as "<c" at the start says, doubled for itself, blanks trimmed, an empty last
  * item ignored. Begin with CONF_LIST_WALK(text). The item may be built in the arena. */
 struct conf_list_walk {

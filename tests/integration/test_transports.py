@@ -300,7 +300,8 @@ def test_autoreply_answers_and_the_message_is_delivered(bulkhead, sink):
     assert body.startswith(b"I am away.\r\n.dot\r\n\r\n------ This is a copy of the message, including all the headers.\r\n\r\n"), body
     assert b"Subject: lunch \"now\"\r\n\r\nthe body\r\n" in body and b"\n\n" not in body
     wait_for(lambda: len(glob.glob(i.dir + "/mail/box/new/*")) == 1)
-    assert "To: a@client.example boss@client.example" in box(i, "log")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\n  From: joe@local.example\n  To: a@client.example\n  Cc: boss@client.example\n"
+                        r"  Subject: Away: \S.*\n", box(i, "log")), box(i, "log")
     i.wait_empty()
     assert re.search(r"<= <> R=\S+ U=\S* ?P=local", i.log()), i.log()
     assert re.search(r"=> joe <joe@local.example> R=vacation T=vacation", i.log())

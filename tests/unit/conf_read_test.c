@@ -529,6 +529,19 @@ static const struct {
 		"t:4: option \"log_selector\": unknown log selector \"subjct\": did you mean \"subject\"?\n"
 		"t:5: option \"hints\": write lmdb, or redis://HOST[:PORT][/DB]\n"
 		"warning: there are no routers: nothing can be delivered\n" },
+	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = appendfile\n  file = /x\n  shadow_transport = sh\n"
+		"sh:\n  driver = smtp\n",
+		"t:16: transport out: option \"shadow_transport\": transport sh is none that delivers on this machine\n" },
+	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = smtp\n  shadow_transport = sh\n"
+		"sh:\n  driver = appendfile\n  file = /x\n", "t:15: transport out: option \"shadow_transport\": only for local transports\n" },
+	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = appendfile\n  directory = /x\n  shadow_transport = sh\n"
+		"  maildir_tag = ,S=$message_size,W=${message_size}\n  directory_file = ${lc:A}$inode\nsh:\n  driver = pipe\n  command = /bin/cat\n", "" },
+	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = appendfile\n  directory = /x\n"
+		"  maildir_tag = ,S=${eval:$message_size+1}\n  directory_file = ${lc:$inode}\n",
+		"t:16: transport out: option \"maildir_tag\": $message_size is known only when the message has been written: it can stand by itself, "
+		"but not within ${...}\n"
+		"t:17: transport out: option \"directory_file\": $inode is known only when the message has been written: it can stand by itself, "
+		"but not within ${...}\n" },
 	{ BASE "begin routers\na:\n  driver = accept\n  transport = ${if x {out}}\nbegin transports\nout:\n  driver = appendfile\n  file = /x\n  directory = /y\n",
 		"t:15: transport out: only one of file and directory may be set\n" },
 };

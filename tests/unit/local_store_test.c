@@ -240,6 +240,19 @@ static unsigned files_in(const char *dir, char *name)
 	return n;
 }
 
+static bool has_name(const char *dir, const char *end)
+{
+	DIR *d = opendir(dir);
+	struct dirent *e;
+	bool found = false;
+
+	while (d && (e = readdir(d)))
+		found |= str_ends(str_of(e->d_name), end);
+	if (d)
+		closedir(d);
+	return found;
+}
+
 static void spill(const char *path, const char *text, mode_t mode)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, mode);
@@ -273,9 +286,12 @@ static void test_maildir(void **state)
 	assert_int_equal(files_in(in_box(b, "a/b/Maildir"), NULL), 3);
 	got = slurp(b, arena_printf(&b->arena, "%s/a/b/Maildir/new/%s", b->top, name));
 	assert_string_equal(got.p, "Return-path: <s@x>\nEnvelope-to: alias@y,\n v@y\nReceived: here\nFrom: a@x\n\nhello\nFrom here\n.dot\nend\n");
-	snprintf(want, sizeof want, ",S=%u", got.len);
-	assert_true(str_ends(str_of(name), want));
-	assert_non_null(strstr(name, ".me.example,"));
+	assert_true(str_ends(str_of(name), ".me.example")); /* no tag that nobody asked for */
+	option(b, 4, "maildir_tag", ",S=\001,x"); /* the router's mark for $message_size */
+	delivered(b);
+	snprintf(want, sizeof want, ".me.example,S=%u,x", got.len);
+	assert_true(has_name(in_box(b, "a/b/Maildir/new"), want));
+	b->options[4][0] = NULL;
 	assert_int_equal(stat(in_box(b, "a/b"), &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0700);
 	assert_int_equal(stat(arena_printf(&b->arena, "%s/a/b/Maildir/new/%s", b->top, name), &st), 0);
@@ -288,14 +304,16 @@ static void test_maildir_tag(void **state)
 	char name[256];
 
 	maildir(b);
-	option(b, 2, "maildir_tag", ",x=1 2\001");
+	option(b, 2, "maildir_tag", ",x=1 2\002");
 	delivered(b);
 	files_in(in_box(b, "a/b/Maildir/new"), name);
 	assert_true(str_ends(str_of(name), "me.example,x=12"));
 	option(b, 2, "maildir_tag", "tag");
 	delivered(b);
-	option(b, 2, "maildir_tag", "a/b");
-	refused(b, "slash");
+	assert_true(has_name(in_box(b, "a/b/Maildir/new"), "me.example:tag"));
+	option(b, 2, "maildir_tag", ",a/b"); /* the slash is left out */
+	delivered(b);
+	assert_true(has_name(in_box(b, "a/b/Maildir/new"), "me.example,ab"));
 	b->options[2][0] = NULL;
 }
 
@@ -547,6 +565,31 @@ static void test_mbox_refusals(void **state)
 	refused(b, "no_such");
 }
 
+static void test_mbox_fifo(void **state)
+{
+	struct box *b = *state;
+	const char *path = in_box(b, "box");
+	char got[2000];
+	ssize_t n;
+	int fd;
+
+	option(b, 0, "file", path);
+	option(b, 1, "allow_fifo", "true");
+	assert_int_equal(mkfifo(path, 0600), 0);
+	refused(b, "could mean no process is reading it");
+	fd = open(path, O_RDONLY | O_NONBLOCK);
+	assert_true(fd >= 0);
+	delivered(b);
+	n = read(fd, got, sizeof got - 1);
+	assert_true(n > 0);
+	got[n] = '\0';
+	assert_true(str_begins(str_of(got), "From s@x ") && strstr(got, "\n\nhello\n>From here\n.dot\nend\n\n"));
+	close(fd);
+	assert_int_equal(files_in(b->top, NULL), 1); /* no lock file, nor another mailbox */
+	assert_int_equal(unlink(path), 0);
+	delivered(b); /* a plain file, where there is no fifo */
+}
+
 static void test_mbox_symlink_allowed(void **state)
 {
 	struct box *b = *state;
@@ -557,6 +600,13 @@ static void test_mbox_symlink_allowed(void **state)
 	assert_int_equal(symlink(in_box(b, "real"), in_box(b, "box")), 0);
 	delivered(b);
 	assert_true(slurp(b, in_box(b, "real")).len > 0);
+	assert_int_equal(unlink(in_box(b, "real")), 0); /* a link to what is not there yet: made */
+	delivered(b);
+	assert_true(slurp(b, in_box(b, "real")).len > 0);
+	assert_int_equal(unlink(in_box(b, "real")), 0);
+	option(b, 4, "file_must_exist", "true");
+	refused(b, "No such file");
+	b->options[4][0] = NULL;
 }
 
 static void test_mbox_lockfile(void **state)
@@ -727,7 +777,7 @@ int main(void)
 		cmocka_unit_test(test_text), cmocka_unit_test(test_quota_words), cmocka_unit_test(test_paths),
 		BOX(test_maildir), BOX(test_maildir_tag), BOX(test_maildir_damaged), BOX(test_maildir_not_made), BOX(test_maildir_leftovers),
 		BOX(test_maildir_quota), BOX(test_maildirsize), BOX(test_newfile),
-		BOX(test_mbox), BOX(test_mbox_forms), BOX(test_mbox_refusals), BOX(test_mbox_symlink_allowed), BOX(test_mbox_lockfile),
+		BOX(test_mbox), BOX(test_mbox_forms), BOX(test_mbox_refusals), BOX(test_mbox_symlink_allowed), BOX(test_mbox_fifo), BOX(test_mbox_lockfile),
 		BOX(test_mbox_fcntl), BOX(test_mbox_quota), BOX(test_write_fails), BOX(test_disk_full), BOX(test_message_unreadable),
 		BOX(test_content),
 	};
