@@ -423,6 +423,20 @@ static void on_expand(struct worker *w, struct ipc_in *in)
 	worker_answer(w, in, &ipc_type_expand_answer, &answer, NULL, 0);
 }
 
+/* qmgr has options expanded, and nothing else: one that was taken over must not read tables and ask databases with texts of its own. */
+static void on_expand_option(struct worker *w, struct ipc_in *in)
+{
+	const struct ipc_expand_ask *ask = in->msg;
+	struct ipc_expand_answer refused = { .status = ST_ERROR, .text = STR_LIT("that is the text of no option") };
+
+	if (router_text_is_option(w->conf, ask->text)) {
+		on_expand(w, in);
+		return;
+	}
+	worker_log(w, LOG_MAIN | LOG_PANIC, "qmgr wanted a text expanded that is no option's");
+	worker_answer(w, in, &ipc_type_expand_answer, &refused, NULL, 0);
+}
+
 static void on_lookup(struct worker *w, struct ipc_in *in)
 {
 	struct ipc_lookup_answer answer;
@@ -465,21 +479,43 @@ static void on_hint(struct worker *w, struct ipc_in *in)
 	worker_answer(w, in, &ipc_type_hint_answer, &answer, NULL, 0);
 }
 
+static void hint_for(struct worker *w, struct ipc_in *in, const char *peer)
+{
+	const struct ipc_hint_ask *ask = in->msg;
+	struct ipc_hint_answer refused = { .status = ST_ERROR, .text = STR_LIT("hints: that name space is another daemon's") };
+
+	if (router_hint_permitted(ask->space, peer)) {
+		on_hint(w, in);
+		return;
+	}
+	worker_log(w, LOG_MAIN | LOG_PANIC, "%s wanted hints that are not its own", peer);
+	worker_answer(w, in, &ipc_type_hint_answer, &refused, NULL, 0);
+}
+
+static void on_hint_qmgr(struct worker *w, struct ipc_in *in)
+{
+	hint_for(w, in, "qmgr");
+}
+
+static void on_hint_policyd(struct worker *w, struct ipc_in *in)
+{
+	hint_for(w, in, "policyd");
+}
+
 /* The whole interface: what each kind of client may ask. */
 static const struct pool_handler of_qmgr[] = {
-	{ IPC_route_ask, on_route }, { IPC_expand_ask, on_expand }, { IPC_rules_ask, on_rules }, { IPC_hint_ask, on_hint }, { 0, NULL },
+	{ IPC_route_ask, on_route }, { IPC_expand_ask, on_expand_option }, { IPC_rules_ask, on_rules }, { IPC_hint_ask, on_hint_qmgr }, { 0, NULL },
 };
 static const struct pool_handler of_policyd[] = {
 	{ IPC_lookup_ask, on_lookup }, { IPC_verify_ask, on_verify }, { IPC_name_ask, on_name }, { IPC_host_ask, on_host },
-	{ IPC_hint_ask, on_hint }, { 0, NULL },
+	{ IPC_hint_ask, on_hint_policyd }, { 0, NULL },
 };
-static const struct pool_handler of_smtpd[] = { { IPC_expand_ask, on_expand }, { 0, NULL } };
 static const struct pool_handler of_ctl[] = {
 	{ IPC_route_ask, on_route }, { IPC_expand_ask, on_expand }, { IPC_verify_ask, on_verify }, { IPC_lookup_ask, on_lookup },
 	{ IPC_name_ask, on_name }, { IPC_host_ask, on_host }, { IPC_hint_ask, on_hint }, { 0, NULL },
 };
 static const struct pool_peer peers[] = {
-	{ "qmgr", of_qmgr }, { "policyd", of_policyd }, { "smtpd", of_smtpd }, { "ctl", of_ctl }, { NULL, NULL },
+	{ "qmgr", of_qmgr }, { "policyd", of_policyd }, { "ctl", of_ctl }, { NULL, NULL },
 };
 
 static void pool_size(const struct conf *conf, struct pool_size *out)

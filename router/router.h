@@ -81,6 +81,9 @@ void router_rules(struct router *r, struct arena *a, const struct ipc_rules_ask 
 void router_lookup(struct router *r, struct arena *a, const struct ipc_lookup_ask *ask, struct ipc_lookup_answer *out);
 void router_name(struct router *r, struct arena *a, struct str ip, struct ipc_name_answer *out);
 void router_host(struct router *r, struct arena *a, struct str name, struct str type, struct ipc_host_answer *out);
+/* Whether a daemon may use that name space; whether the text is one of the configuration's main options. */
+bool router_hint_permitted(struct str space, const char *peer);
+bool router_text_is_option(const struct conf *conf, struct str text);
 void router_hint(struct router *r, struct arena *a, const struct ipc_hint_ask *ask, struct ipc_hint_answer *out);
 
 /* ---- handles of lookup files (lookup_ask.c) ---- */

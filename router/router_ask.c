@@ -268,6 +268,31 @@ void router_host(struct router *r, struct arena *a, struct str name, struct str 
 			.mx = found.had_mx };
 }
 
+bool router_hint_permitted(struct str space, const char *peer)
+{
+	/* Whose are not named here are anybody's. */
+	static const struct { const char *space, *owner; } owned[] = {
+		{ "callout", "router" }, { "retry", "qmgr" }, { "ratelimit", "policyd" }, { "seen", "policyd" },
+	};
+
+	for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
+		if (str_is(space, owned[i].space))
+			return !strcmp(peer, owned[i].owner);
+	return true;
+}
+
+bool router_text_is_option(const struct conf *conf, struct str text)
+{
+	for (uint32_t i = 0; i < conf_table_main.n; i++) {
+		const struct conf_option *row = &conf_table_main.rows[i];
+		const struct conf_text *t = (const struct conf_text *)(const void *)((const char *)&conf->main + row->offset);
+
+		if (row->offset != CONF_NO_FIELD && row->kind >= CONF_TEXT && t->text.len && str_eq(t->text, text))
+			return true;
+	}
+	return false;
+}
+
 /* The store is opened when it is first needed, and again some time after it was out of reach. */
 void router_hint(struct router *r, struct arena *a, const struct ipc_hint_ask *ask, struct ipc_hint_answer *out)
 {

@@ -769,7 +769,7 @@ static void test_includes(void **state)
 		buf_clear(&b);
 	}
 	router_make(&r, conf);
-	route(&r, &a, "x@here.example", &got);
+	route(&r, &a, "x@here.example", &got, 0);
 	assert_true(strstr(buf_cstr(&got.text), "more than 200 files") != NULL);
 	buf_clear(&got.text);
 	arena_clear(&a);
@@ -839,13 +839,32 @@ static void test_owner_file(void **state)
 		struct router r;
 
 		router_make(&r, conf);
-		route(&r, &a, "x@here.example", &got);
+		route(&r, &a, "x@here.example", &got, 0);
 		assert_non_null(strstr(buf_cstr(&got.text), "may not read it"));
 		buf_clear(&got.text);
 		router_close(&r);
 		conf_free(conf);
 	}
 	arena_clear(&a);
+}
+
+/* What a daemon that was taken over may ask for. */
+static void test_rights(void **state)
+{
+	struct conf *conf = conf_make("r:\n driver = accept\n transport = smtp\n");
+
+	(void)state;
+	assert_true(router_text_is_option(conf, conf->main.delay_warning_condition.text));
+	assert_true(router_text_is_option(conf, conf->main.dsn_from.text));
+	assert_true(router_text_is_option(conf, STR_LIT("Mail Delivery System <Mailer-Daemon@$qualify_domain>")));
+	assert_false(router_text_is_option(conf, STR_LIT("${readfile{/etc/passwd}}")));
+	assert_false(router_text_is_option(conf, STR_LIT("")));
+	assert_false(router_text_is_option(conf, str_printf(&conf->arena, "%.*s ", STR_FMT(conf->main.dsn_from.text))));
+	assert_true(router_hint_permitted(STR_LIT("ratelimit"), "policyd") && router_hint_permitted(STR_LIT("retry"), "qmgr"));
+	assert_false(router_hint_permitted(STR_LIT("retry"), "policyd") || router_hint_permitted(STR_LIT("callout"), "policyd"));
+	assert_false(router_hint_permitted(STR_LIT("callout"), "qmgr") || router_hint_permitted(STR_LIT("seen"), "qmgr"));
+	assert_true(router_hint_permitted(STR_LIT("new"), "policyd"));
+	conf_free(conf);
 }
 
 static int setup(void **state)
@@ -875,7 +894,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_routes), cmocka_unit_test(test_keys), cmocka_unit_test(test_many), cmocka_unit_test(test_explosion),
-		cmocka_unit_test(test_needs_content), cmocka_unit_test(test_refused), cmocka_unit_test(test_includes), cmocka_unit_test(test_owner_file),
+		cmocka_unit_test(test_needs_content), cmocka_unit_test(test_refused), cmocka_unit_test(test_includes), cmocka_unit_test(test_owner_file), cmocka_unit_test(test_rights),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
