@@ -23,6 +23,7 @@ static const char *const zone[] = {
 	"mx1.remote.example. IN A 192.0.2.1", "mx2.remote.example. IN A 192.0.2.2",
 	"null.example. IN MX 0 .", "self.example. IN MX 10 me.example.", "me.example. IN A 192.0.2.99",
 	"smart.example. IN A 192.0.2.50", "smart2.example. IN A 192.0.2.51",
+	"both.example. IN A 192.0.2.52", "both.example. IN AAAA 2001:db8::52",
 	NULL,
 };
 
@@ -49,6 +50,8 @@ static const char transports[] =
 	"added:\n driver = smtp\n hosts = smart.example\n headers_add = X-One: 1\\nX-Two: $local_part\n headers_remove = Bcc : X-Old\n"
 	" return_path = bounce-$local_part@here.example\n port = 2525\n interface = 192.0.2.99\n"
 	"bydomain:\n driver = smtp\n multi_domain = false\n"
+	"grouped:\n driver = appendfile\n directory = /mail/x\n maildir_format\n user = joe\n group = users\n initgroups\n"
+	"named:\n driver = smtp\n helo_data = $local_part.example\n"
 	"begin retry\n"
 	"remote.example * F,2h,15m\n"
 	"joe@here.example * F,1h,5m\n"
@@ -78,7 +81,7 @@ struct one {
 	const char *want;         /* what answer_text() makes of it */
 	int mode;                 /* enum route_mode, or one of these: */
 };
-enum { ARRIVAL = 100, FORCED };
+enum { ARRIVAL = 100, FORCED, EXACT /* of 1024 octets */ };
 
 #define ALIASES "aliases:\n driver = redirect\n domains = +local_domains\n allow_fail\n allow_defer\n data = ${lookup{$local_part}lsearch{DIR/aliases}}\n" \
 	" file_transport = tofile\n"
@@ -112,6 +115,20 @@ static const struct one cases[] = {
 	{ "fields, return path, port", "r:\n driver = accept\n transport = added\n headers_add = X-Router: r\n headers_remove = To\n", "Bob@b.example",
 		"Bob@b.example -> added [192.0.2.50:2525] rules=2 helo_data=mail.here.example interface=192.0.2.99 +\"X-Router: r\" +\"X-One: 1\" +\"X-Two: bob\" "
 		"-To -Bcc -X-Old from=bounce-bob@here.example", 0 },
+	{ "just not too big", "r:\n driver = accept\n transport = ${if ={1}{1}{small}}\n", "a@b.example", "a@b.example -> small [192.0.2.50:25] rules=2 helo_data=mail.here.example", EXACT },
+	{ "hosts_override", "r:\n driver = dnslookup\n transport = lmtp_tcp\n", "a@remote.example",
+		"a@remote.example -> lmtp_tcp [127.0.0.1:2400] rules=0,2 allow_localhost=true helo_data=mail.here.example protocol=lmtp", 0 },
+	{ "the transport's group and groups", "r:\n driver = accept\n transport = grouped\n user = ann\n group = joe\n", "joe@here.example",
+		"joe@here.example -> grouped rules=1,2 directory=/mail/x maildir_format=true uid=1001 gid=100 initgroups max=1", 0 },
+	{ "the router's groups", "r:\n driver = accept\n transport = homed\n transport_home_directory = /x\n user = ann\n group = joe\n initgroups\n", "joe@here.example",
+		"joe@here.example -> homed rules=1,2 directory=/x/Maildir maildir_format=true uid=1002 gid=1001 initgroups max=1", 0 },
+	{ "errors_to without a domain", "r:\n driver = accept\n transport = lmtp_sock\n errors_to = ann\n", "joe@x.example",
+		"joe@x.example -> lmtp_sock rules=2 batch_max=20 socket=/run/lmtp max=20 from=ann@here.example errors=ann@here.example", 0 },
+	{ "a list's data before a login's", "r:\n driver = accept\n local_parts = lsearch;DIR/users\n check_local_user\n transport = mdir\n", "joe@here.example",
+		"joe@here.example -> mdir rules=1,2 directory=/mail/joebox maildir_format=true uid=1001 gid=1001 max=1", 0 },
+	{ "variables are an address's own", "a:\n driver = redirect\n local_parts = all\n set = r_x = base\n data = one, two\nb:\n driver = accept\n local_parts = one\n"
+		" set = r_x = other\n transport = lmtp_sock\nc:\n driver = redirect\n allow_fail\n data = :fail: $r_x\n", "all@here.example",
+		"one@here.example -> lmtp_sock rules=2 batch_max=20 socket=/run/lmtp max=20 <all@here.example>\ntwo@here.example FAIL 5.1.1 base <all@here.example>", 0 },
 	/* preconditions */
 	{ "prefix", "r:\n driver = accept\n local_part_prefix = real- : *+\n check_local_user\n transport = homed\n", "real-joe@here.example",
 		"real-joe@here.example -> homed rules=2 directory=/home/joe/Maildir maildir_format=true uid=1001 gid=1001 max=1 prefix=real-", 0 },
@@ -329,6 +346,13 @@ static const struct one cases[] = {
 	{ "what stands before :unknown:", "a:\n driver = redirect\n local_parts = x\n data = joe, :unknown:, ann\n" USERS, "x@here.example",
 		"joe@here.example -> homed rules=1,2 directory=/home/joe/Maildir maildir_format=true uid=1001 gid=1001 max=1 <x@here.example>", 0 },
 	{ "forbid_smtp_code", "a:\n driver = redirect\n allow_fail\n forbid_smtp_code\n data = :fail: 550 5.7.1 plain words\n", "x@here.example", "x@here.example FAIL 5.1.1 plain words", 0 },
+	{ "forbid_smtp_code, another digit", "a:\n driver = redirect\n allow_fail\n forbid_smtp_code\n data = :fail: 450 4.7.1 plain words\n", "x@here.example",
+		"x@here.example FAIL 5.1.1 plain words", 0 },
+	{ "beside include_directory", "a:\n driver = redirect\n data = :include:DIRx/list\n include_directory = DIR\n", "list@here.example",
+		"list@here.example DEFER  :include: DIRx/list is not in DIR (include_directory)", 0 },
+	{ "the same hosts, found in two ways", "r:\n driver = manualroute\n route_list = a.example both.example ipv4_only ; b.example both.example\n transport = smtp\n",
+		"x@a.example y@b.example", "x@a.example -> smtp [192.0.2.52:25] rules=2 helo_data=mail.here.example\n"
+		"y@b.example -> smtp [2001:db8::52:25 192.0.2.52:25] rules=2 helo_data=mail.here.example (1)", 0 },
 	{ "special words in lower case only", "a:\n driver = redirect\n allow_fail\n data = :FAIL: x\n", "x@here.example", "x@here.example DEFER  syntax error in redirection data: *", 0 },
 	{ "a source route", "a:\n driver = redirect\n local_parts = x\n data = @other.example,@x.example:bob@remote.example\n" REMOTE, "x@here.example",
 		"bob@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example <x@here.example>", 0 },
@@ -448,7 +472,7 @@ static void leaf_text(struct buf *b, const struct ipc_route_answer *x, const str
 		for (uint32_t i = 0; i < p->n_options; i++)
 			buf_printf(b, " %.*s=%.*s", STR_FMT(p->options[i].name), STR_FMT(p->options[i].value));
 		if (p->uid)
-			buf_printf(b, " uid=%u gid=%u", (unsigned)p->uid - 1, (unsigned)p->gid - 1);
+			buf_printf(b, " uid=%u gid=%u%s", (unsigned)p->uid - 1, (unsigned)p->gid - 1, p->initgroups ? " initgroups" : "");
 		if (p->max_rcpt != 100 && p->max_rcpt)
 			buf_printf(b, " max=%u", (unsigned)p->max_rcpt);
 		for (uint32_t i = 0; i < p->headers_add.n; i++)
@@ -514,7 +538,7 @@ static void collect(void *arg, const struct ipc_route_answer *x)
 static void route(struct router *r, struct arena *a, const char *addresses, struct collected *out, int mode)
 {
 	struct ipc_recipient rcpt[64];
-	struct ipc_facts facts = { .sender = str_taint(STR_LIT("sender@from.example")), .has_sender = true, .size = 5000 };
+	struct ipc_facts facts = { .sender = str_taint(STR_LIT("sender@from.example")), .has_sender = true, .size = mode == EXACT ? 1024 : 5000 };
 	struct ipc_route_ask ask = { .facts = &facts, .recipients = rcpt, .arrival = mode == ARRIVAL, .forced = mode == FORCED };
 	struct str rest = str_of(addresses), one;
 
@@ -636,6 +660,10 @@ static void test_keys(void **state)
 		assert_true(str_eq(other, key_of(manual, "a@remote.example", &a, &destination)));
 	assert_false(str_eq(other, key_of(ports, "a@remote.example", &a, &destination)));
 	assert_true(str_is(destination, "192.0.2.1:26"));
+	/* what a connection is known by there makes it another one */
+	other = key_of("r:\n driver = dnslookup\n transport = named\n", "a@remote.example", &a, &destination);
+	assert_true(str_eq(other, key_of("r:\n driver = dnslookup\n transport = named\n", "a@other.example", &a, &destination)));
+	assert_false(str_eq(other, key_of("r:\n driver = dnslookup\n transport = named\n", "b@remote.example", &a, &destination)));
 	other = key_of("r:\n driver = accept\n local_parts = lsearch;DIR/users\n transport = mdir\n", "joe@here.example", &a, &destination);
 	assert_true(str_is(destination, "/mail/joebox"));
 	arena_clear(&a);
