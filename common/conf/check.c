@@ -452,6 +452,20 @@ static void above_check(struct check *c)
 		up->rewrite(up->ctx, c->conf, &c->conf->rewrite[i]);
 }
 
+/* By file and line, as people read; those of one line stay as they were found. */
+static void problems_sort(struct conf *conf)
+{
+	for (uint32_t i = 1; i < conf->n_problems; i++) {
+		const struct conf_problem p = conf->problems[i];
+		uint32_t k = i;
+
+		for (; k && (conf->problems[k - 1].place.file > p.place.file ||
+			(conf->problems[k - 1].place.file == p.place.file && conf->problems[k - 1].place.line > p.place.line)); k--)
+			conf->problems[k] = conf->problems[k - 1];
+		conf->problems[k] = p;
+	}
+}
+
 enum status conf_check(struct conf *conf, const struct conf_checks *checks)
 {
 	struct check c = { .conf = conf, .above = checks };
@@ -468,6 +482,7 @@ enum status conf_check(struct conf *conf, const struct conf_checks *checks)
 	main_check(&c);
 	surprises_check(&c);
 	above_check(&c);
+	problems_sort(conf);
 	arena_clear(&c.scratch);
 	return conf->n_errors ? ST_ERROR : ST_OK;
 }

@@ -135,5 +135,7 @@ enum status conf_read(const struct conf_source *source, struct conf **conf_out)
 	if (!source->isolated)
 		conf_machine_defaults(r.conf);
 	conf_constants_expand(r.conf);
+	if (!source->isolated)
+		conf_logins_check(r.conf);
 	return r.conf->n_errors ? ST_ERROR : ST_OK;
 }

@@ -107,5 +107,7 @@ void conf_rewrite_line(struct conf *conf, struct str line, struct conf_place pla
 void conf_machine_defaults(struct conf *conf);
 /* Expands the options that are expanded once, at start. */
 void conf_constants_expand(struct conf *conf);
+/* Warnings of logins and groups that the machine lacks; an error in never_users. logins.c */
+void conf_logins_check(struct conf *conf);
 
 #endif

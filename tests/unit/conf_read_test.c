@@ -511,8 +511,8 @@ static const struct {
 	{ "domainlist local = a\n" BASE "begin routers\na:\n  driver = redirect\n  data = x\n  domains = +locl\n",
 		"t:13: router a: option \"domains\": domain list \"+locl\" is not defined: did you mean \"local\"?\n" },
 	{ "primary_hostname = m.a.example\nacl_smtp_rcpt = chekc\nbegin acl\ncheck:\n  deny hosts = +no\nbegin retry\n* * F,1h,5m\nbegin routers\na:\n driver = redirect\n data = x",
-		"t:5: ACL check: \"hosts\": host list \"+no\" is not defined\n"
-		"t:2: option \"acl_smtp_rcpt\": ACL \"chekc\" is not defined: did you mean \"check\"?\n" },
+		"t:2: option \"acl_smtp_rcpt\": ACL \"chekc\" is not defined: did you mean \"check\"?\n"
+		"t:5: ACL check: \"hosts\": host list \"+no\" is not defined\n" },
 	{ "primary_hostname = m.a.example\nacl_smtp_rcpt = deny\nbegin routers\na:\n driver = accept\n transport = out\nb:\n driver = redirect\n data = x\n"
 		"begin transports\nout:\n driver = smtp\nbegin retry\n* * F,1h,5m",
 		"t:7: warning: router b: is never reached: router a, above, has no condition and passes nothing on\n" },
@@ -520,15 +520,15 @@ static const struct {
 		" data = x\n no_more\n domains = a\nc:\n driver = redirect\n data = x\n no_more\nd:\n driver = redirect\n data = x\nbegin retry\n* * F,1h,5m",
 		"t:18: warning: router d: is never reached: router c, above, has no condition and passes nothing on\n" },
 	{ "primary_hostname = bare\nacl_smtp_rcpt = deny\nlocal_interfaces = 127.0.0.1 : 127.0.0.1.25",
-		"t:3: local_interfaces, daemon_smtp_ports: port 25 of 127.0.0.1 is named twice\n"
+		"warning: there are no routers: nothing can be delivered\n"
 		"t:1: warning: the name of this host, \"bare\", has no domain: others may refuse its mail; set primary_hostname\n"
-		"warning: there are no routers: nothing can be delivered\n" },
+		"t:3: local_interfaces, daemon_smtp_ports: port 25 of 127.0.0.1 is named twice\n" },
 	{ "primary_hostname = m.a.example\nacl_smtp_rcpt = deny\nrouter_workers_max = 1\nlog_selector = +subjct\nhints = sqlite\nlocal_sender_retain",
+		"warning: there are no routers: nothing can be delivered\n"
 		"t:3: option \"router_workers_min\" (2) is more than \"router_workers_max\" (1)\n"
-		"t:6: option \"local_sender_retain\": needs no_local_from_check, too\n"
 		"t:4: option \"log_selector\": unknown log selector \"subjct\": did you mean \"subject\"?\n"
 		"t:5: option \"hints\": write lmdb, or redis://HOST[:PORT][/DB]\n"
-		"warning: there are no routers: nothing can be delivered\n" },
+		"t:6: option \"local_sender_retain\": needs no_local_from_check, too\n" },
 	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = appendfile\n  file = /x\n  shadow_transport = sh\n"
 		"sh:\n  driver = smtp\n",
 		"t:16: transport out: option \"shadow_transport\": transport sh is none that delivers on this machine\n" },
