@@ -67,7 +67,7 @@ static void scan_header_line(struct data_scan *d, const char *p, size_t n)
 			capture(d, p, n);
 		return;
 	}
-	while (name < n && (unsigned char)p[name] > 32 && (unsigned char)p[name] < 127 && p[name] != ':')
+	while (name < n && header_name_octet(p[name]))
 		name++;
 	for (colon = name; colon < n && (p[colon] == ' ' || p[colon] == '\t'); colon++)
 		;

@@ -586,11 +586,19 @@ static char reply_class(enum acl_verdict verdict, enum acl_stage stage)
 	return '5';
 }
 
-/* The client hears why its sender was not verified once a message. */
+static struct str first_line(struct str text)
+{
+	ptrdiff_t end = str_find(text, '\n');
+
+	return end < 0 ? text : str_sub(text, 0, (size_t)end);
+}
+
+/* The client hears why an address is not verified as a sender once a message: the recipients that follow are refused for the same. The first line
+ * names the address. */
 static bool sender_told(struct acl_state *s)
 {
 	int64_t message = s->ev->facts->received_us;
-	struct str mark = str_printf(s->ev->arena, "%lld", (long long)message);
+	struct str mark = str_printf(s->ev->arena, "%lld %.*s", (long long)message, STR_FMT(str_sub(first_line(s->verify_lines), 0, 400)));
 
 	if (!message)
 		return false;
@@ -598,13 +606,6 @@ static bool sender_told(struct acl_state *s)
 		return true;
 	acl_result_set(s, "sender_told", mark);
 	return false;
-}
-
-static struct str first_line(struct str text)
-{
-	ptrdiff_t end = str_find(text, '\n');
-
-	return end < 0 ? text : str_sub(text, 0, (size_t)end);
 }
 
 static void answer_texts(struct acl_state *s, enum acl_rc rc, const struct err *err, struct ipc_acl_answer *out)

@@ -158,7 +158,8 @@ static enum acl_rc verify_header_syntax(struct acl_state *s, const struct verify
 			if (!str_isi(f.name, names[i]))
 				continue;
 			if (addrlist_parse(f.value, ADDR_UTF8, s->ev->arena, &list, &why)) {
-				s->user_text = s->log_text = str_printf(s->ev->arena, "%s: failing address in \"%s:\" header", why.text, names[i]);
+				s->user_text = s->log_text = str_printf(s->ev->arena, "%s: failing address in \"%s:\" header is: %.*s", why.text, names[i],
+					STR_FMT(expand_quote(s->ev, str_trim(f.value))));
 				return RC_FAIL;
 			}
 		}

@@ -152,7 +152,6 @@ static struct str sender_rewritten(struct acl_state *s)
 enum acl_rc acl_verify_sender(struct acl_state *s, const struct verify_call *call, struct err *err)
 {
 	struct str sender = call->has_address ? call->address : sender_rewritten(s);
-	struct str told;
 	bool brief = call->parsed.no_details || s->ev->flags & MSG_NO_MULTILINE || s->ev->facts->flags & MSG_NO_MULTILINE;
 	struct ipc_verify_answer answer;
 	enum status st;
@@ -167,11 +166,6 @@ enum acl_rc acl_verify_sender(struct acl_state *s, const struct verify_call *cal
 	}
 	if (st == ST_FAIL) {
 		s->user_text = s->log_text = STR_LIT("Sender verify failed");
-		/* Told once a message: the recipients that follow are refused for the same. */
-		if (!brief && eval_var_get(&s->ev->acl_m, STR_LIT("!sender_told"), &told) && str_eq(told, sender))
-			brief = true;
-		if (!brief && eval_var_set(s->ev, &s->ev->acl_m, STR_LIT("!sender_told"), sender, err))
-			return RC_ERROR;
 		if (!brief)
 			s->verify_lines = details(s, sender, &answer);
 		if (!call->parsed.no_details)

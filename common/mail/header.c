@@ -35,8 +35,7 @@ bool header_scan_next(struct header_scan *scan, struct header_field *out)
 		scan->at = at + (text.p[at] == '\n' ? 1 : 2);
 		return false;
 	}
-	for (name_end = at; name_end < text.len && (unsigned char)text.p[name_end] > 32 && (unsigned char)text.p[name_end] < 127 &&
-	     text.p[name_end] != ':'; name_end++)
+	for (name_end = at; name_end < text.len && header_name_octet(text.p[name_end]); name_end++)
 		;
 	for (colon = name_end; colon < text.len && is_blank(text.p[colon]); colon++)
 		;
@@ -109,7 +108,8 @@ bool header_text_valid(struct str text)
 		return false;
 	header_scan_init(&scan, text);
 	while (header_scan_next(&scan, &field))
-		;
+		if (!header_name_valid(field.name))
+			return false;
 	return !scan.empty_line && scan.at == text.len;
 }
 

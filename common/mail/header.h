@@ -13,6 +13,13 @@
 
 enum { HEADER_NAME_MAX = 200 }; /* octets of a field's name with the blanks before its colon: a line with a longer one is no field */
 
+/* What a name may be made of to be seen as one. Octets over 127 are wrong in it (header_name_valid()), but are no end of the header:
+ * what stands behind such a field is seen by others, and so by us. */
+static inline bool header_name_octet(char c)
+{
+	return (unsigned char)c > 32 && (unsigned char)c != 127 && c != ':';
+}
+
 struct header_field {
 	struct str name;        /* without colon and blanks before it */
 	struct str value;       /* behind the colon, folding and blanks as they are, without the last line end */

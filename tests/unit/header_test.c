@@ -30,7 +30,8 @@ static const struct { const char *in, *fields; size_t end; bool closed; } scans[
 	{ ": x\r\n", "", 0, false },
 	{ "", "", 0, false },
 	{ "A: b\r\n\r", "A= b|", 6, false },
-	{ "A\x80: b\r\n\r\n", "", 0, false },
+	{ "A\x80: b\r\nC: d\r\n\r\n", "A\x80= b|C= d|", 15, true },
+	{ "A\x7f: b\r\n\r\n", "", 0, false },
 	{ "A: b\r\n \r\n\r\n", "A= b\r\n |", 11, true },
 };
 
@@ -64,6 +65,7 @@ static void test_text(void **state)
 	assert_true(header_find(STR_LIT("A: 1\r\nb: 2\r\na: 3\r\n\r\n"), "A", 1, &f) && str_is(f.value, " 3"));
 	assert_int_equal(header_count(STR_LIT("A: 1\r\nb: 2\r\na: 3\r\n\r\na: 4\r\n"), "a"), 2);
 	assert_true(header_text_valid(STR_LIT("A: b\r\n c\r\nD: e\r\n")));
+	assert_false(header_text_valid(STR_LIT("A\x80: b\r\n")));
 	assert_false(header_text_valid(STR_LIT("A: b")));
 	assert_false(header_text_valid(STR_LIT("A: b\r\n\r\n")));
 	assert_false(header_text_valid(STR_LIT("A: b\r\nbody\r\n")));
