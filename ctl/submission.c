@@ -208,12 +208,13 @@ static bool dialogue_ask(struct dialogue *d, const char *line)
 	return dialogue_write(d, line, strlen(line)) && dialogue_write(d, "\r\n", 2) && dialogue_reply(d);
 }
 
-static int dialogue_exit(const struct dialogue *d, bool alive)
+/* `rcpt`: a recipient was refused, not the message. */
+static int dialogue_exit(const struct dialogue *d, bool alive, bool rcpt)
 {
 	if (!alive)
 		return ctl_fail(CTL_TEMPFAIL, "sendmail: the connection to smtpd was lost; the message was not accepted");
 	fprintf(stderr, "sendmail: %s\n", d->text);
-	return d->code / 100 == 4 ? CTL_TEMPFAIL : d->code == 550 ? CTL_NOUSER : CTL_UNAVAILABLE;
+	return d->code / 100 == 4 ? CTL_TEMPFAIL : rcpt && d->code == 550 ? CTL_NOUSER : CTL_UNAVAILABLE;
 }
 
 static bool line_safe(const char *s)
@@ -236,7 +237,7 @@ static int envelope_send(struct ctl *ctl, const struct submission *s, struct dia
 	alive = dialogue_ask(d, arena_printf(&ctl->arena, "MAIL FROM:<%s>%s%s%s%s%s%.*s", from, s->ret ? " RET=" : "", s->ret ? s->ret : "",
 		s->envid ? " ENVID=" : "", s->envid ? s->envid : "", name.len ? " XNAME=" : "", STR_FMT(name)));
 	if (!alive || d->code != 250)
-		return dialogue_exit(d, alive);
+		return dialogue_exit(d, alive, false);
 	for (uint32_t i = 0; i < to->n; i++) {
 		const char *addr = str_cstr(&ctl->arena, to->v[i]);
 
@@ -244,10 +245,10 @@ static int envelope_send(struct ctl *ctl, const struct submission *s, struct dia
 			return ctl_fail(CTL_DATA, "sendmail: recipient %u is no address", i + 1);
 		alive = dialogue_ask(d, arena_printf(&ctl->arena, "RCPT TO:<%s>%s%s", addr, s->notify ? " NOTIFY=" : "", s->notify ? s->notify : ""));
 		if (!alive || d->code / 100 != 2)
-			return dialogue_exit(d, alive);
+			return dialogue_exit(d, alive, true);
 	}
 	alive = dialogue_ask(d, "DATA");
-	return !alive || d->code != 354 ? dialogue_exit(d, alive) : CTL_OK;
+	return !alive || d->code != 354 ? dialogue_exit(d, alive, false) : CTL_OK;
 }
 
 /* errno ETIMEDOUT: nothing came for receive_timeout. */
@@ -341,7 +342,7 @@ int submission_send(struct ctl *ctl, const struct submission *s, int fd)
 		/* No EHLO: by that smtpd knows a message handed over (protocol "local", ACLs for local messages) from a session (-bs). */
 		alive = dialogue_reply(&d);
 		if (!alive || d.code != 220)
-			code = dialogue_exit(&d, alive);
+			code = dialogue_exit(&d, alive, false);
 	}
 	if (!code)
 		code = envelope_send(ctl, s, &d, &to);
@@ -350,7 +351,7 @@ int submission_send(struct ctl *ctl, const struct submission *s, int fd)
 		buf_adds(&wire, ".\r\n");
 		alive = dialogue_write(&d, wire.p, wire.len) && dialogue_reply(&d);
 		if (!alive || d.code != 250)
-			code = dialogue_exit(&d, alive);
+			code = dialogue_exit(&d, alive, false);
 		else
 			dialogue_ask(&d, "QUIT");
 	}

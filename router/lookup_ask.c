@@ -147,8 +147,10 @@ enum status router_lookup_service(void *ctx, struct arena *a, const struct ipc_l
 	enum status st;
 
 	memset(out, 0, sizeof *out);
-	if (lookup_is_internal(ask->type))
-		return lookup_internal(ask, a, out, err);
+	if (lookup_is_internal(ask->type)) {
+		st = lookup_internal(ask, a, out, err);
+		return st == ST_OK || st == ST_FAIL ? st : unseen_tell(r, ask->file, a, err);
+	}
 	st = lookup_spec_parse(ask->type, &spec, err);
 	if (st != ST_OK)
 		return st;

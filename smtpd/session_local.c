@@ -197,7 +197,8 @@ static void message_id_add(struct session *s, const char *resent)
 	field_add(t, str_printf(a, "%sMessage-Id: <E%s%s%.*s@%.*s>\r\n", resent, t->id, text.len ? "." : "", STR_FMT(text), STR_FMT(domain)));
 }
 
-/* Without From:, or with nothing but the login in it (as old programs write it): the submitter with name and address. */
+/* Without From:, or with nothing but the login in it (as old programs write it; a name beside it is kept): the submitter with name
+ * and address. */
 static void from_fix(struct session *s, const struct submission *sub, struct str header, const char *resent, struct str who)
 {
 	struct txn *t = s->txn;
@@ -206,7 +207,7 @@ static void from_fix(struct session *s, const struct submission *sub, struct str
 	struct header_field field;
 
 	if (header_find(header, name, 0, &field)) {
-		if (!t->local_message || !is_bare_login(s, from_only(s, field.value)))
+		if (!t->local_message || !s->ident || !str_eqi(str_trim(field.value), str_of(s->ident)))
 			return;
 		from = who;
 		txn_edit_add(t, EDIT_REMOVE, str_of(name));

@@ -76,6 +76,7 @@ GECOS = pwd.getpwuid(0).pw_gecos
     ("", ["-F", "J\u00fcrgen"], "Subject: s\n\nx\n", "=?UTF-8?Q?J=C3=BCrgen?= <root@mx.test.example>"),
     ("gecos_pattern = ^(..)\ngecos_name = <$1>", [], "Subject: s\n\nx\n", '"<%s>" <root@mx.test.example>' % GECOS[:2]),
     ("", [], "From: root\n\nx\n", "%s <root@mx.test.example>" % GECOS),
+    ("", [], "From: Root User <root>\n\nx\n", "Root User <root@mx.test.example>"), # a name beside the login is kept, as Exim does
     ("", [], "From: other\n\nx\n", "other@mx.test.example"),
     ("", [], "From someone Sat Nov 21 16:00:00 2026\nFrom: me@else.example\n\nx\n", "me@else.example"),
 ])
@@ -129,6 +130,13 @@ def test_recipients_of_the_header(bulkhead, main, args, header, got):
         b.wait_maildir(u)
     b.wait_empty()
     assert {u for u in ("joe", "ann") if b.maildir(u)} == got
+
+
+def test_refused_by_the_acl(bulkhead):
+    """The message is refused, not a recipient: 69, as the manual has it."""
+    b = bulkhead(main="acl_not_smtp = deny message = not today")
+    done = subprocess.run([SENDMAIL, "-C", b.conf, "joe@local.example"], input=b"Subject: s\n\nx\n", stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=30)
+    assert done.returncode == 69 and b"not today" in done.stderr, done
 
 
 def test_silent_submitter(bulkhead):
