@@ -99,8 +99,8 @@ int ctl_sendmail(struct ctl *ctl, int argc, char **argv)
 	case 'm':
 	case 's':
 		break;
-	case 'i':
-		return ctl_fail(CTL_UNAVAILABLE, "sendmail: there are no aliases to build: routers read them where they lie");
+	case 'i': /* newaliases: routers read them where they lie, as with Exim */
+		return CTL_OK;
 	case 'd':
 	case 'D':
 		return ctl_fail(CTL_USAGE, "sendmail: the daemons are started with `bulkhead start`");

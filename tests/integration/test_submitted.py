@@ -137,6 +137,7 @@ def test_refused_by_the_acl(bulkhead):
     b = bulkhead(main="acl_not_smtp = deny message = not today")
     done = subprocess.run([SENDMAIL, "-C", b.conf, "joe@local.example"], input=b"Subject: s\n\nx\n", stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=30)
     assert done.returncode == 69 and b"not today" in done.stderr, done
+    assert subprocess.run([SENDMAIL, "-C", b.conf, "-bi"], timeout=30).returncode == 0, "newaliases has nothing to do, and says so to no script"
 
 
 def test_silent_submitter(bulkhead):
