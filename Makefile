@@ -47,7 +47,7 @@ $(shell mkdir -p $(B)/gen; { echo '/* made by the Makefile */'; \
 	} >$(HAVE_H).$$$$; cmp -s $(HAVE_H).$$$$ $(HAVE_H) && rm -f $(HAVE_H).$$$$ || mv $(HAVE_H).$$$$ $(HAVE_H))
 
 SUBJECTS := base event ipc conf mail spool dns tls lang sign dsn daemon
-DAEMONS := master smtpd policyd router qmgr smtp-out local queuefile
+DAEMONS := master smtpd policyd router qmgr smtp-out local queuefile keyd
 
 COMMON_SRC := $(foreach s,$(SUBJECTS),$(wildcard common/$(s)/*.c))
 COMMON_OBJ := $(COMMON_SRC:%.c=$(B)/obj/%.o)

@@ -45,6 +45,7 @@ enum root_kind {
 	ROOT_TABLES, /* own mount namespace: lookup_directories, read-only; hints_directory */
 	ROOT_STORE,  /* own mount namespace: store_directories */
 	ROOT_HANDOVER, /* own mount namespace: directories of the queuefile transports */
+	ROOT_KEYS,   /* own mount namespace: tls_directories, the system's trust anchors, read-only */
 	ROOT_HOST,   /* the machine's own: commands need their programs */
 	ROOT_SOCKETS, /* own mount namespace: directories of the lmtp transports' sockets; empty when there are none */
 };
@@ -124,7 +125,7 @@ struct child {
 	pid_t pid;                     /* 0: none */
 	uid_t uid;
 	gid_t gid;
-	char groups_of[64];            /* on demand: a user whose groups it has, too; empty: none */
+	char groups_of[64];            /* on demand, and keyd: a user whose groups it has, too; empty: none */
 	char root[MASTER_PATH_MAX];    /* as status shows it; empty: none */
 	struct channel *control;
 	uint64_t started_ms, ready_ms, delay_ms;
@@ -176,6 +177,9 @@ struct master {
 	uint64_t stop_at_ms;                   /* when all should have stopped */
 	struct loop_timer start_timer, reap_timer;
 	int exit_code;
+	uint8_t tickets[2][80];                /* keys of TLS session tickets: the present one, the one before */
+	bool tickets_made, tickets_before;
+	struct loop_timer tickets_timer;
 	char notes[1024];                      /* what protection is missing: for status and log; lines separated by "; " */
 	bool namespaces_fail;                  /* seen once */
 	unsigned next_local;
@@ -232,6 +236,11 @@ bool needs_wait_for(const struct child *c);
 void needs_drop(const struct child *asker);
 void peers_reconnect(const struct child *dead);               /* one of an old generation died: who still used it gets its successor */
 void child_listeners_send(struct child *c);
+
+/* master_tickets.c */
+void tickets_start(struct master *m);                         /* makes the first key, and others in time */
+void tickets_clear(struct master *m);
+void child_tickets_send(struct child *c);
 
 /* master_reload.c */
 void generation_start(struct master *m);                      /* the first: all services */

@@ -315,6 +315,7 @@ static void turn_end(void *arg)
 
 static void start_begin(void *arg)
 {
+	tickets_start(arg);
 	generation_start(arg);
 }
 
@@ -341,6 +342,7 @@ static void master_clear(struct master *m)
 	loop_hook_remove(&m->hook);
 	loop_timer_stop(&m->reap_timer);
 	loop_timer_stop(&m->start_timer);
+	tickets_clear(m);
 	loop_turn(m->loop, false);
 	loop_free(m->loop);
 	conf_free(m->conf);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,6 +36,17 @@ static bool group_find(struct str name, gid_t *out)
 	return true;
 }
 
+/* keyd reads keys by its groups, too (ssl-cert, say), where its user has a name. */
+static void groups_take(struct child *c, const struct conf *conf)
+{
+	char room[4096];
+	struct passwd pw, *found = NULL;
+
+	snprintf(c->groups_of, sizeof c->groups_of, "%.*s%s", STR_FMT(conf->main.daemon_user_prefix.text), c->service->name);
+	if (getpwnam_r(c->groups_of, &pw, room, sizeof room, &found) || !found || found->pw_uid != c->uid)
+		c->groups_of[0] = '\0';
+}
+
 static struct child *service_child_new(struct master *m, const struct service *s, unsigned number, uint64_t generation, const struct conf *conf,
 	struct err *err)
 {
@@ -51,6 +63,8 @@ static struct child *service_child_new(struct master *m, const struct service *s
 	c = child_new(m, s, number, generation);
 	c->uid = uid;
 	c->gid = gid;
+	if (m->privileged && s->root == ROOT_KEYS)
+		groups_take(c, conf);
 	return c;
 }
 
@@ -299,7 +313,7 @@ void restart_begin(struct master *m, struct str name, struct control_job *job)
 	struct err err = ERR_INIT;
 
 	if (!s) {
-		err_set(&err, ST_ERROR, "there is no daemon %.*s: router, policyd, smtp-out, qmgr, smtpd or local", STR_FMT(name));
+		err_set(&err, ST_ERROR, "there is no daemon %.*s: router, policyd, keyd, smtp-out, qmgr, smtpd or local", STR_FMT(name));
 		control_job_done(job, err.status, err.text);
 		return;
 	}

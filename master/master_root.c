@@ -221,6 +221,9 @@ static void binds_make(const struct master *m, const struct child *c, struct bin
 	} else if (c->service->root == ROOT_HANDOVER) {
 		for (uint32_t i = 0; i < conf->of[CONF_TRANSPORTS].n; i++)
 			handover_bind(&b->arena, &conf->of[CONF_TRANSPORTS].v[i], b);
+	} else if (c->service->root == ROOT_KEYS) {
+		bind_add(b, "/etc/ssl/certs", false);
+		binds_add_list(b, o->tls_directories.text, false);
 	} else if (c->service->root == ROOT_SOCKETS) {
 		struct str dir;
 

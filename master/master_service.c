@@ -8,6 +8,7 @@
 #include "master/master.h"
 
 const struct service services[] = {
+	{ "keyd", V_KEYD, ROOT_KEYS, 6, CONF_NO_FIELD, .stop_stage = 3 },
 	{ "router", V_ROUTER, ROOT_TABLES, 2, CONF_NO_FIELD, .stop_stage = 3 },
 	{ "policyd", V_POLICYD, ROOT_SOCKETS, 1, CONF_NO_FIELD, .stop_stage = 1 },
 	{ "smtp-out", V_SMTP_OUT, ROOT_SOCKETS, 4, CONF_INDEX(main, smtp_out_processes), .stop_stage = 1 },
@@ -22,6 +23,8 @@ const struct service services[] = {
 const struct service_link service_links[] = {
 	{ "smtpd", "policyd", false },
 	{ "smtpd", "qmgr", false },
+	{ "smtpd", "keyd", false },
+	{ "smtp-out", "keyd", false },
 	{ "qmgr", "router", false },
 	{ "qmgr", "smtp-out", false },
 	{ "policyd", "router", true },

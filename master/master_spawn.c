@@ -41,6 +41,7 @@ static void root_choose(struct child *c)
 	case ROOT_TABLES:
 	case ROOT_STORE:
 	case ROOT_HANDOVER:
+	case ROOT_KEYS:
 	case ROOT_SOCKETS:
 		if (root_has_namespace(m, c))
 			snprintf(c->root, sizeof c->root, "%.4000s/root", m->run);
@@ -220,6 +221,7 @@ enum status child_spawn(struct child *c, struct err *err)
 		child_listeners_send(c);
 	child_connect_all(c);
 	channel_send(c->control, &ipc_type_ctl_go, &go, NULL, 0);
+	child_tickets_send(c);
 	needs_serve(c);
 	return ST_OK;
 }

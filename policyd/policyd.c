@@ -69,6 +69,8 @@ struct policyd *policyd_new(struct worker *worker, const struct conf *conf, cons
 		st = policyd_rewrite_compile(p, err);
 	if (!st)
 		st = policyd_message_compile(p, err);
+	if (!st)
+		st = policyd_tls_compile(p, err);
 	if (st) {
 		policyd_free(p);
 		return NULL;
@@ -211,12 +213,15 @@ void policyd_answer(struct policyd *p, struct arena *a, const struct ipc_acl_ask
 	facts = *ask->facts;
 	eval_init(&ev, p->lang, a);
 	eval_facts(&ev, &facts);
-	ev.stage = (enum acl_stage)ask->stage;
+	ev.stage = ask->stage == ASK_TLS ? ACL_CONNECT : (enum acl_stage)ask->stage;
 	ev.message_fd = fd;
 	ev.trace = ask->trace;
 	p->log_id = stage_has_id(ask->stage) ? ask->facts->message_id : STR_NULL;
-	if (ask->argument.len) {
-		policyd_rewrite_argument(p, &ev, ask->argument, out);
+	if (ask->stage == ASK_TLS || ask->argument.len) {
+		if (ask->stage == ASK_TLS)
+			policyd_tls_answer(p, &ev, out);
+		else
+			policyd_rewrite_argument(p, &ev, ask->argument, out);
 		eval_clear(&ev);
 		return;
 	}

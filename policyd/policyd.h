@@ -20,6 +20,7 @@ enum {
 	POLICYD_ADDRESSES_MAX = 256,     /* addresses of our interfaces */
 	POLICYD_CACHE_MS = 3600000,      /* settings that depend on nothing that changes; a reload brings new processes anyway */
 	POLICYD_CACHE_WORLD_MS = 60000,  /* settings that a lookup took part in */
+	POLICYD_TLS_MAX = 24,            /* settings of TLS */
 	POLICYD_CACHE_TIME_MS = 1000,    /* settings that depend on the time */
 };
 
@@ -31,6 +32,7 @@ struct policyd_file {
 };
 
 struct policyd_setting;
+struct policyd_tls;
 struct policyd_auth;
 struct policyd {
 	struct worker *worker;           /* NULL in unit tests that give other services */
@@ -42,6 +44,7 @@ struct policyd {
 	struct policyd_setting *settings; /* compiled; policyd_settings.c */
 	struct lang_list *helo_lookup;   /* helo_lookup_domains */
 	struct lang_list *untrusted;     /* untrusted_set_sender; NULL: unset */
+	struct policyd_tls *tls;         /* compiled; policyd_tls.c */
 	struct ip *addresses;            /* of our interfaces */
 	unsigned n_addresses;
 	struct policyd_texts *texts;     /* policyd_message.c */
@@ -73,6 +76,11 @@ bool policyd_helo_run(struct policyd *p, struct eval *ev, struct ipc_acl_answer 
 enum status policyd_message_compile(struct policyd *p, struct err *err);
 void policyd_message_free(struct policyd *p);
 void policyd_message_run(struct policyd *p, struct eval *ev, struct ipc_acl_answer *out);
+
+/* policyd_tls.c: those of TLS. hello: the client's hello has been read, $tls_in_sni is known. False: one of them can't be told; "tls_trouble" says why. */
+enum status policyd_tls_compile(struct policyd *p, struct err *err);
+bool policyd_tls_run(struct policyd *p, struct eval *ev, bool hello, struct ipc_pair *v, uint32_t *n);
+void policyd_tls_answer(struct policyd *p, struct eval *ev, struct ipc_acl_answer *out); /* to ASK_TLS */
 
 /* policyd_rewrite.c: rewriting rules at reception. */
 enum status policyd_rewrite_compile(struct policyd *p, struct err *err);

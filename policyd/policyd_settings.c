@@ -144,7 +144,7 @@ static void auth_setting(struct policyd *p, struct eval *ev, struct ipc_pair *v,
 
 void policyd_settings_run(struct policyd *p, struct eval *ev, struct ipc_acl_answer *out)
 {
-	struct ipc_pair *v = arena_alloc(ev->arena, sizeof *v * (ROWS + 1));
+	struct ipc_pair *v = arena_alloc(ev->arena, sizeof *v * (ROWS + 1 + POLICYD_TLS_MAX));
 	bool all_known = true;
 
 	ev->deps = 0;
@@ -165,6 +165,7 @@ void policyd_settings_run(struct policyd *p, struct eval *ev, struct ipc_acl_ans
 		v[out->n_settings++] = (struct ipc_pair){ .name = str_of(rows[i].name), .value = value, .tainted = value.tainted };
 	}
 	auth_setting(p, ev, v, out);
+	all_known &= policyd_tls_run(p, ev, false, v, &out->n_settings);
 	out->settings = v;
 	cache_decide(p, ev, all_known, out);
 }

@@ -79,7 +79,7 @@ static bool op_input_waiting(struct session *s)
 	struct conn *c = conn_of(s);
 	int n = 0;
 
-	return c->in_len || (!ioctl(c->fd, FIONREAD, &n) && n > 0);
+	return c->in_len || (c->tls && tls_pending(c->tls)) || (!ioctl(c->fd, FIONREAD, &n) && n > 0);
 }
 
 static void op_remember(struct session *s, uint64_t ms)
@@ -101,7 +101,7 @@ static void op_log(struct session *s, unsigned targets, struct str line)
 const struct session_ops conn_ops = {
 	.output = op_output, .ask = conn_ask, .ask_cancel = conn_ask_cancel, .begin = conn_begin, .recipients = conn_recipients, .commit = conn_commit,
 	.forget = conn_forget, .write = op_write, .read = op_read, .input_waiting = op_input_waiting, .remember = op_remember, .log = op_log,
-	.auth_ask = conn_auth_ask, .auth_forget = conn_auth_forget,
+	.auth_ask = conn_auth_ask, .auth_forget = conn_auth_forget, .tls_start = conn_tls_start, .tls_go_on = conn_tls_go_on,
 };
 
 /* ---- turns ---- */
@@ -114,10 +114,11 @@ void conn_enter(struct conn *c)
 	server->wall_us = clock_wall_us();
 }
 
+/* Octets go out as they are, or in TLS; between the two, during the handshake, nobody has any. */
 static void conn_send(struct conn *c)
 {
 	while (c->out.len) {
-		ssize_t n = send(c->fd, c->out.p, c->out.len, MSG_NOSIGNAL);
+		ssize_t n = c->tls_step == CONN_TLS_ON ? conn_tls_send(c, c->out.p, c->out.len) : send(c->fd, c->out.p, c->out.len, MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -165,6 +166,7 @@ static void input_go_on(struct conn *c)
 }
 
 static void conn_on_timer(void *arg);
+static void pending_read(struct conn *c);
 
 /* The timer runs late rather than being moved by each command: it looks at the deadline when it fires. */
 static void timer_set(struct conn *c)
@@ -186,8 +188,11 @@ static void conn_shut(struct conn *c)
 		conn_end(c);
 		return;
 	}
-	if (!c->shut)
+	if (!c->shut) {
+		if (c->tls_step == CONN_TLS_ON && !c->tls_broken)
+			tls_shutdown(c->tls);
 		shutdown(c->fd, SHUT_WR);
+	}
 	c->shut = true;
 }
 
@@ -196,6 +201,10 @@ void conn_leave(struct conn *c)
 	unsigned want = LOOP_READ;
 
 	input_go_on(c);
+	if (c->tls_step == CONN_TLS_ON)
+		pending_read(c);
+	else if (c->tls_step != CONN_CLEAR)
+		conn_tls_step(c);
 	/* control = no_delay_flush: what has been said goes out with what is held back. */
 	if (c->out.len && !(c->watch.want & LOOP_WRITE) && !(c->session.state == SESSION_DELAY && c->session.flags & MSG_NO_DELAY_FLUSH))
 		conn_send(c);
@@ -210,7 +219,9 @@ void conn_leave(struct conn *c)
 	c->stalled = (c->stalled || c->in_len) && !conn_listens(c);
 	if (c->eof || c->stalled)
 		want = 0;
-	if (c->out.len)
+	if (c->tls_step > CONN_TLS_FLUSH && c->tls_step < CONN_TLS_ON)
+		want = c->tls_step == CONN_TLS_SHAKE ? c->tls_want : 0;
+	if (c->out.len || (want && c->tls_write_for_read))
 		want |= LOOP_WRITE;
 	if (c->watch.want != want && !loop_fd_set(&c->watch, want))
 		conn_end(c);
@@ -246,7 +257,7 @@ static void conn_read(struct conn *c)
 	}
 	if (kept)
 		memcpy(buffer, c->in, kept);
-	n = recv(c->fd, buffer + kept, SMTPD_READ_MAX - kept, 0);
+	n = c->tls_step == CONN_TLS_ON ? conn_tls_recv(c, buffer + kept, SMTPD_READ_MAX - kept) : recv(c->fd, buffer + kept, SMTPD_READ_MAX - kept, 0);
 	if (n < 0 && (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK))
 		return;
 	if (n <= 0) {
@@ -261,15 +272,25 @@ static void conn_read(struct conn *c)
 		input_keep(c, buffer + taken, kept + (size_t)n - taken);
 }
 
+/* What TLS has decrypted and nobody has read: the descriptor will not tell of it. */
+static void pending_read(struct conn *c)
+{
+	while (!c->eof && !c->in_len && c->session.state != SESSION_CLOSED && conn_listens(c) && tls_pending(c->tls))
+		conn_read(c);
+}
+
 static void conn_on_fd(void *arg, unsigned ready)
 {
 	struct conn *c = arg;
 
 	conn_enter(c);
-	if (ready & LOOP_WRITE)
-		conn_send(c);
-	if ((ready & LOOP_READ) && !c->eof)
-		conn_read(c);
+	/* During a handshake the step in conn_leave() does all. */
+	if (c->tls_step == CONN_CLEAR || c->tls_step == CONN_TLS_ON) {
+		if (ready & LOOP_WRITE)
+			conn_send(c);
+		if ((ready & LOOP_READ || c->tls_write_for_read) && !c->eof)
+			conn_read(c);
+	}
 	conn_leave(c);
 }
 
@@ -388,6 +409,7 @@ void conn_new(struct smtpd *m, struct listener *from, int fd, const struct socka
 		}
 	} else {
 		socket_prepare(c);
+		s->tls_on_connect = from->tls;
 		address_take(peer, s, s->client_ip, &s->client_port);
 		if (!getsockname(fd, (struct sockaddr *)&own, &len))
 			address_take(&own, s, s->server_ip, &s->server_port);
@@ -446,6 +468,7 @@ void conn_end(struct conn *c)
 	loop_fd_clear(&c->watch);
 	session_clear(&c->session);
 	conn_channels_release(c);
+	conn_tls_end(c);
 	if (c->host)
 		host_put(c->smtpd, c->host);
 	buf_clear(&c->out);

@@ -36,6 +36,7 @@ static const struct state_row {
 	[SESSION_FILE] = { "file", "waiting for a file", TIMEOUT_QMGR, NULL, qmgr_late },
 	[SESSION_DATA] = { "data", "reading message data", TIMEOUT_CLIENT, data_input, data_late },
 	[SESSION_COMMIT] = { "commit", "the message was being made durable", TIMEOUT_QMGR, NULL, qmgr_late },
+	[SESSION_TLS] = { "tls", "in the TLS handshake", TIMEOUT_CLIENT, NULL, tls_late },
 	[SESSION_CLOSING] = { "closing", "closing", TIMEOUT_LINGER, closing_input, closing_late },
 	[SESSION_CLOSED] = { "closed", "closed", TIMEOUT_NONE, NULL, NULL },
 };
@@ -77,7 +78,7 @@ void session_init(struct session *s, struct server *server)
 	s->state = SESSION_CONNECT;
 	s->number = ++server->last_session;
 	s->started_ms = server->now_ms;
-	s->helo_free = s->rset_free = true;
+	s->helo_free = s->rset_free = s->starttls_free = true;
 }
 
 void session_vars_set(struct vars *vars, const struct ipc_pair *v, uint32_t n)
@@ -105,6 +106,15 @@ static void line_drop(struct session *s)
 	s->line = NULL;
 }
 
+static void tls_forget(struct session *s)
+{
+	session_vars_set(&s->tls, NULL, 0);
+	if (s->tls_own)
+		client_tls_clear(s->tls_own);
+	mem_free(s->tls_own);
+	s->tls_own = NULL;
+}
+
 void session_clear(struct session *s)
 {
 	session_transaction_end(s);
@@ -115,6 +125,7 @@ void session_clear(struct session *s)
 	line_drop(s);
 	session_vars_set(&s->acl_c, NULL, 0);
 	session_vars_set(&s->results, NULL, 0);
+	tls_forget(s);
 	arena_clear(&s->held_arena);
 	client_settings_unref(s->client);
 	s->client = NULL;
@@ -346,6 +357,14 @@ static void connect_proceed(struct session *s, const struct ipc_acl_answer *answ
 		greet(s, text);
 }
 
+void session_begin(struct session *s)
+{
+	if (s->client)
+		connect_proceed(s, NULL);
+	else
+		policy_ask(s, ACL_CONNECT, connect_proceed);
+}
+
 void session_start(struct session *s)
 {
 	struct server *server = s->server;
@@ -367,11 +386,10 @@ void session_start(struct session *s)
 	}
 	if (!s->client && server->everyone && (!server->everyone_until_ms || server->now_ms < server->everyone_until_ms))
 		s->client = client_settings_ref(server->everyone);
-	if (s->client) {
-		connect_proceed(s, NULL);
-		return;
-	}
-	policy_ask(s, ACL_CONNECT, connect_proceed);
+	if (s->tls_on_connect)
+		tls_begin(s);
+	else
+		session_begin(s);
 }
 
 /* ---- commands ---- */
@@ -413,6 +431,10 @@ static struct str next_shown(struct session *s, const struct verb *v, struct str
 /* More than this command lies in the buffer although it must be the last of its group. */
 static bool sync_broken(struct session *s, const struct verb *v, struct str next)
 {
+	if (next.len && v->flags & VERB_LAST && s->tls_advertised) {
+		session_on_tls_injected(s);
+		return true;
+	}
 	if (!next.len || !sync_enforced(s) || s->local)
 		return false;
 	if (!(v->flags & VERB_SYNC) && (!(v->flags & VERB_SYNC_PLAIN) || session_pipelining(s)))
@@ -430,7 +452,8 @@ static bool sync_broken(struct session *s, const struct verb *v, struct str next
 /* Commands outside transactions; those that clients may rightly repeat are not counted once between messages. */
 static bool nonmail_over(struct session *s, const struct verb *v)
 {
-	bool *free_once = v->check == verb_rset ? &s->rset_free : v->check == verb_helo || v->check == verb_ehlo ? &s->helo_free : NULL;
+	bool *free_once = v->check == verb_rset ? &s->rset_free : v->check == verb_helo || v->check == verb_ehlo ? &s->helo_free :
+		v->check == verb_starttls ? &s->starttls_free : NULL;
 
 	if ((v->flags & VERB_MAIL) || v->check == verb_quit)
 		return false;

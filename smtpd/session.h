@@ -12,6 +12,8 @@
  *                          |  ^
  *                    354   v  | 250 or refusal
  *                        DATA --end--> ASK (data ACL) --> COMMIT (qmgr)
+ *   COMMAND --STARTTLS, 220--> TLS --handshake--> COMMAND, all forgotten; TLS <--> ASK where the certificate depends on the server name
+ *   TLS on connect: TLS --handshake--> CONNECT
  *   any --421, QUIT, drop, lost--> CLOSING --> CLOSED
  *
  * Standards:  RFC 5321, 1870 (SIZE), 2920 (PIPELINING), 6152 (8BITMIME), 2034 (ENHANCEDSTATUSCODES), 3461 (DSN). */
@@ -45,8 +47,11 @@ enum {
 
 enum session_state {
 	SESSION_CONNECT, SESSION_COMMAND, SESSION_AUTH, SESSION_AUTH_ASK, SESSION_ASK, SESSION_DELAY, SESSION_FILE, SESSION_DATA, SESSION_COMMIT, SESSION_CLOSING, SESSION_CLOSED,
+	SESSION_TLS,
 	SESSION_STATES
 };
+
+struct tls_facts;
 
 struct session;
 
@@ -69,6 +74,9 @@ struct session_ops {
 	/* A step of AUTH; the answer comes by session_on_auth(). A descriptor that came with the answer before goes along. */
 	void (*auth_ask)(struct session *s, const struct ipc_auth_ask *ask);
 	void (*auth_forget)(struct session *s);             /* that descriptor is not needed any more */
+	/* The session waits for TLS (SESSION_TLS). What follows comes by session_on_tls_...(), never from within. */
+	void (*tls_start)(struct session *s);
+	void (*tls_go_on)(struct session *s);               /* session_tls() is what the client's hello asked for */
 };
 
 struct server_stats {
@@ -128,6 +136,8 @@ struct session {
 	struct arena held_arena;
 	char *helo, *client_name, *ident, *gecos, *connection_id;
 	struct vars acl_c, acl_m, results;
+	struct vars tls;                  /* facts of its encryption; n 0: none */
+	struct client_tls *tls_own;       /* settings of this session alone; NULL: the client's */
 	uint64_t uid, gid;                /* each + 1, of a local submitter */
 	uint32_t host_connections;        /* from this address when it connected, this one included */
 	uint8_t client_ip[16], server_ip[16];
@@ -139,6 +149,10 @@ struct session {
 	uint8_t attempts;                 /* workers lost with it */
 	struct str argument;              /* ... that is about the rewriting of this, within `line`; p NULL: about the stage */
 	bool ipv6, local, trusted;
+	bool tls_on_connect;              /* it begins with TLS */
+	bool tls_started;                 /* 220 was said to STARTTLS, or it began so */
+	bool tls_advertised, tls_active;
+	bool starttls_free;               /* as rset_free */
 	bool esmtp, helo_verified, name_looked, name_deferred;
 	bool skip_line;                   /* the rest of a refused line is dropped up to CR LF */
 	bool queue_only;                  /* smtp_accept_queue was exceeded when it connected */
@@ -179,6 +193,15 @@ void session_on_file(struct session *s, enum status status, struct str id, struc
 void session_on_commit(struct session *s, enum status status, bool no_space, struct str text); /* no_space: 452 instead of 451 */
 const char *session_message_id(const struct session *s); /* of the transaction's open file; "": none */
 void session_on_file_lost(struct session *s);   /* the qmgr that gave the file is gone */
+
+/* TLS: what the shell has to say while the session is in SESSION_TLS. Text is for the log. */
+const struct client_tls *session_tls(const struct session *s);       /* the settings to go by */
+void session_on_tls_ready(struct session *s);                        /* there is a context, and no input waits: says 220 */
+void session_on_tls_injected(struct session *s);                     /* there is input behind STARTTLS */
+void session_on_tls_unavailable(struct session *s, const char *text);
+void session_on_tls_hello(struct session *s, struct str sni);        /* TLS_F_SNI: answered by ops->tls_go_on, or by the session's end */
+void session_on_tls_done(struct session *s, const struct tls_facts *facts); /* texts are copied */
+void session_on_tls_failed(struct session *s, const char *text);
 
 const char *session_state_name(const struct session *s);
 /* An address (4 or 16 octets) as text; out holds 64 octets. */

@@ -11,6 +11,7 @@ const struct verb session_verbs[] = {
 	{ "DATA", VERB_MAIL | VERB_SYNC, verb_data, "DATA" },
 	{ "EHLO", VERB_SYNC | VERB_BEFORE_HELO, verb_ehlo, "EHLO name" },
 	{ "HELO", VERB_SYNC | VERB_BEFORE_HELO, verb_helo, "HELO name" },
+	{ "STARTTLS", VERB_SYNC | VERB_LAST, verb_starttls, "STARTTLS" },
 	{ "AUTH", VERB_SYNC, verb_auth, "AUTH mechanism [initial response]" },
 	{ "RSET", VERB_SYNC_PLAIN | VERB_BEFORE_HELO, verb_rset, "RSET" },
 	{ "NOOP", VERB_SYNC | VERB_BEFORE_HELO, verb_noop, "NOOP" },
@@ -57,6 +58,7 @@ static bool offers_size(const struct session *s) { (void)s; return true; }
 static bool offers_8bit(const struct session *s) { return s->server->settings.eightbit; }
 static bool offers_pipelining(const struct session *s) { return session_pipelining(s); }
 static bool offers_auth(const struct session *s) { return auth_offer(s).len > 0; }
+static bool offers_tls(const struct session *s) { return tls_offered(s); }
 static bool offers_dsn(const struct session *s) { return session_client(s)->flags & CLIENT_DSN; }
 static const struct {
 	const char *keyword;
@@ -67,6 +69,7 @@ static const struct {
 	{ "DSN", offers_dsn },
 	{ "PIPELINING", offers_pipelining },
 	{ "AUTH", offers_auth },
+	{ "STARTTLS", offers_tls },
 	{ "ENHANCEDSTATUSCODES", offers_size },
 	{ "HELP", offers_size },
 };
@@ -102,6 +105,7 @@ static void ehlo_reply(struct session *s, struct str text)
 	reply(s, 250, NULL, buf_str(&b));
 	buf_clear(&b);
 	s->auth_advertised = offers_auth(s);
+	s->tls_advertised = offers_tls(s);
 }
 
 /* Further lines would be taken for extensions. */
@@ -126,7 +130,7 @@ static void helo_proceed(struct session *s, const struct ipc_acl_answer *answer)
 		return;
 	}
 	auth_helo(s, answer);
-	s->auth_advertised = false;
+	s->auth_advertised = s->tls_advertised = false;
 	text = answer && answer->text.len ? helo_line(s, answer->text) : greeting(s);
 	if (s->esmtp)
 		ehlo_reply(s, text);

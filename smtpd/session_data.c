@@ -320,6 +320,7 @@ static void commit_send(struct session *s)
 	f.n_acl_c = 0;
 	f.edits = NULL;
 	f.n_edits = 0;
+	f.n_tls -= f.n_tls && str_is(f.tls[f.n_tls - 1].name, "ourcert");
 	f.command = f.recipient = STR_NULL;
 	edits_collect(s, &f, &commit);
 	commit.flags = f.flags | (t->scan.header_closed ? 0 : MSG_HEADER_OPEN);

@@ -84,7 +84,7 @@ void log_rejection(struct session *s, const char *what, struct str subject, bool
 	for (size_t i = 0; i < text.len; i++)
 		if (text.p[i] == '\n')
 			((char *)(uintptr_t)text.p)[i] = ' ';
-	session_logf(s, s->reject_targets ? s->reject_targets : LOG_MAIN | (reject_log ? LOG_REJECT : 0), "%s%s%.*s%s%.*s%s%s%s%s%s %srejected %s%s%.*s%s%.*s", id ? t->id : "", id ? " " : "", STR_FMT(log_host(s)),
+	session_logf(s, s->reject_targets ? s->reject_targets : LOG_MAIN | (reject_log ? LOG_REJECT : 0), "%s%s%.*s%.*s%s%.*s%s%s%s%s%s %srejected %s%s%.*s%s%.*s", id ? t->id : "", id ? " " : "", STR_FMT(log_host(s)), STR_FMT(tls_log(s)),
 		sender ? " F=<" : "", sender ? (int)t->sender.len : 0, sender ? t->sender.p : "", sender ? ">" : "", sender && s->auth_method ? " A=" : "",
 		sender && s->auth_method ? s->auth_method : "", sender && s->auth_method && s->auth_id ? ":" : "",
 		sender && s->auth_method && s->auth_id ? s->auth_id : "", temporary ? "temporarily " : "",

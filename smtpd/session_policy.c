@@ -14,7 +14,7 @@ static const struct { uint16_t code; const char *esc; } stage_rows[ACL_STAGES_EN
 
 bool policy_has(const struct session *s, enum acl_stage stage)
 {
-	return s->server->settings.acl_stages >> stage & 1;
+	return stage < ACL_STAGES_END && s->server->settings.acl_stages >> stage & 1;
 }
 
 static struct str ip_text(struct session *s, const uint8_t ip[16])
@@ -28,7 +28,7 @@ static struct str ip_text(struct session *s, const uint8_t ip[16])
 static const char *protocol(const struct session *s)
 {
 	if (!s->local)
-		return s->esmtp ? s->auth_method ? "esmtpa" : "esmtp" : "smtp";
+		return s->tls_active ? s->esmtp ? s->auth_method ? "esmtpsa" : "esmtps" : "smtps" : s->esmtp ? s->auth_method ? "esmtpa" : "esmtp" : "smtp";
 	return s->helo ? s->esmtp ? "local-esmtp" : "local-smtp" : "local";
 }
 
@@ -76,6 +76,8 @@ void session_facts(struct session *s, struct ipc_facts *f)
 	f->name_looked = s->name_looked;
 	f->name_deferred = s->name_deferred;
 	f->helo = str_of(s->helo);
+	f->tls = s->tls.v;
+	f->n_tls = s->tls.n;
 	f->esmtp = s->esmtp;
 	f->helo_verified = s->helo_verified;
 	f->protocol = str_of(protocol(s));
@@ -160,7 +162,7 @@ static bool policy_needed(const struct session *s, enum acl_stage stage)
 {
 	if (s->local)
 		return false;
-	return stage == ACL_CONNECT || (stage == ACL_HELO && ((s->esmtp && session_client(s)->flags & CLIENT_AUTH_LATER) || helo_looked_at(s))) ||
+	return stage == ACL_CONNECT || (unsigned)stage == ASK_TLS || (stage == ACL_HELO && ((s->esmtp && session_client(s)->flags & CLIENT_AUTH_LATER) || helo_looked_at(s))) ||
 		(stage == ACL_MAILAUTH && s->auth_condition);
 }
 

@@ -68,6 +68,7 @@ enum verb_flag {
 	VERB_SYNC = 1 << 1,           /* must be the last of a pipelined group */
 	VERB_SYNC_PLAIN = 1 << 2,     /* ... only where PIPELINING is not offered */
 	VERB_BEFORE_HELO = 1 << 3,
+	VERB_LAST = 1 << 4,           /* nothing at all may stand behind it, whatever smtp_enforce_sync says */
 };
 
 struct verb {
@@ -91,6 +92,7 @@ void verb_vrfy(struct session *s, struct str args);
 void verb_expn(struct session *s, struct str args);
 void verb_help(struct session *s, struct str args);
 void verb_auth(struct session *s, struct str args);
+void verb_starttls(struct session *s, struct str args);
 
 /* ---- session.c ---- */
 void session_enter(struct session *s, enum session_state state);
@@ -115,6 +117,13 @@ void auth_ask_again(struct session *s);
 struct str auth_line_split(struct session *s, struct str line);
 size_t auth_line_max(const struct session *s, const char *p, size_t n);
 void auth_mail(struct session *s, void (*next)(struct session *s)); /* AUTH= is judged, then next() */
+
+/* ---- session_tls.c ---- */
+bool tls_offered(const struct session *s);                     /* STARTTLS, in the reply to EHLO */
+void tls_begin(struct session *s);                             /* a session that begins with TLS */
+void tls_late(struct session *s);
+struct str tls_log(struct session *s);                         /* " X=... CV=no ..." for log lines, in scratch; empty without TLS */
+void session_begin(struct session *s);                         /* session.c: the connect stage */
 
 /* ---- session_reply.c ---- */
 /* "CODE ESC TEXT"; LF in text begins a further line. esc NULL: none; a text that begins with an enhanced code keeps its own. */

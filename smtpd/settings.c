@@ -102,6 +102,9 @@ void settings_from_conf(struct settings *s, const struct conf *conf)
 	s->rewrites_args = conf->rewrites_args;
 	s->rewrites_rcpt = conf->rewrites_rcpt;
 	s->rewrites_data = conf->rewrites_data;
+	s->tls_remember_esmtp = m->tls_remember_esmtp;
+	s->tls_dh_max_bits = number(m->tls_dh_max_bits);
+	s->openssl_options = m->openssl_options.text;
 	s->reject_log = m->write_rejectlog;
 	s->nodelay = m->tcp_nodelay;
 	s->keepalive = m->smtp_accept_keepalive;
@@ -136,8 +139,40 @@ static void text_set(char **slot, struct str value)
 	*slot = value.len ? mem_memdup(value.p, value.len) : NULL;
 }
 
+static const struct { const char *name; uint32_t bit; } tls_lists[] = {
+	{ "tls_advertise_hosts", TLS_F_ADVERTISE }, { "tls_verify_hosts", TLS_F_VERIFY }, { "tls_try_verify_hosts", TLS_F_TRY_VERIFY },
+	{ "tls_resumption_hosts", TLS_F_RESUME }, { "hosts_require_alpn", TLS_F_ALPN }, { "tls_sni_wanted", TLS_F_SNI },
+};
+static const char *const tls_names[TLS_NAMES] = {
+	[TLS_N_CERTIFICATE] = "tls_certificate", [TLS_N_PRIVATEKEY] = "tls_privatekey", [TLS_N_OCSP_FILE] = "tls_ocsp_file",
+	[TLS_N_VERIFY_CERTIFICATES] = "tls_verify_certificates", [TLS_N_CRL] = "tls_crl", [TLS_N_CIPHERS] = "tls_require_ciphers",
+	[TLS_N_DHPARAM] = "tls_dhparam", [TLS_N_ECCURVE] = "tls_eccurve", [TLS_N_ALPN] = "tls_alpn", [TLS_N_TROUBLE] = "tls_trouble",
+};
+
+void client_tls_parse(struct client_tls *t, const struct ipc_pair *v, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct str value = str_trim(v[i].value);
+
+		for (size_t k = 0; k < sizeof tls_lists / sizeof *tls_lists; k++)
+			if (str_is(v[i].name, tls_lists[k].name))
+				t->flags = str_isi(value, "yes") ? t->flags | tls_lists[k].bit : t->flags & ~tls_lists[k].bit;
+		for (size_t k = 0; k < TLS_NAMES; k++)
+			if (str_is(v[i].name, tls_names[k]))
+				text_set(&t->v[k], value);
+	}
+}
+
+void client_tls_clear(struct client_tls *t)
+{
+	for (size_t i = 0; i < TLS_NAMES; i++)
+		mem_free(t->v[i]);
+	*t = (struct client_tls){ 0 };
+}
+
 void client_settings_parse(struct client_settings *c, const struct ipc_pair *v, uint32_t n)
 {
+	client_tls_parse(&c->tls, v, n);
 	for (uint32_t i = 0; i < n; i++) {
 		struct str value = str_trim(v[i].value);
 		int64_t x = 0;
@@ -176,5 +211,6 @@ void client_settings_unref(struct client_settings *c)
 	mem_free(c->auth);
 	mem_free(c->active_hostname);
 	mem_free(c->name);
+	client_tls_clear(&c->tls);
 	mem_free(c);
 }

@@ -37,6 +37,9 @@ struct settings {
 	bool from_check, sender_retain, received_none, received_own, utc, reject_log, nodelay, keepalive;
 	bool helo_lookup, helo_lookup_ours; /* helo_lookup_domains: any may be in it; only our name and addresses */
 	bool untrusted_any, untrusted_asks; /* untrusted_set_sender is *; is a list that policyd knows */
+	bool tls_remember_esmtp;
+	uint32_t tls_dh_max_bits;
+	struct str openssl_options;
 };
 
 /* Answers of the connect stage's host lists. */
@@ -59,6 +62,26 @@ enum client_flag {
 	CLIENT_DEFAULT = CLIENT_REQUIRE_HELO | CLIENT_PIPELINING | CLIENT_NONMAIL,
 };
 
+/* Names of TLS settings, as policyd has expanded them. */
+enum tls_name {
+	TLS_N_CERTIFICATE, TLS_N_PRIVATEKEY, TLS_N_OCSP_FILE, TLS_N_VERIFY_CERTIFICATES, TLS_N_CRL, TLS_N_CIPHERS, TLS_N_DHPARAM, TLS_N_ECCURVE,
+	TLS_N_ALPN, TLS_N_TROUBLE /* why there can be no TLS: an expansion failed */, TLS_NAMES
+};
+
+enum tls_flag {
+	TLS_F_ADVERTISE = 1 << 0,        /* tls_advertise_hosts */
+	TLS_F_VERIFY = 1 << 1,           /* tls_verify_hosts */
+	TLS_F_TRY_VERIFY = 1 << 2,
+	TLS_F_RESUME = 1 << 3,           /* tls_resumption_hosts */
+	TLS_F_ALPN = 1 << 4,             /* hosts_require_alpn */
+	TLS_F_SNI = 1 << 5,              /* the certificates depend on the client's server name: policyd is asked once it is known */
+};
+
+struct client_tls {
+	uint32_t flags;
+	char *v[TLS_NAMES];              /* NULL: not set */
+};
+
 struct client_settings {
 	uint32_t refs;
 	uint32_t flags;                  /* enum client_flag */
@@ -70,12 +93,15 @@ struct client_settings {
 	char *active_hostname;           /* NULL: primary_hostname */
 	char *name;                      /* the client's verified name, where the settings hold for one client; NULL: none */
 	bool name_looked;                /* it was looked up */
+	struct client_tls tls;
 };
 
 void settings_init(struct settings *s);
 void settings_from_conf(struct settings *s, const struct conf *conf);
 
 struct client_settings *client_settings_new(void);      /* the defaults, one reference */
+void client_tls_parse(struct client_tls *t, const struct ipc_pair *v, uint32_t n);
+void client_tls_clear(struct client_tls *t);
 void client_settings_parse(struct client_settings *c, const struct ipc_pair *v, uint32_t n);
 struct client_settings *client_settings_ref(struct client_settings *c);
 void client_settings_unref(struct client_settings *c);  /* NULL is fine */

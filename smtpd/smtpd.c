@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "smtpd/smtpd.h"
 
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -14,6 +15,7 @@ static struct users users;
 void smtpd_prepare(void)
 {
 	tzset();
+	OPENSSL_init_ssl(0, NULL); /* reads the machine's openssl.cnf */
 	users_load(&users);
 }
 
@@ -94,6 +96,7 @@ static const struct ipc_handler session_handlers[] = {
 static const struct daemon_peer peers[] = {
 	{ .name = "policyd", .pack = 1, .retire = true, .opened = policyd_opened, .closed = policyd_closed },
 	{ .name = "qmgr", .handlers = qmgr_handlers, .opened = qmgr_opened, .closed = qmgr_closed },
+	{ .name = "keyd", .raw = true, .opened = tls_keyd_opened },
 	{ .name = "session", .handlers = session_handlers },
 	{ .name = NULL },
 };
@@ -110,6 +113,7 @@ static enum status smtpd_start(struct daemon *d, struct err *err)
 	list_init(&m->conns);
 	list_init(&m->listeners);
 	m->buffer = mem_new(SMTPD_READ_MAX);
+	tls_cache_init(m);
 	m->server.ops = &conn_ops;
 	m->server.process = (uint32_t)getpid();
 	m->server.scratch = (struct arena)ARENA_INIT;
@@ -167,6 +171,7 @@ static void smtpd_stop(struct daemon *d)
 	listeners_close(m);
 	loop_timer_stop(&m->drain);
 	hosts_clear(m);
+	tls_cache_clear(m);
 	client_settings_unref(m->server.everyone);
 	arena_clear(&m->server.scratch);
 	mem_free(m->buffer);
@@ -201,4 +206,5 @@ const struct daemon_spec smtpd_spec = {
 	.drain = smtpd_drain,
 	.stop = smtpd_stop,
 	.status = smtpd_status,
+	.tickets = tls_tickets_take,
 };

@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 
 #include "common/daemon/daemon.h"
+#include "common/tls/tls.h"
+#include "common/tls/tls_keyd.h"
 #include "smtpd/session.h"
 #include "smtpd/users.h"
 
@@ -23,12 +25,22 @@ enum {
 	SMTPD_DRAIN_GRACE_MS = 500,       /* an idle session may go on so long when stopping */
 };
 
+/* Contexts by their settings (smtpd_tls.c). */
+struct tls_cache {
+	struct hash by_key;
+	struct tls_keyd keyd;
+	uint8_t tickets[2][TLS_TICKET_KEY];
+	bool tickets_made, tickets_before;
+	uint32_t opened;                  /* keyd.opened when the contexts were made */
+};
+
 struct smtpd {
 	struct daemon *daemon;
 	struct server server;
 	struct list conns, listeners;
 	struct hash hosts;                /* 16 octets of address: struct host */
 	struct daemon_link *policyd, *qmgr; /* NULL: none now */
+	struct tls_cache tls;
 	struct loop_timer drain;
 	uint64_t drain_idle_ms, drain_from_ms;
 	uint32_t n_conns;
@@ -54,6 +66,17 @@ struct host {
 	uint64_t client_until_ms;
 };
 
+/* Where a connection is on its way into TLS. */
+enum conn_tls {
+	CONN_CLEAR,
+	CONN_TLS_WANTED,                  /* the session waits; nothing was done */
+	CONN_TLS_FLUSH,                   /* 220 is on its way */
+	CONN_TLS_SHAKE,
+	CONN_TLS_ASKED,                   /* which context, policyd is asked */
+	CONN_TLS_CHOSEN,
+	CONN_TLS_ON,
+};
+
 struct begin;                         /* a question for a file, which may outlive its message */
 
 struct conn {
@@ -63,6 +86,7 @@ struct conn {
 	struct loop_fd watch;
 	struct loop_timer timer;
 	struct host *host;
+	struct tls_conn *tls;             /* NULL: none */
 	struct buf out;
 	char *in;                         /* what the session has not taken */
 	uint32_t in_len;
@@ -81,6 +105,10 @@ struct conn {
 	bool ask_waits, begin_waits;      /* for a channel */
 	bool stalled;                     /* there is input that can't be taken now */
 	bool shut, ended, eof;
+	bool tls_write_for_read;          /* TLS has to write before it can read */
+	bool tls_broken;                  /* no farewell */
+	uint8_t tls_step;                 /* enum conn_tls */
+	uint8_t tls_want;                 /* LOOP_READ, LOOP_WRITE: of the handshake */
 };
 
 extern const struct daemon_spec smtpd_spec;
@@ -112,6 +140,24 @@ void conn_begin(struct session *s, const struct ipc_msg_begin *begin);
 void conn_recipients(struct session *s, const struct ipc_msg_recipients *more);
 void conn_commit(struct session *s, const struct ipc_msg_commit *commit);
 void conn_forget(struct session *s, const char *id);
+
+/* conn_tls.c */
+void conn_tls_start(struct session *s);
+void conn_tls_go_on(struct session *s);
+void conn_tls_step(struct conn *c);                     /* as far as it goes now */
+void conn_tls_end(struct conn *c);
+/* As send() and recv(), errno EAGAIN too; recv: 0 at the end of the stream. */
+ssize_t conn_tls_send(struct conn *c, const char *p, size_t n);
+ssize_t conn_tls_recv(struct conn *c, char *p, size_t n);
+
+/* smtpd_tls.c */
+void tls_cache_init(struct smtpd *m);
+void tls_cache_clear(struct smtpd *m);
+void tls_keyd_opened(struct daemon_link *link);
+void tls_tickets_take(struct daemon *d, struct str now, struct str before);
+/* Counted by whoever makes connections with it; lent until the loop's turn ends. hello: the client's hello was read; else a context
+ * may ask for it (TLS_F_SNI). NULL: *err says why. May block for as long as keyd takes. */
+struct tls_ctx *tls_cache_get(struct smtpd *m, const struct client_tls *t, bool hello, struct err *err);
 
 struct host *host_get(struct smtpd *m, const uint8_t ip[16]);
 void host_put(struct smtpd *m, struct host *h);         /* one connection less */

@@ -417,6 +417,15 @@ static void on_logs(void *owner, struct ipc_in *in)
 		d->spec->logs(d);
 }
 
+static void on_tickets(void *owner, struct ipc_in *in)
+{
+	struct daemon *d = owner;
+	const struct ipc_ctl_tickets *m = in->msg;
+
+	if (d->impl->started && d->spec->tickets)
+		d->spec->tickets(d, m->now, m->before);
+}
+
 static void on_refused(void *owner, struct ipc_in *in)
 {
 	struct daemon *d = owner;
@@ -477,6 +486,7 @@ static const struct ipc_handler control_handlers[] = {
 	{ IPC_ctl_drain, on_drain },
 	{ IPC_ctl_logs, on_logs },
 	{ IPC_ctl_refused, on_refused },
+	{ IPC_ctl_tickets, on_tickets },
 	{ IPC_ctl_status_ask, on_status },
 	{ 0, NULL },
 };

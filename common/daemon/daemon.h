@@ -118,6 +118,7 @@ struct daemon_spec {
 	void (*status)(struct daemon *d, struct daemon_status *out); /* counters for `bulkhead status`; may be NULL */
 	void (*refused)(struct daemon *d, uint64_t cookie, struct str text); /* the answer to daemon_need(): no; may be NULL */
 	void (*logs)(struct daemon *d);                         /* logs were reopened; may be NULL */
+	void (*tickets)(struct daemon *d, struct str now, struct str before); /* keys of TLS session tickets, at start and then anew; may be NULL */
 };
 
 struct daemon {

@@ -152,8 +152,8 @@ enum status ipc_send(int fd, const struct ipc_type *type, uint64_t request, bool
 	return st;
 }
 
-enum status ipc_call(int fd, const struct ipc_type *type, const void *msg, const int *fds, unsigned n_fds, const struct ipc_type *want,
-	struct arena *a, void *answer_out, int timeout_ms, struct err *err)
+static enum status call(int fd, const struct ipc_type *type, const void *msg, const int *fds, unsigned n_fds, const struct ipc_type *want,
+	struct arena *a, void *answer_out, int *fd_out, int timeout_ms, struct err *err)
 {
 	struct ipc_packet packet = { .data = BUF_INIT };
 	uint64_t request = clock_us(), start = clock_ms();
@@ -169,6 +169,10 @@ enum status ipc_call(int fd, const struct ipc_type *type, const void *msg, const
 		st = ipc_packet_next(&packet, a, &in, err);
 		if (st)
 			break;
+		if (fd_out && in.request == request && in.type == want) {
+			*fd_out = in.fds[0];
+			in.fds[0] = -1;
+		}
 		fds_close(in.fds, IPC_FDS_MAX);
 		if (in.request != request) /* a late answer to a question given up before */
 			continue;
@@ -182,4 +186,17 @@ enum status ipc_call(int fd, const struct ipc_type *type, const void *msg, const
 	}
 	ipc_packet_clear(&packet);
 	return st;
+}
+
+enum status ipc_call(int fd, const struct ipc_type *type, const void *msg, const int *fds, unsigned n_fds, const struct ipc_type *want,
+	struct arena *a, void *answer_out, int timeout_ms, struct err *err)
+{
+	return call(fd, type, msg, fds, n_fds, want, a, answer_out, NULL, timeout_ms, err);
+}
+
+enum status ipc_call_fd(int fd, const struct ipc_type *type, const void *msg, const struct ipc_type *want, struct arena *a, void *answer_out,
+	int *fd_out, int timeout_ms, struct err *err)
+{
+	*fd_out = -1;
+	return call(fd, type, msg, NULL, 0, want, a, answer_out, fd_out, timeout_ms, err);
 }

@@ -86,6 +86,9 @@ enum status ipc_send_packet(int fd, const struct buf *packet, int timeout_ms, st
 /* Asks and waits for `want`; other frames that come meanwhile are refused (ST_ERROR). */
 enum status ipc_call(int fd, const struct ipc_type *type, const void *msg, const int *fds, unsigned n_fds, const struct ipc_type *want,
 	struct arena *a, void *answer_out, int timeout_ms, struct err *err);
+/* The same for an answer that may bring a descriptor: the caller's to close; -1: none. */
+enum status ipc_call_fd(int fd, const struct ipc_type *type, const void *msg, const struct ipc_type *want, struct arena *a, void *answer_out,
+	int *fd_out, int timeout_ms, struct err *err);
 /* A connected pair, close-on-exec, non-blocking, with buffers large enough for a frame. */
 bool ipc_pair(int fds_out[2], struct err *err);
 

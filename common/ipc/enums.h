@@ -16,6 +16,9 @@ enum acl_stage {
 	ACL_STAGES_END
 };
 
+/* In place of a stage in acl_ask: no ACL is meant, only the settings of TLS with this client, which a handshake waits for. */
+enum { ASK_TLS = 64 };
+
 enum acl_verdict {
 	ACL_ACCEPT = 1,
 	ACL_DENY,    /* 5xx */

@@ -65,6 +65,8 @@ struct tls_options {
 	struct str alpn;             /* names, colon separated; server: what is accepted, client: what is sent */
 	struct str ca_pem, ca_path;  /* trust anchors: text, and a hashed directory; ca_system: the system's */
 	bool ca_system;
+	bool ca_names;               /* server: the names of the anchors are told to clients */
+	unsigned dh_max_bits;        /* a larger group in dhparam is as "none"; 0: any */
 	struct str crl_pem;
 	enum tls_verify verify;      /* server: of the client's certificate, client: of the server's */
 	bool tickets;                /* server: give and take them; client: offer and keep sessions */

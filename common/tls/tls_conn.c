@@ -155,8 +155,13 @@ static void failure_describe(struct tls_conn *c, const char *what, int error, st
 	unsigned long code = ERR_peek_last_error();
 	long verify = c->dane ? SSL_get_verify_result(c->ssl) : c->verify_error;
 	int saved = errno;
+	const char *trouble = NULL;
 
-	if (verify != X509_V_OK && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED)
+	for (unsigned i = 0; i < c->ctx->n_certs; i++)
+		trouble = c->ctx->certs[i].trouble.text[0] ? c->ctx->certs[i].trouble.text : trouble;
+	if (trouble)
+		err_set(err, ST_DEFER, "%s: no signature: %s", what, trouble);
+	else if (verify != X509_V_OK && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED)
 		err_set(err, ST_ERROR, "certificate verification failed: %s", X509_verify_cert_error_string(verify));
 	else if (code)
 		err_set(err, ST_ERROR, "%s: %s", what, ERR_reason_error_string(code) ? ERR_reason_error_string(code) : "protocol error");
@@ -193,6 +198,8 @@ enum tls_io tls_handshake(struct tls_conn *c, struct err *err)
 {
 	enum tls_io io;
 
+	for (unsigned i = 0; i < c->ctx->n_certs; i++)
+		err_clear(&c->ctx->certs[i].trouble);
 	ERR_clear_error();
 	errno = 0;
 	io = io_result(c, SSL_do_handshake(c->ssl), c->ctx->server ? "SSL_accept" : "SSL_connect", err);
@@ -202,6 +209,12 @@ enum tls_io tls_handshake(struct tls_conn *c, struct err *err)
 	}
 	if (io == TLS_DONE && SSL_session_reused(c->ssl))
 		c->resumption |= TLS_RES_RESUMED;
+	/* OpenSSL has seen to it, but for a session that was resumed. */
+	if (io == TLS_DONE && c->ctx->server && c->ctx->verify == TLS_VERIFY_MUST &&
+	    (!SSL_get0_peer_certificate(c->ssl) || SSL_get_verify_result(c->ssl) != X509_V_OK)) {
+		err_set(err, ST_ERROR, "SSL_accept: the client has shown no valid certificate");
+		io = TLS_FAILED;
+	}
 	return io;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* Contexts: what all connections with the same options share. */
+#include <stdio.h>
 #include <string.h>
 
 #include <openssl/core_names.h>
@@ -79,7 +80,7 @@ static enum status cert_add(struct tls_ctx *ctx, const struct tls_cert *from, st
 
 /* ---- trust ---- */
 
-static enum status anchors_add(struct tls_ctx *ctx, struct str pem, struct err *err)
+static enum status anchors_add(struct tls_ctx *ctx, struct str pem, bool names, struct err *err)
 {
 	X509_STORE *store = SSL_CTX_get_cert_store(ctx->ssl);
 	BIO *bio = text_bio(pem);
@@ -91,7 +92,7 @@ static enum status anchors_add(struct tls_ctx *ctx, struct str pem, struct err *
 
 		if (info->x509 && X509_STORE_add_cert(store, info->x509))
 			n++;
-		if (ctx->server && info->x509)
+		if (ctx->server && names && info->x509)
 			SSL_CTX_add_client_CA(ctx->ssl, info->x509);
 	}
 	sk_X509_INFO_pop_free(all, X509_INFO_free);
@@ -130,7 +131,7 @@ static enum status trust_set(struct tls_ctx *ctx, const struct tls_options *o, s
 		SSL_CTX_load_verify_dir(ctx->ssl, path);
 		mem_free(path);
 	}
-	if (o->ca_pem.len && anchors_add(ctx, o->ca_pem, err))
+	if (o->ca_pem.len && anchors_add(ctx, o->ca_pem, o->ca_names, err))
 		return ST_ERROR;
 	return o->crl_pem.len ? crl_add(ctx, o->crl_pem, err) : ST_OK;
 }
@@ -180,6 +181,10 @@ static enum status groups_set(struct tls_ctx *ctx, const struct tls_options *o, 
 
 		dh = PEM_read_bio_Parameters(bio, NULL);
 		BIO_free(bio);
+		if (dh && o->dh_max_bits && (unsigned)EVP_PKEY_get_bits(dh) > o->dh_max_bits) {
+			EVP_PKEY_free(dh);
+			return ST_OK;
+		}
 		if (!dh || SSL_CTX_set0_tmp_dh_pkey(ctx->ssl, dh) != 1) {
 			EVP_PKEY_free(dh);
 			return tls_error(err, "tls_dhparam");
@@ -234,7 +239,26 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 	return making || !old ? 1 : 2;
 }
 
-static enum status tickets_set(struct tls_ctx *ctx, struct err *err)
+/* A session is resumed only under the demands under which it was made: else a certificate that was never asked for, or was judged by other
+ * anchors, would pass for one that these here verify. */
+static bool session_context_set(struct tls_ctx *ctx, const struct tls_options *o)
+{
+	uint8_t digest[32];
+	char mode[32];
+	struct buf b = BUF_INIT;
+	bool done;
+
+	snprintf(mode, sizeof mode, "bulkhead %d %d", o->verify, o->ca_system);
+	buf_adds(&b, mode);
+	buf_add_str(&b, o->ca_path);
+	buf_add_str(&b, o->ca_pem);
+	buf_add_str(&b, o->crl_pem);
+	done = EVP_Digest(b.p, b.len, digest, NULL, EVP_sha256(), NULL) == 1 && SSL_CTX_set_session_id_context(ctx->ssl, digest, sizeof digest) == 1;
+	buf_clear(&b);
+	return done;
+}
+
+static enum status tickets_set(struct tls_ctx *ctx, const struct tls_options *o, struct err *err)
 {
 	SSL_CTX_set_session_cache_mode(ctx->ssl, ctx->server || !ctx->tickets ? SSL_SESS_CACHE_OFF : SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 	if (!ctx->tickets) {
@@ -248,7 +272,7 @@ static enum status tickets_set(struct tls_ctx *ctx, struct err *err)
 	SSL_CTX_set_num_tickets(ctx->ssl, 1);
 	SSL_CTX_set_timeout(ctx->ssl, 7200);
 	if (RAND_bytes(ctx->ticket_now, TLS_TICKET_KEY) != 1 || !SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx->ssl, on_ticket) ||
-		SSL_CTX_set_session_id_context(ctx->ssl, (const unsigned char *)"bulkhead", 8) != 1)
+		!session_context_set(ctx, o))
 		return tls_error(err, "session tickets");
 	return ST_OK;
 }
@@ -303,7 +327,8 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, 
 	unsigned char *found;
 
 	(void)ssl;
-	if (SSL_select_next_proto(&found, out_len, ctx->alpn, ctx->alpn_len, in, in_len) != OPENSSL_NPN_NEGOTIATED)
+	/* Of several names most would be somebody else's (specification, tls_alpn). */
+	if (in_len != in[0] + 1u || SSL_select_next_proto(&found, out_len, ctx->alpn, ctx->alpn_len, in, in_len) != OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_ALERT_FATAL;
 	*out = found;
 	return SSL_TLSEXT_ERR_OK;
@@ -313,11 +338,12 @@ static int on_status(SSL *ssl, void *arg)
 {
 	struct tls_ctx *ctx = arg;
 	X509 *used = SSL_get_certificate(ssl);
+	struct tls_conn *c = SSL_get_app_data(ssl);
 
+	c->ocsp = 1;
 	for (unsigned i = 0; i < ctx->n_certs; i++)
 		if (ctx->certs[i].ocsp && used && !X509_cmp(used, ctx->certs[i].leaf)) {
 			uint8_t *copy = OPENSSL_memdup(ctx->certs[i].ocsp, ctx->certs[i].ocsp_len);
-			struct tls_conn *c = SSL_get_app_data(ssl);
 
 			if (!copy)
 				return SSL_TLSEXT_ERR_NOACK;
@@ -371,8 +397,8 @@ static enum status alpn_set(struct tls_ctx *ctx, struct str names, struct err *e
 
 static enum status protocol_set(struct tls_ctx *ctx, const struct tls_options *o, struct err *err)
 {
+	struct buf list = BUF_INIT;
 	uint64_t set, clear;
-	char *text;
 	int ok;
 
 	if (tls_openssl_options(o->openssl_options, &set, &clear, err))
@@ -381,17 +407,20 @@ static enum status protocol_set(struct tls_ctx *ctx, const struct tls_options *o
 	SSL_CTX_set_options(ctx->ssl, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE | set);
 	SSL_CTX_clear_options(ctx->ssl, clear & ~(uint64_t)(SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION));
 	SSL_CTX_set_mode(ctx->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
-	if (!o->ciphers.len)
+	if (!o->ciphers.len && !o->server)
 		return ST_OK;
-	text = mem_memdup(o->ciphers.p, o->ciphers.len);
-	ok = SSL_CTX_set_cipher_list(ctx->ssl, text);
-	mem_free(text);
+	/* A key that is elsewhere signs, and decrypts nothing: key exchange by RSA alone, which has no forward secrecy, is not offered. */
+	buf_add_str(&list, o->ciphers.len ? o->ciphers : STR_LIT("DEFAULT"));
+	if (o->server)
+		buf_adds(&list, ":!kRSA");
+	ok = SSL_CTX_set_cipher_list(ctx->ssl, buf_cstr(&list));
+	buf_clear(&list);
 	return ok == 1 ? ST_OK : tls_error(err, "tls_require_ciphers");
 }
 
 static enum status ctx_fill(struct tls_ctx *ctx, const struct tls_options *o, struct err *err)
 {
-	if (protocol_set(ctx, o, err) || groups_set(ctx, o, err) || trust_set(ctx, o, err) || tickets_set(ctx, err) || alpn_set(ctx, o->alpn, err))
+	if (protocol_set(ctx, o, err) || groups_set(ctx, o, err) || trust_set(ctx, o, err) || tickets_set(ctx, o, err) || alpn_set(ctx, o->alpn, err))
 		return ST_ERROR;
 	for (unsigned i = 0; i < o->n_certs && i < TLS_CERTS_MAX; i++)
 		if (cert_add(ctx, &o->certs[i], err))

@@ -17,7 +17,7 @@ static int rsa_private(int n, const unsigned char *from, unsigned char *to, RSA 
 	int len = -1;
 
 	if (cert && n > 0 && (padding == RSA_NO_PADDING || padding == RSA_PKCS1_PADDING) &&
-		cert->sign(cert->sign_ctx, cert->key, padding == RSA_NO_PADDING, str_make((const char *)from, (size_t)n), &out, NULL) == ST_OK &&
+		cert->sign(cert->sign_ctx, cert->key, padding == RSA_NO_PADDING, str_make((const char *)from, (size_t)n), &out, &cert->trouble) == ST_OK &&
 		out.len == (size_t)RSA_size(rsa)) {
 		memcpy(to, out.p, out.len);
 		len = (int)out.len;
@@ -34,7 +34,7 @@ static ECDSA_SIG *ec_sign_sig(const unsigned char *digest, int n, const BIGNUM *
 	const unsigned char *p;
 
 	(void)kinv, (void)r;
-	if (cert && n > 0 && cert->sign(cert->sign_ctx, cert->key, true, str_make((const char *)digest, (size_t)n), &out, NULL) == ST_OK) {
+	if (cert && n > 0 && cert->sign(cert->sign_ctx, cert->key, true, str_make((const char *)digest, (size_t)n), &out, &cert->trouble) == ST_OK) {
 		p = (const unsigned char *)out.p;
 		sig = d2i_ECDSA_SIG(NULL, &p, (long)out.len);
 	}

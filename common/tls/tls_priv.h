@@ -18,6 +18,7 @@ struct tls_server_cert {
 	struct str key;
 	enum status (*sign)(void *ctx, struct str key, bool raw, struct str octets, struct buf *signature, struct err *err);
 	void *sign_ctx;
+	struct err trouble;          /* why the last signature did not come */
 };
 
 struct tls_ctx {

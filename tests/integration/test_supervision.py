@@ -10,7 +10,7 @@ import pytest
 
 from bulkhead import BIN, UID_BASE, Client, Instance, free_port, read, wait_for
 
-UIDS = {"smtpd": 0, "policyd": 1, "router": 2, "qmgr": 3, "smtp-out": 4}
+UIDS = {"smtpd": 0, "policyd": 1, "router": 2, "qmgr": 3, "smtp-out": 4, "keyd": 6}
 
 
 def proc(pid, field):

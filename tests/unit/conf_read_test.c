@@ -44,7 +44,7 @@ static const struct {
 	{ "  smtp_accept_max =\t5  ", "smtp_accept_max", "5" },
 	{ "message_size_limit = 1G\r\n", "message_size_limit", "1G" },
 	{ "queue_only", "queue_only", "true" },
-	{ "no_perl_at_start\nperl_at_start = false\ntls_advertise_hosts =\nsmtp_banner = x", "smtp_banner", "x" },
+	{ "no_perl_at_start\nperl_at_start = false\nhosts_xclient =\nsmtp_banner = x", "smtp_banner", "x" },
 	{ "no_accept_8bitmime", "accept_8bitmime", "false" },
 	{ "not_accept_8bitmime", "accept_8bitmime", "false" },
 	{ "accept_8bitmime = no", "accept_8bitmime", "false" },
@@ -139,9 +139,9 @@ static const struct {
 	{ "daemon_smtp_port = 25\ndaemon_smtp_ports = 26",
 		"t:1: warning: option \"daemon_smtp_port\": an older name of \"daemon_smtp_ports\"\n"
 		"t:2: option \"daemon_smtp_ports\": set a second time (first at t:1)\n" },
-	{ "perl_at_start\ntls_advertise_hosts = *", "t:1: option \"perl_at_start\": known to Exim, not implemented in this build\n"
-		"t:2: option \"tls_advertise_hosts\": known to Exim, not implemented in this build\n" },
-	{ "tls_certificate = /x", "t:1: option \"tls_certificate\": known to Exim, not implemented in this build\n" },
+	{ "perl_at_start\nhosts_xclient = *", "t:1: option \"perl_at_start\": known to Exim, not implemented in this build\n"
+		"t:2: option \"hosts_xclient\": known to Exim, not implemented in this build\n" },
+	{ "bi_command = /x", "t:1: option \"bi_command\": known to Exim, not implemented in this build\n" },
 	{ "split_spool_directory", "t:1: warning: option \"split_spool_directory\": has no effect here (subdirectories in the spool)\n" },
 	{ "auto_thaw = 5", "t:1: option \"auto_thaw\": value \"5\": not a time: write numbers with w, d, h, m or s behind each, like 1h30m\n" },
 	{ "hide auto_thaw = 5", "t:1: option \"auto_thaw\": value \"(not displayed)\": not a time: write numbers with w, d, h, m or s behind each, like 1h30m\n" },

@@ -140,7 +140,7 @@ static int leftovers_kill(void **state)
 
 static void instance_make(struct instance *i, bool root)
 {
-	static const char *const names[] = { "smtpd", "policyd", "router", "qmgr", "smtp-out", "local" };
+	static const char *const names[] = { "smtpd", "policyd", "router", "qmgr", "smtp-out", "local", "keyd" };
 	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t len = sizeof sa;
 	char self[4096], path[200];
@@ -349,12 +349,24 @@ static void proc_line(pid_t pid, const char *name, char *out, size_t size)
 	out[strcspn(out, "\n")] = '\0';
 }
 
+/* The key of TLS session tickets: it comes right behind the start. */
+static void tickets_ask(int fd, char *said, size_t size)
+{
+	for (int k = 0; k < 200; k++) {
+		snprintf(said, size, "%s", say(fd, "tickets"));
+		if (strncmp(said, "none", 4))
+			return;
+		usleep(20000);
+	}
+	fail_msg("no ticket keys");
+}
+
 static void protection_check(struct instance *i)
 {
-	static const char *const names[] = { "smtpd/1", "policyd/1", "router/1", "qmgr/1", "smtp-out/1" };
-	static const uid_t uids[] = { UID_BASE, UID_BASE + 1, UID_BASE + 2, UID_BASE + 3, UID_BASE + 4 };
+	static const char *const names[] = { "smtpd/1", "policyd/1", "router/1", "qmgr/1", "smtp-out/1", "keyd/1" };
+	static const uid_t uids[] = { UID_BASE, UID_BASE + 1, UID_BASE + 2, UID_BASE + 3, UID_BASE + 4, UID_BASE + 6 };
 
-	for (size_t k = 0; k < 5; k++) {
+	for (size_t k = 0; k < 6; k++) {
 		const struct ipc_daemon *d = daemon_get(i, names[k]);
 		char line[256], want[64], path[64], root[4096];
 		ssize_t n;
@@ -388,7 +400,7 @@ static void scenario(bool root)
 {
 	struct instance i;
 	struct err err = ERR_INIT;
-	char said[4096], want[128];
+	char said[4096], want[128], tickets[64];
 	int old, fd;
 	pid_t pid, router;
 
@@ -431,6 +443,8 @@ static void scenario(bool root)
 	assert_int_equal(instance_start(&i, said, sizeof said), 69);
 	assert_non_null(strstr(said, "already running"));
 
+	tickets_ask(old, tickets, sizeof tickets);
+
 	/* deaths: each comes back, and the others find it again */
 	router = pid_of(&i, "router/1");
 	kill(router, SIGKILL);
@@ -453,6 +467,10 @@ static void scenario(bool root)
 	close(old);
 	assert_true(new_pid_wait(&i, "smtpd/1", pid, 5000));
 	assert_true(log_has(&i, "was killed by SIGABRT"));
+	fd = client_open(&i);
+	tickets_ask(fd, said, sizeof said);
+	assert_string_equal(said, tickets);
+	close(fd);
 
 	/* reload: the old session goes on with its generation, new ones see the new */
 	old = client_open(&i);
@@ -465,13 +483,15 @@ static void scenario(bool root)
 	expect(fd, "ask new", "new router g2 policyd g2");
 	expect(old, "who", "one.example");
 	expect(old, "ask old", "old router g1 policyd g1");
+	tickets_ask(fd, said, sizeof said);
+	assert_string_equal(said, tickets);
 	assert_true(log_wait(&i, "new view: two.example", 2000));
 	close(old);
 
 	/* a reload that fails changes nothing: an error in the file, a daemon that can't start */
 	pid = pid_of(&i, "smtpd/1");
 	conf_write(&i, "three.example", "no_such_option = 1\n");
-	assert_int_equal(command(&i, "reload", NULL, &err), ST_ERROR);
+	assert_int_equal(command(&i, "reload", NULL, &err), ST_FAIL);
 	assert_non_null(strstr(err.text, "no_such_option"));
 	conf_write(&i, "broken.example", "");
 	assert_int_equal(command(&i, "reload", NULL, &err), ST_ERROR);

@@ -154,10 +154,22 @@ static const struct daemon_spec stub_qmgr = {
 
 /* ---- smtp-out ---- */
 
-static const struct daemon_peer stub_out_peers[] = { { .name = "qmgr" }, { NULL } };
+static const struct daemon_peer stub_out_peers[] = { { .name = "qmgr" }, { .name = "keyd" }, { NULL } };
 static const struct daemon_spec stub_out = { .name = "smtp-out", .what = "stub", .see = V_SMTP_OUT, .peers = stub_out_peers };
 
-/* ---- smtpd ---- */
+/* ---- keyd ---- */
+
+static const struct daemon_peer stub_keyd_peers[] = { { .name = "smtpd" }, { .name = "smtp-out" }, { NULL } };
+static const struct daemon_spec stub_keyd = { .name = "keyd", .what = "stub", .see = V_KEYD, .peers = stub_keyd_peers };
+
+/* ---- smtpd: "tickets" says the key that makes tickets, or a part of it ---- */
+
+static char stub_tickets[12] = "none";
+static void stub_tickets_take(struct daemon *d, struct str now, struct str before)
+{
+	(void)d, (void)before;
+	snprintf(stub_tickets, sizeof stub_tickets, "%02x%02x%02x%02x", (uint8_t)now.p[0], (uint8_t)now.p[1], (uint8_t)now.p[78], (uint8_t)now.p[79]);
+}
 
 struct stub_session {
 	struct list node;
@@ -242,6 +254,8 @@ static void stub_word(struct stub_session *s, char *line)
 		stub_ask_policyd(s);
 	} else if (!strncmp(line, "deliver ", 8) && qmgr) {
 		channel_ask(qmgr->channel, &ipc_type_msg_begin, &m, NULL, 0, &ipc_type_msg_file, 5000, stub_on_file, s);
+	} else if (!strncmp(line, "tickets", 7)) {
+		stub_say(s, "%s\n", stub_tickets);
 	} else if (!strncmp(line, "die", 3)) {
 		abort();
 	} else {
@@ -305,26 +319,26 @@ static void stub_drain(struct daemon *d, uint64_t deadline_ms)
 	if (list_empty(&stub_sessions) || deadline_ms < 20000) /* a stop, and no reload */
 		daemon_finish(d);
 }
-static const struct daemon_peer stub_smtpd_peers[] = { { .name = "policyd", .retire = true }, { .name = "qmgr" }, { NULL } };
+static const struct daemon_peer stub_smtpd_peers[] = { { .name = "policyd", .retire = true }, { .name = "qmgr" }, { .name = "keyd" }, { NULL } };
 static const struct daemon_spec stub_smtpd = {
 	.name = "smtpd", .what = "stub", .see = V_SMTPD, .peers = stub_smtpd_peers, .sys = DAEMON_SYS_ACCEPT, .start = stub_smtpd_start,
-	.listener = stub_listener, .drain = stub_drain
+	.listener = stub_listener, .drain = stub_drain, .tickets = stub_tickets_take
 };
 
 /* Whether this program was started as a daemon; then *code_out is what it ended with. */
 static bool stub_main(int argc, char **argv, int *code_out)
 {
-	static const struct daemon_spec *const daemons[] = { &stub_qmgr, &stub_out, &stub_smtpd };
+	static const struct daemon_spec *const daemons[] = { &stub_qmgr, &stub_out, &stub_smtpd, &stub_keyd };
 	static const struct pool_spec *const pools[] = { &stub_router, &stub_policyd, &stub_local };
 	const char *name = strrchr(argv[0], '/');
 
 	name = name ? name + 1 : argv[0];
-	for (size_t i = 0; i < 3; i++) {
+	for (size_t i = 0; i < 4; i++) {
 		if (!strcmp(name, daemons[i]->name)) {
 			*code_out = daemon_main(daemons[i], argc, argv);
 			return true;
 		}
-		if (!strcmp(name, pools[i]->name)) {
+		if (i < 3 && !strcmp(name, pools[i]->name)) {
 			*code_out = pool_main(pools[i], argc, argv);
 			return true;
 		}

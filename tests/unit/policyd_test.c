@@ -43,6 +43,55 @@ static const char *setting(const struct ipc_acl_answer *a, const char *name)
 	return NULL;
 }
 
+/* What TLS goes by: at the connect stage, and asked again in the handshake, when the server name is known. */
+static void tls_settings(void **state)
+{
+	static const struct { const char *conf, *sni; bool hello; const char *name, *value; } cases[] = {
+		{ "", NULL, false, "tls_certificate", NULL },
+		{ "", NULL, false, "tls_verify_certificates", "system" },
+		{ "", NULL, false, "tls_alpn", "smtp : esmtp" },
+		{ "", NULL, false, "tls_sni_wanted", "no" },
+		{ "", NULL, false, "tls_verify_hosts", "no" },
+		{ "tls_verify_hosts = 192.0.2.0/24\n", NULL, false, "tls_verify_hosts", "yes" },
+		{ "tls_privatekey = ${if eq{1}{2}{/k}fail}\n", NULL, false, "tls_privatekey", NULL },
+		{ "tls_privatekey = ${if eq{1}{2}{/k}fail}\n", NULL, false, "tls_trouble", NULL },
+		{ "tls_certificate = ${if eq{$tls_in_sni}{a.example}{/a}{/b}}\ntls_privatekey = /k\n", NULL, false, "tls_sni_wanted", "yes" },
+		{ "tls_certificate = ${if eq{$tls_in_sni}{a.example}{/a}{/b}}\ntls_privatekey = /k\n", NULL, false, "tls_privatekey", NULL },
+		{ "tls_certificate = ${if eq{$tls_in_sni}{a.example}{/a}{/b}}\n", "a.example", true, "tls_certificate", "/a" },
+		{ "tls_certificate = ${if eq{$tls_in_sni}{a.example}{/a}{/b}}\n", "", true, "tls_certificate", "/b" },
+		{ "tls_certificate = ${if eq{$tls_in_sni}{a.example}{/a}{/b}}\n", "a.example", true, "tls_sni_wanted", "no" },
+		{ "tls_certificate = ${if eq{$tls_in_sni}{a.example}{/a}{/b}}\ntls_verify_hosts = *\n", NULL, true, "tls_verify_hosts", "yes" },
+		{ "tls_certificate = ${if eq{$tls_in_sni}{a.example}{/a}{/b}}\n", NULL, true, "tls_certificate", NULL },
+		/* What the client says names no file; a lookup does. */
+		{ "tls_certificate = /c/$tls_in_sni\n", "a.example", true, "tls_certificate", NULL },
+		{ "tls_certificate = /c/$tls_in_sni\n", "a.example", true, "tls_trouble",
+			"tls_certificate: the name of the file comes from strangers (a lookup makes it harmless)" },
+		{ "tls_certificate = ${lookup{$tls_in_sni}lsearch{/t/users}{/c/$value}{/c/other}}\n", "zed", true, "tls_certificate", "/c/other" },
+		{ "tls_certificate = ${lookup{x}lsearch{/t/broken}}\n", NULL, false, "tls_certificate", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct ipc_pair sni = { .name = STR_LIT("sni"), .value = str_of(cases[i].sni), .tainted = true };
+		struct ipc_facts f = facts;
+		struct ipc_acl_ask question = { .stage = cases[i].hello ? ASK_TLS : ACL_CONNECT, .facts = &f };
+		struct ipc_acl_answer a;
+		struct conf *conf;
+		struct policyd *p = policyd(cases[i].conf, &conf, NULL);
+		const char *value;
+
+		f.tls = &sni;
+		f.n_tls = cases[i].sni != NULL;
+		policyd_answer(p, &arena, &question, -1, &a);
+		value = setting(&a, cases[i].name);
+		if (a.verdict != ACL_ACCEPT || !value != !cases[i].value || (value && strcmp(value, cases[i].value)))
+			fail_msg("%zu: %s: %s is %s", i, cases[i].conf, cases[i].name, value ? value : "absent");
+		policyd_free(p);
+		conf_free(conf);
+		arena_reset(&arena);
+	}
+}
+
 /* How far an answer reaches, by what its settings looked at. */
 static void scopes(void **state)
 {
@@ -65,6 +114,11 @@ static void scopes(void **state)
 		{ "smtp_accept_max_per_host = 7\n", 2, POLICYD_CACHE_MS, "smtp_accept_max_per_host", "7" },
 		{ "smtp_active_hostname = ${if eq{$interface_address}{192.0.2.200}{in.example}}\n", 0, 0, "smtp_active_hostname", "in.example" },
 		{ "acl_smtp_connect = accept\n", 0, 0, "host_reject_connection", "no" },
+		{ "", 2, POLICYD_CACHE_MS, "tls_advertise_hosts", "yes" },
+		{ "tls_advertise_hosts = 10.0.0.0/8\n", 1, POLICYD_CACHE_MS, "tls_advertise_hosts", "no" },
+		{ "tls_certificate = /c/$sender_host_address.pem\n", 1, POLICYD_CACHE_MS, "tls_certificate", "/c/192.0.2.1.pem" },
+		{ "tls_certificate = ${if eq{$tls_in_sni}{a}{/a}{/b}}\n", 2, POLICYD_CACHE_MS, "tls_certificate", NULL },
+		{ "tls_resumption_hosts = ${if inlist {$received_port}{587:465}{:}{*}}\n", 0, 0, "tls_resumption_hosts", "yes" },
 	};
 
 	(void)state;
@@ -267,7 +321,7 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(scopes), cmocka_unit_test(names), cmocka_unit_test(stages), cmocka_unit_test(files), cmocka_unit_test(files_answered),
+		cmocka_unit_test(scopes), cmocka_unit_test(tls_settings), cmocka_unit_test(names), cmocka_unit_test(stages), cmocka_unit_test(files), cmocka_unit_test(files_answered),
 		cmocka_unit_test(complete),
 	};
 
