@@ -147,6 +147,8 @@ enum status router_lookup_service(void *ctx, struct arena *a, const struct ipc_l
 	enum status st;
 
 	memset(out, 0, sizeof *out);
+	if (str_is(ask->type, LOOKUP_ASK_PACKET))
+		return router_packet(ask, err);
 	if (lookup_is_internal(ask->type)) {
 		st = lookup_internal(ask, a, out, err);
 		return st == ST_OK || st == ST_FAIL ? st : unseen_tell(r, ask->file, a, err);

@@ -91,6 +91,7 @@ struct lookup_handles *lookup_handles_new(unsigned max);
 void lookup_handles_free(struct lookup_handles *h, struct lookup_env *env);
 /* Closes what was idle for long; true when something is left open. */
 bool lookup_handles_tidy(struct lookup_handles *h, struct lookup_env *env);
+enum status router_packet(const struct ipc_lookup_ask *ask, struct err *err); /* packet.c; ST_FAIL: it could not be sent */
 enum status router_lookup_service(void *ctx, struct arena *a, const struct ipc_lookup_ask *ask, struct ipc_lookup_answer *out, struct err *err);
 
 extern const struct pool_spec router_spec;

@@ -96,6 +96,7 @@ void session_facts(struct session *s, struct ipc_facts *f)
 	f->uid = s->uid;
 	f->gid = s->gid;
 	f->trusted = s->trusted;
+	f->pretended = s->pretended;
 	f->connection_id = str_printf(&s->server->scratch, "%llx-%x-%llx", (unsigned long long)(s->server->wall_us / 1000000), s->server->process,
 		(unsigned long long)s->number);
 	if (s->connection_id)

@@ -103,6 +103,8 @@ bool lookup_parts(const struct lookup_spec *spec, struct str key, struct str mat
 /* Questions that policyd asks of router about files, in lookup_ask.type; answered by lookup_internal() there. */
 #define LOOKUP_ASK_FILE ".file"   /* key: offset; value: a part of the file, matched: "VERSION SIZE"; options: version that the asker has: value empty if unchanged */
 #define LOOKUP_ASK_STAT ".stat"
+/* Likewise, for udpsend: file: IP address; options: port; key: what is sent. Answered by router's packet.c. ST_FAIL: it could not be sent. */
+#define LOOKUP_ASK_PACKET ".packet"
 bool lookup_is_internal(struct str type);
 enum status lookup_internal(const struct ipc_lookup_ask *ask, struct arena *a, struct ipc_lookup_answer *out, struct err *err);
 

@@ -281,3 +281,26 @@ acl_check_rcpt:
     assert code == 64 and "address" in err
     code, out, err = b.command("session", "2001:db8::1", check=False, input=b"EHLO six.example\nQUIT\n")
     assert code == 0 and "Hello six.example [2001:db8::1]" in out, out + err
+
+
+def test_udpsend(bulkhead):
+    """What an ACL sends arrives, to an address and to a name; a fake session sends nothing; what can't be sent stops nobody's mail."""
+    import socket
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    sock.settimeout(20)
+    b = bulkhead(routers=LOCAL, acl="""
+acl_check_rcpt:
+  accept local_parts = postmaster
+         udpsend = 127.0.0.1:%d:${length_66000:${sg{X}{X}{${sg{%s}{x}{0123456789012345678901234567890123456789}}}}}
+  accept domains = +local_domains
+         udpsend = <; 127.0.0.1 ; %d ; to $local_part; from $sender_address: $sender_host_address
+  deny
+""" % (sock.getsockname()[1], "x" * 1700, sock.getsockname()[1]))
+    code, out, err = b.command("session", "--trace", "198.51.100.7", check=False, input=b"HELO x\nMAIL FROM:<s@x.example>\nRCPT TO:<ann@local.example>\nQUIT\n")
+    assert code == 0 and "udpsend [127.0.0.1]:%d" % sock.getsockname()[1] in err and "not sent" in err, err
+    b.send("s@sender.example", "joe@local.example")
+    assert sock.recv(2000) == b" to joe; from s@sender.example: 127.0.0.1"
+    b.send("s@sender.example", "postmaster@local.example")
+    b.wait_log(r"udpsend to \[127.0.0.1\]:\d+: 66000 octets are too many")
+    sock.close()

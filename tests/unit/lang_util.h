@@ -82,6 +82,12 @@ static inline enum status fake_lookup(void *ctx, struct arena *a, const struct i
 	enum status st;
 
 	fake->lookups++;
+	if (str_is(ask->type, LOOKUP_ASK_PACKET)) {
+		size_t n = strlen(fake->verified);
+
+		snprintf(fake->verified + n, sizeof fake->verified - n, "sent %.*s:%.*s <%.*s>;", STR_FMT(ask->file), STR_FMT(ask->options), STR_FMT(ask->key));
+		return str_is(ask->options, "7") ? err_set(err, ST_FAIL, "Message too long") : ST_OK;
+	}
 	st = lookup_spec_parse(ask->type, &spec, err);
 	return st ? st : lookup_search(&driver, NULL, NULL, &spec, ask->file, ask->key, a, out, err);
 }
