@@ -206,11 +206,11 @@ static enum status name_order_parse(struct str text, struct arena *a, struct fin
 }
 
 /* Workers that wait for name servers, which may be strangers', leave half of all to others. */
-static bool dns_slow(void *ctx, bool begin)
+static bool dns_slow(void *ctx, enum dns_slow what)
 {
 	struct router *r = ctx;
 
-	return !r->slow || r->slow(r->callout_ctx, begin);
+	return !r->slow || r->slow(r->callout_ctx, what);
 }
 
 static enum status dns_open(struct router *r, const struct router_files *files, struct arena *a, struct err *err)
@@ -344,13 +344,16 @@ static enum status worker_callout(void *ctx, const struct ipc_callout_ask *ask, 
 	return st;
 }
 
-static bool worker_dns_slow(void *ctx, bool begin)
+static bool worker_dns_slow(void *ctx, enum dns_slow what)
 {
 	struct worker *w = ctx;
 	unsigned most = callouts_most(w->conf);
 
-	if (begin)
-		return worker_slow_begin(w, most ? most : 1);
+	most = most ? most : 1;
+	if (what == DNS_SLOW_PLACE)
+		return worker_slow_count(w) < most;
+	if (what == DNS_SLOW_BEGIN)
+		return worker_slow_begin(w, most);
 	worker_slow_end(w);
 	return true;
 }

@@ -55,7 +55,7 @@ struct router {
 	struct hints *hints;            /* NULL: out of reach; tried again by the handler */
 	uint64_t hints_retry_ms, hints_expire_ms;
 	unsigned hints_writes;          /* since some that had expired were removed */
-	bool (*slow)(void *ctx, bool begin); /* as dns_config.slow; NULL: whoever wants may wait. ctx: callout_ctx */
+	bool (*slow)(void *ctx, enum dns_slow what); /* as dns_config.slow; NULL: whoever wants may wait. ctx: callout_ctx */
 	/* Asks smtp-out; NULL: there is none. ST_DEFER with a text when there is no answer. */
 	enum status (*callout)(void *ctx, const struct ipc_callout_ask *ask, struct ipc_callout_answer *out, int timeout_ms, struct err *err);
 	void *callout_ctx;

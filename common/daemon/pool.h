@@ -90,6 +90,7 @@ enum status worker_call_once(struct worker *w, const struct ipc_type *type, cons
 void worker_allow(struct worker *w, uint64_t ms);
 /* Around what blocks this worker for long: false when `most` workers of the pool are at such a thing already. */
 bool worker_slow_begin(struct worker *w, unsigned most);
+unsigned worker_slow_count(const struct worker *w);        /* that are slow now */
 void worker_slow_end(struct worker *w);
 /* "router/1:3: TEXT" in the log. */
 void worker_log(struct worker *w, unsigned targets, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

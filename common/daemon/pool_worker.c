@@ -363,16 +363,21 @@ void worker_allow(struct worker *w, uint64_t ms)
 		atomic_store(&w->impl->slot->until_ms, until);
 }
 
-bool worker_slow_begin(struct worker *w, unsigned most)
+unsigned worker_slow_count(const struct worker *w)
 {
 	struct pool_shared *shared = w->impl->shared;
-	uint32_t n = 0;
+	unsigned n = 0;
 
-	/* Itself first, so that of several who count at the same time none misses another. */
-	atomic_store(&w->impl->slot->slow, 1);
 	for (uint32_t i = 0; i < shared->n_slots; i++)
 		n += atomic_load(&shared->slots[i].slow) != 0;
-	if (n <= most)
+	return n;
+}
+
+bool worker_slow_begin(struct worker *w, unsigned most)
+{
+	/* Itself first, so that of several who count at the same time none misses another. */
+	atomic_store(&w->impl->slot->slow, 1);
+	if (worker_slow_count(w) <= most)
 		return true;
 	worker_slow_end(w);
 	return false;

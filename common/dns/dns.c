@@ -214,7 +214,7 @@ bool dns_deadline_begin(struct dns *dns, uint64_t at_ms)
 	if (dns->net.deadline)
 		return false;
 	dns->net.deadline = at_ms;
-	dns->net.slow_at = clock_ms() + dns->net.slow_ms;
+	dns->net.slow_at = dns_net_slow_at(&dns->net);
 	return true;
 }
 
@@ -224,7 +224,7 @@ void dns_deadline_end(struct dns *dns, bool begun)
 		return;
 	dns->net.deadline = 0;
 	if (dns->net.is_slow)
-		dns->net.slow(dns->net.ctx, false);
+		dns->net.slow(dns->net.ctx, DNS_SLOW_END);
 	dns->net.is_slow = false;
 }
 

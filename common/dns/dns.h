@@ -98,6 +98,8 @@ struct dns_server {
 /* Lists of domains that the resolver must ask about: matching is the language's business, so it is a call. */
 enum dns_list { DNS_LIST_AGAIN_NONEXIST /* dns_again_means_nonexist */, DNS_LIST_IPV4 /* dns_ipv4_lookup */, DNS_LIST_TRUST_AA /* dns_trust_aa */ };
 
+enum dns_slow { DNS_SLOW_PLACE /* whether there is one */, DNS_SLOW_BEGIN /* and it is taken */, DNS_SLOW_END };
+
 struct dns_config {
 	struct dns_server servers[DNS_SERVERS_MAX];
 	unsigned n_servers;
@@ -113,9 +115,9 @@ struct dns_config {
 	struct str search;         /* domains that complete a name (resolv.conf: search, domain), blanks between them; the caller's to use */
 	uint32_t cache_max;        /* entries; 0: DNS_CACHE_MAX */
 	bool (*listed)(void *ctx, enum dns_list list, struct str domain); /* NULL: never */
-	/* Asked before the questions of one piece of work wait longer than slow_ms in all: false: they must not, since too many do already. With
-	 * `begin` false: it is over. NULL: as long as they like. */
-	bool (*slow)(void *ctx, bool begin);
+	/* Asked before the questions of one piece of work wait longer than slow_ms in all (or a sixth of that, where there was no place when it
+	 * began): false: they must not, since too many do already. NULL: as long as they like. */
+	bool (*slow)(void *ctx, enum dns_slow what);
 	uint32_t slow_ms;          /* 0: DNS_SLOW_MS */
 	void *ctx;
 };

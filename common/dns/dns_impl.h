@@ -38,13 +38,14 @@ struct dns_net {
 	unsigned retry;
 	bool edns, ad;
 	uint64_t deadline;         /* of all questions; 0: none */
-	bool (*slow)(void *ctx, bool begin);
+	bool (*slow)(void *ctx, enum dns_slow what);
 	void *ctx;
 	uint32_t slow_ms;
 	uint64_t slow_at;          /* from here on a question may wait only if slow() says so */
 	bool is_slow, gave_up;     /* it did; it did not */
 	uint8_t *packet;           /* 64 KB for answers */
 };
+uint64_t dns_net_slow_at(const struct dns_net *net); /* for what begins now */
 /* Asks the servers until one has an answer that means something. ST_OK: answer parsed, rcode NOERROR or NXDOMAIN; ST_DEFER with
  * out->trouble. out->secure is set only from a trusted server. */
 enum status dns_net_ask(struct dns_net *net, struct str name, unsigned type, unsigned flags, struct arena *a, struct dns_answer *out,

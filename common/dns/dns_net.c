@@ -25,6 +25,13 @@ struct ask {
 	size_t len;
 };
 
+uint64_t dns_net_slow_at(const struct dns_net *net)
+{
+	bool place = !net->slow || net->slow(net->ctx, DNS_SLOW_PLACE);
+
+	return clock_ms() + (place ? net->slow_ms : net->slow_ms / 6);
+}
+
 /* Until when to wait now; 0: no longer. */
 static uint64_t patience(struct dns_net *net, uint64_t now, uint64_t until_ms)
 {
@@ -34,7 +41,7 @@ static uint64_t patience(struct dns_net *net, uint64_t now, uint64_t until_ms)
 		return until_ms;
 	if (now < net->slow_at)
 		return net->slow_at;
-	net->is_slow = net->slow(net->ctx, true);
+	net->is_slow = net->slow(net->ctx, DNS_SLOW_BEGIN);
 	net->gave_up = !net->is_slow;
 	return net->is_slow ? until_ms : 0;
 }
@@ -263,7 +270,7 @@ static int trouble_rank(enum dns_trouble t)
 static void slow_end(struct dns_net *net)
 {
 	if (net->is_slow && !net->deadline) {
-		net->slow(net->ctx, false);
+		net->slow(net->ctx, DNS_SLOW_END);
 		net->is_slow = false;
 	}
 }
@@ -281,7 +288,7 @@ enum status dns_net_ask(struct dns_net *net, struct str name, unsigned type, uns
 		end = net->deadline;
 	net->gave_up = false;
 	if (!net->deadline)
-		net->slow_at = clock_ms() + net->slow_ms;
+		net->slow_at = dns_net_slow_at(net);
 	else if (net->slow_at < clock_ms() + SLOW_AGAIN_MS)
 		net->slow_at = clock_ms() + SLOW_AGAIN_MS;
 	servers_order(net, order);

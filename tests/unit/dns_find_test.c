@@ -263,14 +263,14 @@ static void test_dead_server(void **state)
 }
 
 /* Slow name servers: who waits for them asks first, once for a piece of work, and says when it is over. */
-static struct { bool yes; unsigned begun, ended; } patience;
+static struct { bool yes, full; unsigned begun, ended; } patience;
 
-static bool slow(void *ctx, bool begin)
+static bool slow(void *ctx, enum dns_slow what)
 {
 	(void)ctx;
-	patience.begun += begin;
-	patience.ended += !begin;
-	return patience.yes;
+	patience.begun += what == DNS_SLOW_BEGIN;
+	patience.ended += what == DNS_SLOW_END;
+	return patience.yes || (what == DNS_SLOW_PLACE && !patience.full);
 }
 
 static void test_slow_servers(void **state)
@@ -319,6 +319,17 @@ static void test_slow_servers(void **state)
 	assert_int_equal(dns_query(d, &a, STR_LIT("b.example"), DNS_A, 0, &x, &err), ST_OK);
 	dns_deadline_end(d, true);
 	assert_true(patience.begun == 5 && patience.ended == 2);
+	/* where there was no place at its start, it gives up sooner */
+	dns_free(d);
+	c.slow_ms = 1800; /* more than all tries take; a sixth of it is less */
+	d = dns_new(&c, NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		patience.full = i;
+		assert_true(dns_deadline_begin(d, clock_ms() + 60000));
+		dns_query(d, &a, STR_LIT("silent9.example"), DNS_A, DNS_NO_CACHE, &x, &err);
+		dns_deadline_end(d, true);
+		assert_int_equal(patience.begun, 5 + i);
+	}
 	dns_free(d);
 	arena_clear(&a);
 }
