@@ -124,7 +124,7 @@ static enum status router_bring_up(struct ctl *ctl, struct offline_daemon *d, in
 	if (st)
 		close(far);
 	else
-		st = offline_daemon_channel(d, "qmgr", 0, far, err);
+		st = offline_daemon_channel(d, "ctl", 0, far, err);
 	if (!st)
 		st = offline_daemon_go(d, err);
 	while (!st && !d->ready)

@@ -426,7 +426,7 @@ static void on_expand(struct worker *w, struct ipc_in *in)
 	worker_answer(w, in, &ipc_type_expand_answer, &answer, NULL, 0);
 }
 
-/* qmgr has options expanded, and nothing else: one that was taken over must not read tables and ask databases with texts of its own. */
+/* qmgr has options expanded, and nothing else (the command's own router answers it anything): one that was taken over must not read tables and ask databases with texts of its own. */
 static void on_expand_option(struct worker *w, struct ipc_in *in)
 {
 	const struct ipc_expand_ask *ask = in->msg;
@@ -514,7 +514,7 @@ static const struct pool_handler of_policyd[] = {
 	{ IPC_hint_ask, on_hint_policyd }, { 0, NULL },
 };
 static const struct pool_handler of_ctl[] = {
-	{ IPC_route_ask, on_route }, { IPC_expand_ask, on_expand }, { IPC_verify_ask, on_verify }, { IPC_lookup_ask, on_lookup },
+	{ IPC_route_ask, on_route }, { IPC_expand_ask, on_expand }, { IPC_rules_ask, on_rules }, { IPC_verify_ask, on_verify }, { IPC_lookup_ask, on_lookup },
 	{ IPC_name_ask, on_name }, { IPC_host_ask, on_host }, { IPC_hint_ask, on_hint }, { 0, NULL },
 };
 static const struct pool_peer peers[] = {
