@@ -341,6 +341,25 @@ static void transport_check(struct check *c, const struct conf_instance *t)
 		conf_problem_add(c->conf, CONF_WARNING, t->place, "transport %.*s: no router uses it", STR_FMT(t->name));
 }
 
+/* ---- authenticators ---- */
+
+/* Each driver serves when one option is set, and is used towards servers when another is; with neither it does nothing, in silence. */
+static void authenticator_check(struct check *c, const struct conf_instance *a)
+{
+	const struct conf_opts_authenticator *g = a->generic;
+	const struct conf_opts_authenticator_cram_md5 *cram = CONF_OWN(a, authenticator_cram_md5);
+	const struct conf_opts_authenticator_dovecot *dovecot = CONF_OWN(a, authenticator_dovecot);
+	const struct conf_opts_authenticator_plaintext *plaintext = CONF_OWN(a, authenticator_plaintext);
+	const struct conf_opts_authenticator_external *external = CONF_OWN(a, authenticator_external);
+	bool serves = cram ? cram->server_secret.set : dovecot ? dovecot->server_socket.set : g->server_condition.set;
+	bool used = (cram && cram->client_secret.set) || (plaintext && plaintext->client_send.set) || (external && external->client_send.set);
+
+	if (!serves && !used)
+		conf_problem_add(c->conf, CONF_WARNING, a->place, "authenticator %.*s: does nothing: to serve clients it needs %s%s", STR_FMT(a->name),
+			cram ? "server_secret" : dovecot ? "server_socket" : "server_condition",
+			cram ? ", towards servers client_secret" : plaintext || external ? ", towards servers client_send" : "");
+}
+
 /* ---- the main section ---- */
 
 static void order_check(struct check *c, const char *low_name, int64_t low, const struct conf_meta *low_meta, const char *high_name, int64_t high,
@@ -479,6 +498,9 @@ enum status conf_check(struct conf *conf, const struct conf_checks *checks)
 	for (uint32_t i = 0; i < conf->of[CONF_TRANSPORTS].n; i++)
 		if (conf->of[CONF_TRANSPORTS].v[i].driver)
 			transport_check(&c, &conf->of[CONF_TRANSPORTS].v[i]);
+	for (uint32_t i = 0; i < conf->of[CONF_AUTHENTICATORS].n; i++)
+		if (conf->of[CONF_AUTHENTICATORS].v[i].driver)
+			authenticator_check(&c, &conf->of[CONF_AUTHENTICATORS].v[i]);
 	main_check(&c);
 	surprises_check(&c);
 	above_check(&c);

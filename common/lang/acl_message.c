@@ -110,6 +110,17 @@ static enum acl_rc mod_set(struct acl_state *s, const struct acl_item *item, str
 	return acl_rc_of(eval_var_set(s->ev, vars, item->argument, text, err));
 }
 
+/* A delay that is written out is looked at when the configuration is read. */
+static enum status compile_delay(struct acl_compiler *c, struct acl_item *item, const struct conf_acl_item *from, struct err *err)
+{
+	int64_t seconds;
+
+	(void)c, (void)from;
+	if (!item->x->is_constant)
+		return ST_OK;
+	return conf_time_parse(str_trim(item->x->constant), &seconds, err);
+}
+
 static enum acl_rc mod_delay(struct acl_state *s, const struct acl_item *item, struct str text, struct err *err)
 {
 	int64_t seconds;
@@ -268,7 +279,7 @@ const struct acl_item_row acl_items_message[] = {
 	{ "log_reject_target", true, SHAPE_TEXT, STAGES_ALL, 0, mod_log_reject_target, NULL, false, "logs that a rejection goes to" },
 	{ "set", true, SHAPE_TEXT, STAGES_ALL, 0, mod_set, compile_set, false, "sets a variable acl_c... or acl_m..." },
 	{ "continue", true, SHAPE_TEXT, STAGES_ALL, 0, mod_continue, NULL, false, "expands its text, for what that does" },
-	{ "delay", true, SHAPE_TEXT, STAGES_ALL & ~STAGE(ACL_NOTQUIT), 0, mod_delay, NULL, false, "waits before the reply" },
+	{ "delay", true, SHAPE_TEXT, STAGES_ALL & ~STAGE(ACL_NOTQUIT), 0, mod_delay, compile_delay, false, "waits before the reply" },
 	{ "add_header", true, SHAPE_TEXT, STAGES_EDIT, 0, mod_add_header, NULL, false, "adds header fields, at a position" },
 	{ "remove_header", true, SHAPE_TEXT, STAGES_EDIT, 0, mod_remove_header, NULL, false, "removes header fields by name" },
 	{ NULL }

@@ -103,6 +103,27 @@ static bool decimal(struct str text, bool suffix, double *out)
 	return !*end && isfinite(*out) && *out >= 0;
 }
 
+/* A limit and a period that are written out are looked at when the configuration is read. */
+static enum status compile_ratelimit(struct acl_compiler *c, struct acl_item *item, const struct conf_acl_item *from, struct err *err)
+{
+	struct str rest = item->text;
+	int64_t seconds;
+	double limit;
+
+	(void)c, (void)from;
+	for (int i = 0; i < 2; i++) {
+		ptrdiff_t slash = str_find(rest, '/');
+		struct str word = str_trim(slash < 0 ? rest : str_sub(rest, 0, (size_t)slash));
+
+		if (str_find(word, '$') >= 0 || str_find(word, '\\') >= 0)
+			return ST_OK;
+		if (i ? conf_time_parse(word, &seconds, err) || seconds <= 0 : !decimal(word, true, &limit))
+			return err_set(err, ST_ERROR, "\"%.*s\" is no %s: write LIMIT / PERIOD / options / KEY", STR_FMT(word), i ? "time" : "number");
+		rest = slash < 0 ? STR_NULL : str_from(rest, (size_t)slash + 1);
+	}
+	return ST_OK;
+}
+
 static bool mode_set(struct rate *r, enum rate_mode mode, struct err *err)
 {
 	if (r->mode)
@@ -360,7 +381,7 @@ static enum acl_rc cond_seen(struct acl_state *s, const struct acl_item *item, s
 }
 
 const struct acl_item_row acl_items_rate[] = {
-	{ "ratelimit", false, SHAPE_TEXT, STAGES_ALL, 0, cond_ratelimit, NULL, false,
+	{ "ratelimit", false, SHAPE_TEXT, STAGES_ALL, 0, cond_ratelimit, compile_ratelimit, false,
 		"the rate of what is counted under a key has reached the limit: LIMIT / PERIOD / options / KEY" },
 	{ "seen", false, SHAPE_TEXT, STAGES_ALL, 0, cond_seen, NULL, false,
 		"the key was met within the time given, or, with a minus sign before it, for the first time before that: [-]TIME / options" },

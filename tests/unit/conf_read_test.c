@@ -542,6 +542,11 @@ static const struct {
 		"but not within ${...}\n"
 		"t:17: transport out: option \"directory_file\": $inode is known only when the message has been written: it can stand by itself, "
 		"but not within ${...}\n" },
+	{ BASE "begin routers\na:\n  driver = redirect\n  data = x\nbegin authenticators\nx:\n  driver = dovecot\n  public_name = X\n"
+		"y:\n  driver = cram_md5\n  public_name = Y\n  client_secret = s\nz:\n  driver = plaintext\n  public_name = Z\n  server_prompts = :\n"
+		"w:\n  driver = plaintext\n  public_name = W\n  server_condition = yes\n",
+		"t:13: warning: authenticator x: does nothing: to serve clients it needs server_socket\n"
+		"t:20: warning: authenticator z: does nothing: to serve clients it needs server_condition, towards servers client_send\n" },
 	{ BASE "begin routers\na:\n  driver = accept\n  transport = ${if x {out}}\nbegin transports\nout:\n  driver = appendfile\n  file = /x\n  directory = /y\n",
 		"t:15: transport out: only one of file and directory may be set\n" },
 };

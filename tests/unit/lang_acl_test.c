@@ -578,6 +578,10 @@ static void problems(void **state)
 {
 	static const struct { const char *conf, *want; } list[] = {
 		{ "begin acl\nx:\n  deny hostss = *\n", "test:3: unknown ACL condition or modifier \"hostss\": did you mean \"hosts\"?" },
+		{ "begin acl\nx:\n  deny delay = soon\n", "test:3: delay: not a time" },
+		{ "begin acl\nx:\n  deny ratelimit = ten / 1h / per_rcpt\n", "test:3: ratelimit: \"ten\" is no number" },
+		{ "begin acl\nx:\n  deny ratelimit = 10 / 1x\n", "test:3: ratelimit: \"1x\" is no time" },
+		{ "begin acl\nx:\n  deny ratelimit = 10K\n", "test:3: ratelimit: \"\" is no time" },
 		{ "begin acl\nx:\n  deny\n    domains = lsearch,rte=full;/x\n",
 			"test:4: domains: item \"lsearch,rte=full;/x\": lookup type \"lsearch\" has no option \"rte=full\"" },
 		{ "begin acl\nx:\n  deny\n    condition = ${lookup sqlite,ret=key,file=/x{select 1}}\n",
