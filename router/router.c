@@ -507,7 +507,7 @@ static void on_hint_policyd(struct worker *w, struct ipc_in *in)
 
 /* The whole interface: what each kind of client may ask. */
 static const struct pool_handler of_qmgr[] = {
-	{ IPC_route_ask, on_route }, { IPC_expand_ask, on_expand_option }, { IPC_rules_ask, on_rules }, { IPC_hint_ask, on_hint_qmgr }, { 0, NULL },
+	{ IPC_route_ask, on_route }, { IPC_expand_ask, on_expand_option }, { IPC_hint_ask, on_hint_qmgr }, { 0, NULL },
 };
 static const struct pool_handler of_policyd[] = {
 	{ IPC_lookup_ask, on_lookup }, { IPC_verify_ask, on_verify }, { IPC_name_ask, on_name }, { IPC_host_ask, on_host },

@@ -48,6 +48,28 @@ def test_open_relay(tmp_path, open_relay, acl):
     assert ("relays for everybody" in err) == open_relay, err
 
 
+@pytest.mark.parametrize("acl, why", [
+    ("accept encrypted = *", "that uses TLS may send to somebody@elsewhere.invalid"),
+    ("accept condition = ${if eq{$received_port}{587}}", "to port 587"),
+    ("accept condition = ${if eq{$interface_port}{465}}", "to port 465"),
+    ("accept senders = :", "that gives the null sender"),
+    ("accept senders = *@here.example", "that gives stranger@here.example for its sender"),
+    ("accept sender_domains = +ours", "for its sender may send to"),
+    ("accept sender_domains = @", "that gives stranger@m.example.com for its sender"),
+    ("accept local_parts = postmaster", "may send to postmaster@elsewhere.invalid"),
+    ("accept local_parts = postmaster\n domains = +ours", None),
+    ("accept authenticated = *\n encrypted = *\n senders = *@here.example", None),
+    ("accept encrypted = *\n verify = certificate", None),
+    ("accept senders = *@here.example\n domains = +ours", None),
+])
+def test_open_relay_for_some(tmp_path, acl, why):
+    """What anybody can do or say opens a relay to anybody."""
+    code, out, err = run("-C", conf(tmp_path, "domainlist ours = @ : lsearch;/etc/hosts : here.example\nacl_smtp_rcpt = r\nbegin acl\nr:\n " + acl + "\n" + REST),
+                         "check-config")
+    assert code == 0, err
+    assert (why in err) if why else "relays for everybody" not in err, err
+
+
 def test_relay_checked_over_all_stages(tmp_path):
     text = "acl_smtp_mail = m\nacl_smtp_rcpt = r\nbegin acl\nm:\n %s\nr:\n accept condition = ${if def:acl_c_fine}\n" + REST
     code, out, err = run("-C", conf(tmp_path, text % "accept set acl_c_fine = 1"), "check-config")
