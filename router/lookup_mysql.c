@@ -148,25 +148,9 @@ static enum status mysql_find(void *arg, void *handle, struct str file, struct s
 	struct lookup_result *out, struct err *err)
 {
 	struct lookup_env *env = arg;
-	struct rows rows = { .text = BUF_LIMIT(LOOKUP_VALUE_MAX) };
-	struct servers servers;
-	struct server s;
-	enum status st = servers_of_query("mysql", env->mysql_servers, options, a, &key, &servers, err);
 
 	(void)handle, (void)file;
-	out->ttl_s = query_reads(key);
-	for (unsigned i = 0; i < servers.n && (!i || st == ST_DEFER); i++) {
-		if (server_parse("mysql", servers.v[i], true, a, &s, err))
-			return ST_ERROR;
-		buf_reset(&rows.text);
-		rows.n = 0;
-		st = server_ask(env, &s, key, a, &rows, err);
-	}
-	if (st) {
-		buf_clear(&rows.text);
-		return st;
-	}
-	return rows_end(&rows, "MYSQL", a, out, err);
+	return sql_find(env, "mysql", env->mysql_servers, server_ask, key, options, a, out, err);
 }
 
 const struct lookup_driver lookup_driver_mysql = { "mysql", NULL, NULL, mysql_find, NULL, NULL };

@@ -283,3 +283,28 @@ bool query_reads(struct str query)
 {
 	return str_beginsi(str_trim(query), "select") && str_find_str(query, STR_LIT(";")) < 0;
 }
+
+enum status sql_find(struct lookup_env *env, const char *type, struct str all, sql_ask_fn *ask, struct str query, struct str options, struct arena *a,
+	struct lookup_result *out, struct err *err)
+{
+	struct rows rows = { .text = BUF_LIMIT(LOOKUP_VALUE_MAX) };
+	struct servers servers;
+	struct server s;
+	enum status st = servers_of_query(type, all, options, a, &query, &servers, err);
+
+	out->ttl_s = query_reads(query);
+	for (unsigned i = 0; i < servers.n && (!i || st == ST_DEFER); i++) {
+		if (server_parse(type, servers.v[i], true, a, &s, err)) {
+			buf_clear(&rows.text);
+			return ST_ERROR;
+		}
+		buf_reset(&rows.text);
+		rows.n = 0;
+		st = ask(env, &s, query, a, &rows, err);
+	}
+	if (st) {
+		buf_clear(&rows.text);
+		return st;
+	}
+	return rows_end(&rows, type, a, out, err);
+}

@@ -56,6 +56,11 @@ void rows_next(struct rows *rows);
 void rows_field(struct rows *rows, const char *name, struct str value, bool alone);
 /* What they are together. ST_FAIL: none. */
 enum status rows_end(struct rows *rows, const char *type, struct arena *a, struct lookup_result *out, struct err *err);
+/* Asks one server, on a connection that is kept or new; rows is empty. */
+typedef enum status sql_ask_fn(struct lookup_env *env, const struct server *s, struct str query, struct arena *a, struct rows *rows, struct err *err);
+/* A whole lookup: the servers in turn, as long as they can't be asked. */
+enum status sql_find(struct lookup_env *env, const char *type, struct str all, sql_ask_fn *ask, struct str query, struct str options, struct arena *a,
+	struct lookup_result *out, struct err *err);
 bool query_reads(struct str query); /* begins with SELECT, so that it may be asked twice and its answer kept */
 
 #endif

@@ -126,29 +126,16 @@ static enum status op_nhash(struct eval *ev, const struct node *n, struct str in
 
 /* ---- quoting and escaping ---- */
 
-static enum status op_quote(struct eval *ev, const struct node *n, struct str in, struct str *out, struct err *err)
+static enum status text_as_is(struct str in, struct str *out)
+{
+	*out = in;
+	return ST_OK;
+}
+
+static enum status text_in_quotes(struct eval *ev, struct str in, struct str *out, struct err *err)
 {
 	struct buf b = BUF_LIMIT(EVAL_LENGTH_MAX);
-	bool plain = in.len != 0;
 
-	if (n->has_op_arg) {
-		const struct lookup_type *type = lookup_type_find(n->op_arg);
-
-		if (!type)
-			return err_set(err, ST_ERROR, "quote_: unknown lookup type \"%.*s\"", STR_FMT(str_sub(n->op_arg, 0, 40)));
-		if (type->flags & LOOKUP_LATER)
-			return err_set(err, ST_ERROR, "quote_%s: lookup type \"%s\" is known to Exim, not implemented", type->name, type->name);
-		if (type->quote)
-			return type->quote(ev->arena, in, out, err);
-		*out = in;
-		return ST_OK;
-	}
-	for (uint32_t i = 0; plain && i < in.len; i++)
-		plain = ascii_is_alnum(in.p[i]) || (in.p[i] && strchr("_-.", in.p[i]));
-	if (plain) {
-		*out = in;
-		return ST_OK;
-	}
 	buf_addc(&b, '"');
 	for (uint32_t i = 0; i < in.len; i++) {
 		if (in.p[i] == '\n') {
@@ -165,33 +152,38 @@ static enum status op_quote(struct eval *ev, const struct node *n, struct str in
 	return built(ev, &b, in.tainted, out, err);
 }
 
+/* quote_TYPE */
+static enum status text_quote_for(struct eval *ev, struct str name, struct str in, struct str *out, struct err *err)
+{
+	const struct lookup_type *type = lookup_type_find(name);
+
+	if (!type)
+		return err_set(err, ST_ERROR, "quote_: unknown lookup type \"%.*s\"", STR_FMT(str_sub(name, 0, 40)));
+	if (type->flags & LOOKUP_LATER)
+		return err_set(err, ST_ERROR, "quote_%s: lookup type \"%s\" is known to Exim, not implemented", type->name, type->name);
+	return type->quote ? type->quote(ev->arena, in, out, err) : text_as_is(in, out);
+}
+
+static enum status op_quote(struct eval *ev, const struct node *n, struct str in, struct str *out, struct err *err)
+{
+	bool plain = in.len != 0;
+
+	if (n->has_op_arg)
+		return text_quote_for(ev, n->op_arg, in, out, err);
+	for (uint32_t i = 0; plain && i < in.len; i++)
+		plain = ascii_is_alnum(in.p[i]) || (in.p[i] && strchr("_-.", in.p[i]));
+	return plain ? text_as_is(in, out) : text_in_quotes(ev, in, out, err);
+}
+
 static enum status op_quote_local_part(struct eval *ev, const struct node *n, struct str in, struct str *out, struct err *err)
 {
 	static const char atext[] = "!#$%&'*+-/=?^_`{|}~";
-	struct buf b = BUF_LIMIT(EVAL_LENGTH_MAX);
 	bool plain = in.len && in.p[0] != '.' && in.p[in.len - 1] != '.';
 
 	(void)n;
 	for (uint32_t i = 0; plain && i < in.len; i++)
 		plain = ascii_is_alnum(in.p[i]) || (in.p[i] && strchr(atext, in.p[i])) || (in.p[i] == '.' && in.p[i - 1] != '.');
-	if (plain) {
-		*out = in;
-		return ST_OK;
-	}
-	buf_addc(&b, '"');
-	for (uint32_t i = 0; i < in.len; i++) {
-		if (in.p[i] == '\n') {
-			buf_adds(&b, "\\n");
-		} else if (in.p[i] == '\r') {
-			buf_adds(&b, "\\r");
-		} else {
-			if (in.p[i] == '"' || in.p[i] == '\\')
-				buf_addc(&b, '\\');
-			buf_addc(&b, in.p[i]);
-		}
-	}
-	buf_addc(&b, '"');
-	return built(ev, &b, in.tainted, out, err);
+	return plain ? text_as_is(in, out) : text_in_quotes(ev, in, out, err);
 }
 
 static enum status op_rxquote(struct eval *ev, const struct node *n, struct str in, struct str *out, struct err *err)
