@@ -228,26 +228,32 @@ enum status acl_find(struct eval *ev, struct str value, struct acl **out, struct
 
 /* ---- checks at load ---- */
 
+static void item_check(struct acl_compiler *c, struct conf *conf, const struct conf_acl_item *from, enum acl_verb verb)
+{
+	struct acl_item item;
+	struct err err = ERR_INIT;
+
+	if (item_compile(c, from, verb, &item, &err))
+		conf_problem_add(conf, CONF_ERROR, from->place, "%s", err.text);
+	else if (item.pending)
+		conf_problem_add(conf, CONF_WARNING, from->place, "\"%s = %.*s\" is not served in this build: it %s", item.row->name,
+			STR_FMT(str_sub(item.text, 0, 80)), item.pending);
+	lang_names_check(conf, from->place, from->value.text);
+}
+
+/* Item by item, so that each gives its own problem. */
 void acl_check(struct lang *lang, struct conf *conf, const struct conf_acl *conf_acl)
 {
 	struct acl_compiler c = { lang, &lang->arena };
 
-	/* Statement by statement, so that each gives its own problem. */
 	for (uint32_t i = 0; i < conf_acl->n; i++) {
-		struct acl_statement s = { 0 };
-		struct conf_place place;
-		struct err err = ERR_INIT;
+		const struct conf_statement *from = &conf_acl->statements[i];
+		enum acl_verb verb = VERB_ACCEPT;
 
-		if (statement_compile(&c, &conf_acl->statements[i], &s, &place, &err))
-			conf_problem_add(conf, CONF_ERROR, place, "%s", err.text);
-		for (uint32_t k = 0; k < conf_acl->statements[i].n; k++) {
-			lang_names_check(conf, conf_acl->statements[i].items[k].place, conf_acl->statements[i].items[k].value.text);
-			lang_paths_check(conf, conf_acl->statements[i].items[k].place, conf_acl->statements[i].items[k].value.text);
-		}
-		for (uint32_t k = 0; k < s.n; k++)
-			if (s.items[k].pending)
-				conf_problem_add(conf, CONF_WARNING, s.items[k].place, "\"%s = %.*s\" is not served in this build: it %s", s.items[k].row->name,
-					STR_FMT(str_sub(s.items[k].text, 0, 80)), s.items[k].pending);
+		if (!verb_find(from->verb, &verb))
+			conf_problem_add(conf, CONF_ERROR, from->place, "unknown ACL verb \"%.*s\"", STR_FMT(from->verb));
+		for (uint32_t k = 0; k < from->n; k++)
+			item_check(&c, conf, &from->items[k], verb);
 	}
 }
 

@@ -586,6 +586,7 @@ static void problems(void **state)
 			"test:4: domains: item \"lsearch,rte=full;/x\": lookup type \"lsearch\" has no option \"rte=full\"" },
 		{ "begin acl\nx:\n  deny\n    condition = ${lookup sqlite,ret=key,file=/x{select 1}}\n",
 			"lookup type \"sqlite\" has no option \"ret=key\"" },
+		{ "begin acl\nx:\n  deny\n    hosts = 10.0.0.0/99\n    domains = ^[\n", "test:5: domains: item \"^[\": regular expression" },
 		{ "begin acl\nx:\n  deny\n    domains = lsaerch;/x\n", "test:4: domains: item \"lsaerch;/x\": unknown lookup type \"lsaerch\": did you mean \"lsearch\"?" },
 		{ "begin acl\nx:\n  deny message = ${if eq{a}{b}\n", "test:3: message: column 14: " },
 		{ "begin acl\nx:\n  deny control = freze\n", "test:3: control: unknown control \"freze\": did you mean \"freeze\"?" },
