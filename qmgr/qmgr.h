@@ -486,17 +486,20 @@ uint32_t timer_next(const struct qmgr *q);
 
 /* Makes the reports that are due; true: none is outstanding and the round may be closed; else active_step() is called later. */
 bool report_round(struct qmgr *q, struct active *a);
-/* A message made here. The caller fills active->env between the two; `about` stays active until it is durable. False: logged. */
+/* A message made here. The caller fills active->env between the two; `about`, where there is one, stays active until it is durable.
+ * False: logged. */
 struct message *own_message_new(struct qmgr *q);
 bool own_message_submit(struct qmgr *q, struct active *about, struct message *m, const char *id, struct str content);
 /* What an autoreply transport put together (qmgr_reply.c): a message of its own from now on. The descriptor is closed. */
 void reply_take(struct qmgr *q, struct delivery *d, const struct ipc_delivered *msg, int fd);
 void notice_send(struct qmgr *q, struct active *about, const struct ipc_notice *n);
+/* freeze_tell: that the message is frozen, and why, unless nobody is to know. */
+void freeze_notice(struct qmgr *q, const struct active *a, const char *why, bool arrival);
 uint32_t report_next_warning(const struct qmgr *q, const struct message *m); /* seconds since 1970; TRY_NEVER */
 bool report_warning_due(struct qmgr *q, struct message *m);
 /* A delay is to be reported, unless its recipient did not want it. */
 void delay_add(struct qmgr *q, struct active *a, struct rcpt *r);
-void report_view(struct qmgr *q);                                  /* settings changed: expand what needs it */
+void report_view(struct qmgr *q);                                  /* settings changed: expand what needs it (qmgr_from.c) */
 
 /* ---- the log (qmgr_log.c) ---- */
 

@@ -279,6 +279,7 @@ void message_arrived(struct qmgr *q, struct message *m)
 		log_message(q, m, "=> blackhole (discarded)");
 		message_complete(q, m);
 	} else if (m->flags & MSG_FREEZE) {
+		freeze_notice(q, a, "by ACL", true);
 		message_freeze(q, m, m->null_sender ? "" : "frozen on arrival by ACL");
 	} else if (m->flags & MSG_QUEUE || q->set->queue_only) {
 		message_defer(q, m, now + q->set->queue_interval);
@@ -470,6 +471,8 @@ static void round_close(struct qmgr *q, struct active *a)
 	if (round_want(q, a))
 		return;
 	if (a->freeze) {
+		if (*a->freeze) /* not an administrator's wish */
+			freeze_notice(q, a, a->freeze, false);
 		message_freeze(q, m, a->freeze);
 		return;
 	}

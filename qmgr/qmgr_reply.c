@@ -63,7 +63,8 @@ static void recipients_fill(struct arena *a, struct ipc_spool_envelope *env, con
 
 /* Whom an own message is for, and what it came of. */
 struct own {
-	struct active *about;
+	struct active *about;       /* waits until it is durable; NULL: nobody does */
+	const char *about_id;
 	struct str ident;
 	const struct ipc_recipient *to;
 	uint32_t n_to;
@@ -91,7 +92,7 @@ static void envelope_fill(struct qmgr *q, const struct own *own, struct active *
 		env->flags |= MSG_EIGHTBIT;
 	if (header_find(str_sub(buf_str(content), 0, env->header_size), "Message-ID", 0, &field))
 		env->header_message_id = str_dup(&a->arena, str_sub(header_msgid(field.value), 0, 1024));
-	env->about = str_of(arena_strdup(&a->arena, own->about->m->file->id));
+	env->about = str_of(arena_strdup(&a->arena, own->about_id));
 	a->env = env;
 }
 
@@ -108,7 +109,7 @@ static void own_send(struct qmgr *q, const struct own *own, const char *id, cons
 
 void reply_take(struct qmgr *q, struct delivery *d, const struct ipc_delivered *msg, int fd)
 {
-	const struct own own = { d->a, d->plan->lane->user, msg->reply_to, msg->n_reply_to };
+	const struct own own = { d->a, d->a->m->file->id, d->plan->lane->user, msg->reply_to, msg->n_reply_to };
 	struct buf content = BUF_INIT;
 	char id[MSGID_SIZE];
 
@@ -138,7 +139,7 @@ static void body_add(struct buf *out, struct str text)
 void notice_send(struct qmgr *q, struct active *about, const struct ipc_notice *n)
 {
 	const struct ipc_recipient to = { .addr = n->to };
-	const struct own own = { about, STR_LIT("router"), &to, 1 };
+	const struct own own = { about, about->m->file->id, STR_LIT("router"), &to, 1 };
 	struct buf content = BUF_INIT;
 	char id[MSGID_SIZE], date[DATE_TEXT];
 
@@ -152,4 +153,59 @@ void notice_send(struct qmgr *q, struct active *about, const struct ipc_notice *
 	body_add(&content, n->text);
 	own_send(q, &own, id, &content);
 	buf_clear(&content);
+}
+
+/* ---- frozen ---- */
+
+static void tell_recipients(struct buf *out, const struct active *a)
+{
+	bool begun = false;
+
+	for (uint32_t i = 0; i < a->n_rcpt; i++) {
+		const struct rcpt *r = &a->rcpt[i];
+
+		if (r->state == R_DONE)
+			continue;
+		if (!begun)
+			buf_adds(out, "\nThe following address(es) have yet to be delivered:\n\n");
+		begun = true;
+		buf_printf(out, "  %.*s", STR_FMT(r->r->addr));
+		if (r->why.len)
+			buf_printf(out, ": %.*s", STR_FMT(r->why));
+		buf_addc(out, '\n');
+	}
+}
+
+void freeze_notice(struct qmgr *q, const struct active *a, const char *why, bool arrival)
+{
+	const struct settings *set = q->set;
+	const struct message *m = a->m;
+	struct ipc_recipient *to;
+	struct own own = { NULL, m->file->id, STR_LIT("bulkhead"), NULL, set->n_freeze_tell };
+	struct buf content = BUF_INIT, text = BUF_INIT;
+	char id[MSGID_SIZE], date[DATE_TEXT];
+
+	/* What was made here and has a null sender could come back without end. */
+	if (!set->n_freeze_tell || m->flags & (MSG_NO_TELL | MSG_BOUNCE) || (m->null_sender && m->flags & MSG_LOCAL))
+		return;
+	own.to = to = mem_new(set->n_freeze_tell * sizeof *to);
+	msgid_next(&q->ids, qmgr_now_us(q), id);
+	date_format(date, (int64_t)(qmgr_now_us(q) / 1000000), false);
+	buf_printf(&content, "Auto-Submitted: auto-replied\r\nFrom: %.*s\r\nTo: ", STR_FMT(q->dsn_from));
+	for (uint32_t i = 0; i < set->n_freeze_tell; i++) {
+		to[i].addr = set->freeze_tell[i];
+		buf_printf(&content, "%s%.*s", i ? ",\r\n\t" : "", STR_FMT(to[i].addr));
+	}
+	buf_printf(&content, "\r\nDate: %s\r\nMessage-ID: <E%s@%.*s>\r\n", date, id, STR_FMT(set->host));
+	if (a->env->header_message_id.len && !str_has_ctl(a->env->header_message_id))
+		buf_printf(&content, "References: <%.*s>\r\n", STR_FMT(a->env->header_message_id));
+	buf_printf(&content, "Subject: Message frozen%s\r\n\r\n", arrival ? " on arrival" : "");
+	buf_printf(&text, arrival ? "Message %s was frozen on arrival %s.\n" : "Message %s has been frozen (%s).\n", m->file->id, why);
+	buf_printf(&text, "The sender is <%.*s>.\n", STR_FMT(a->env->facts ? a->env->facts->sender : STR_NULL));
+	tell_recipients(&text, a);
+	body_add(&content, buf_str(&text));
+	own_send(q, &own, id, &content);
+	buf_clear(&text);
+	buf_clear(&content);
+	mem_free(to);
 }

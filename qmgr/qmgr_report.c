@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/dsn/dsn.h"
+#include "common/mail/address.h"
 #include "common/mail/edit.h"
 #include "common/spool/fs.h"
 
@@ -80,12 +81,49 @@ static void warning_on_answer(void *arg, struct ipc_in *in, const struct err *er
 	active_step(q, a);
 }
 
+/* What expansions about the message know, its content included. */
+static void facts_fill(struct qmgr *q, const struct active *a, struct ipc_facts *facts)
+{
+	const struct ipc_spool_envelope *env = a->env;
+
+	if (env->facts)
+		*facts = *env->facts;
+	facts->house = &q->house;
+	facts->message_id = str_of(a->m->file->id);
+	facts->has_sender = true;
+	facts->size = env->content;
+	facts->body_offset = env->header_size;
+	facts->received_us = env->received_us;
+	facts->offset = SPOOL_CONTENT_OFFSET;
+	facts->edits = env->edits;
+	facts->n_edits = env->n_edits > 256 ? 256 : env->n_edits;
+	facts->n_results = facts->n_results > 64 ? 64 : facts->n_results;
+}
+
+/* $domain, where all that waits is for one. */
+static void domain_fill(const struct active *a, struct ipc_pair *out)
+{
+	*out = (struct ipc_pair){ .name = STR_LIT("domain"), .tainted = true };
+	for (uint32_t i = 0; i < a->n_rcpt; i++) {
+		struct str addr = a->rcpt[i].r->addr, domain = str_from(addr, (size_t)(str_rfind(addr, '@') + 1));
+
+		if (a->rcpt[i].state != R_DEFERRED)
+			continue;
+		if (out->value.len && !str_eqi(out->value, domain)) {
+			out->value = STR_NULL;
+			return;
+		}
+		out->value = domain;
+	}
+}
+
 /* False: the condition is being asked for. */
 static bool warning_round(struct qmgr *q, struct active *a)
 {
 	struct ipc_facts facts = { 0 };
 	struct ipc_expand_ask ask = { .text = q->set->warning_condition, .facts = &facts };
 	struct channel *ch = route_router(q);
+	struct ipc_pair domain;
 	struct err err = ERR_INIT;
 	bool waits = false;
 	int fd;
@@ -103,13 +141,10 @@ static bool warning_round(struct qmgr *q, struct active *a)
 		a->warn = WARN_LATER;
 		return true;
 	}
-	if (a->env->facts)
-		facts = *a->env->facts;
-	facts.house = &q->house;
-	facts.message_id = str_of(a->m->file->id);
-	facts.size = a->env->content;
-	facts.body_offset = a->env->header_size;
-	facts.offset = SPOOL_CONTENT_OFFSET;
+	facts_fill(q, a, &facts);
+	domain_fill(a, &domain);
+	ask.variables = &domain;
+	ask.n_variables = domain.value.len > 0;
 	a->q = q;
 	a->questions++;
 	channel_ask(ch, &ipc_type_expand_ask, &ask, &fd, 1, &ipc_type_expand_answer, EXPAND_DEADLINE_MS, warning_on_answer, a);
@@ -202,15 +237,23 @@ static struct dsn_recipient dsn_recipient_of(const struct active *a, const struc
 
 static const enum dsn_kind report_kinds[] = { 0, DSN_FAILED_REPORT, DSN_SUCCESS_REPORT, DSN_DELAYED_REPORT };
 
+static bool is_8bit(struct str s)
+{
+	for (uint32_t i = 0; i < s.len; i++)
+		if ((unsigned char)s.p[i] > 127)
+			return true;
+	return false;
+}
+
 static void report_format(struct qmgr *q, struct active *a, const struct due *group, const struct dsn_recipient *rcpt, size_t n, const char *own_id,
-	const struct returned *ret, struct buf *out, size_t *header_out)
+	const struct ipc_report_answer *words, const struct returned *ret, struct buf *out, size_t *header_out)
 {
 	const struct ipc_spool_envelope *env = a->env;
 	struct dsn_report r = { .kind = report_kinds[group->kind], .id = str_of(a->m->file->id), .own_id = str_of(own_id), .host = q->set->host,
 		.from = q->dsn_from, .reply_to = q->set->errors_reply_to, .to = group->to, .envid = env->envid, .text = q->set->bounce_text,
 		.arrived = env->received_us / 1000000, .now = qmgr_now(q), .what = ret->all ? DSN_RETURN_ALL : DSN_RETURN_HEADERS,
 		.limited = ret->limited, .extra = q->set->extra_info, .utf8 = (a->m->flags & MSG_SMTPUTF8) != 0, .eightbit = env->content_8bit,
-		.rcpt = rcpt, .n_rcpt = n };
+		.head = words->head, .intro = words->intro, .last = words->last, .rcpt = rcpt, .n_rcpt = n };
 
 	if (env->header_message_id.len)
 		r.references = str_printf(&a->arena, "<%.*s>", STR_FMT(env->header_message_id));
@@ -242,7 +285,7 @@ static uint64_t longest_line(const struct buf *b)
 
 struct submitted {
 	struct qmgr *q;
-	struct active *about;    /* waits for it */
+	struct active *about;    /* waits for it; NULL: nobody does */
 	struct message *m;
 };
 
@@ -253,8 +296,10 @@ static void report_on_durable(void *arg, struct spool_msg *file, enum status sta
 	struct active *about = s->about;
 
 	if (status) {
-		log_line(q->log, LOG_MAIN | LOG_PANIC, "%s report could not be kept: %s; once more in a while", about->m->file->id, err->text);
-		about->report_failed = true;
+		log_line(q->log, LOG_MAIN | LOG_PANIC, "%s report could not be kept: %s%s", about ? about->m->file->id : file->id, err->text,
+			about ? "; once more in a while" : "");
+		if (about)
+			about->report_failed = true;
 		message_free(q, s->m);
 		spool_abort(q->spool, file);
 	} else {
@@ -263,16 +308,34 @@ static void report_on_durable(void *arg, struct spool_msg *file, enum status sta
 		message_arrived(q, s->m);
 	}
 	mem_free(s);
-	about->reports--;
-	active_step(q, about);
+	if (about) {
+		about->reports--;
+		active_step(q, about);
+	}
 	qmgr_pump(q);
 }
 
-static void envelope_fill(struct qmgr *q, struct active *about, struct active *a, const struct due *group, const char *id, const struct buf *content,
-	size_t header)
+/* The addressee, and those that get copies: hidden from each other. */
+static void envelope_recipients(struct active *a, struct ipc_spool_envelope *env, struct str to, const struct ipc_strs *copies)
+{
+	env->recipients = arena_alloc(&a->arena, (copies->n + 1) * sizeof *env->recipients);
+	for (uint32_t i = 0; i <= copies->n; i++) {
+		struct str addr = i ? copies->v[i - 1] : to;
+		struct address parsed;
+
+		if (i && (str_has_ctl(addr) || address_parse(addr, ADDR_LITERALS | ADDR_UTF8, &parsed, NULL) != ST_OK))
+			continue;
+		env->recipients[env->n_recipients] = (struct ipc_recipient){ .addr = str_dup(&a->arena, addr), .index = env->n_recipients,
+			.notify = DSN_NEVER }; /* nobody is told of a report's fate */
+		env->n_recipients++;
+	}
+}
+
+static void envelope_fill(struct qmgr *q, struct active *about, struct active *a, const struct due *group, const struct ipc_strs *copies, const char *id,
+	const struct buf *content, size_t header)
 {
 	struct ipc_spool_envelope *env = arena_alloc(&a->arena, sizeof *env);
-	bool eightbit = about->env->content_8bit || about->m->flags & MSG_SMTPUTF8;
+	bool eightbit = about->m->flags & MSG_SMTPUTF8 || is_8bit(buf_str(content));
 
 	env->id = str_of(arena_strdup(&a->arena, id));
 	env->received_us = qmgr_now_us(q);
@@ -281,10 +344,8 @@ static void envelope_fill(struct qmgr *q, struct active *about, struct active *a
 	env->facts->protocol = STR_LIT("local");
 	env->facts->ident = STR_LIT("bulkhead");
 	env->facts->received_us = env->received_us;
-	env->recipients = arena_alloc(&a->arena, sizeof *env->recipients);
-	env->n_recipients = 1;
-	env->recipients[0].addr = str_dup(&a->arena, group->to);
-	env->recipients[0].notify = DSN_NEVER; /* nobody is told of a report's fate */
+	env->facts->auth_sender = str_dup(&a->arena, q->set->bounce_auth);
+	envelope_recipients(a, env, group->to, copies);
 	env->content = content->len;
 	env->header_size = header;
 	env->flags = MSG_LOCAL | MSG_BOUNCE | (eightbit ? MSG_EIGHTBIT : 0) | (about->m->flags & MSG_SMTPUTF8);
@@ -316,24 +377,28 @@ bool own_message_submit(struct qmgr *q, struct active *about, struct message *m,
 
 	*s = (struct submitted){ q, about, m };
 	if (spool_submit(q->spool, id, content, m->active->env, &file, report_on_durable, s, &err)) {
-		log_line(q->log, LOG_MAIN | LOG_PANIC, "%s report could not be written: %s; once more in a while", about->m->file->id, err.text);
-		about->report_failed = true;
+		log_line(q->log, LOG_MAIN | LOG_PANIC, "%s report could not be written: %s%s", about ? about->m->file->id : id, err.text,
+			about ? "; once more in a while" : "");
+		if (about)
+			about->report_failed = true;
 		message_free(q, m);
 		mem_free(s);
 		return false;
 	}
 	m->file = file;
 	file->owner = m;
-	about->reports++;
+	if (about)
+		about->reports++;
 	return true;
 }
 
 /* Hands the finished report to the spool. */
-static void report_submit(struct qmgr *q, struct active *about, const struct due *group, const char *id, const struct buf *content, size_t header)
+static void report_submit(struct qmgr *q, struct active *about, const struct due *group, const struct ipc_strs *copies, const char *id,
+	const struct buf *content, size_t header)
 {
 	struct message *m = own_message_new(q);
 
-	envelope_fill(q, about, m->active, group, id, content, header);
+	envelope_fill(q, about, m->active, group, copies, id, content, header);
 	own_message_submit(q, about, m, id, buf_str(content));
 }
 
@@ -359,7 +424,7 @@ static uint32_t group_take(struct due **list, struct due **group_out, uint32_t m
 	return n;
 }
 
-static void report_make(struct qmgr *q, struct active *a, struct due *group, uint32_t n)
+static void report_make(struct qmgr *q, struct active *a, struct due *group, uint32_t n, const struct ipc_report_answer *words)
 {
 	struct dsn_recipient *rcpt = mem_new(n * sizeof *rcpt);
 	struct returned ret = { .header = BUF_INIT, .body = BUF_INIT };
@@ -377,12 +442,99 @@ static void report_make(struct qmgr *q, struct active *a, struct due *group, uin
 		ret.limited = true;
 	}
 	msgid_next(&q->ids, qmgr_now_us(q), id);
-	report_format(q, a, group, rcpt, n, id, &ret, &content, &header);
-	report_submit(q, a, group, id, &content, header);
+	report_format(q, a, group, rcpt, n, id, words, &ret, &content, &header);
+	report_submit(q, a, group, &words->copies, id, &content, header);
 	buf_clear(&content);
 	buf_clear(&ret.header);
 	buf_clear(&ret.body);
 	mem_free(rcpt);
+}
+
+/* ---- the administrator's words ---- */
+
+/* A report that waits for the router's answer; in the active part's arena. */
+struct wording {
+	struct qmgr *q;
+	struct active *a;
+	struct due *group;
+	uint32_t n;
+	uint8_t attempt;
+};
+
+static const struct ipc_report_answer usual_words;
+
+static bool wording_ask(struct wording *w);
+
+static void wording_on_answer(void *arg, struct ipc_in *in, const struct err *err)
+{
+	struct wording *w = arg;
+	struct qmgr *q = w->q;
+	struct active *a = w->a;
+	const struct ipc_report_answer *answer = in && in->type == &ipc_type_report_answer ? in->msg : NULL;
+
+	(void)err;
+	if (q->stopped)
+		return;
+	a->questions--;
+	if (answer && answer->text.len)
+		log_line(q->log, LOG_MAIN | LOG_PANIC, "%s its report: %.*s", a->m->file->id, STR_FMT(answer->text));
+	if (answer && answer->status == ST_DEFER) {
+		a->report_failed = true; /* what is due stands in the file: once more, later */
+	} else if (answer) {
+		report_make(q, a, w->group, w->n, answer);
+	} else if (++w->attempt >= LOST_MAX || !wording_ask(w)) {
+		log_message(q, a->m, "the router had no words for its report: the usual ones");
+		report_make(q, a, w->group, w->n, &usual_words);
+	}
+	active_step(q, a);
+}
+
+/* How long the message has been delayed, as delay_warning counts: the last of its times that has passed. */
+static uint64_t delay_counted(struct qmgr *q, const struct message *m)
+{
+	struct message before = { .received = m->received, .warned = (uint8_t)(m->warned ? m->warned - 1 : 0) };
+	uint32_t at = report_next_warning(q, &before);
+
+	return at == TRY_NEVER || at < m->received ? 0 : at - m->received;
+}
+
+static bool wording_ask(struct wording *w)
+{
+	struct qmgr *q = w->q;
+	struct active *a = w->a;
+	struct channel *ch = route_router(q);
+	struct ipc_facts facts = { 0 };
+	struct ipc_report_ask ask = { .kind = w->group->kind == DUE_FAILED ? REPORT_FAILURE : REPORT_DELAY, .facts = &facts, .to = str_sub(w->group->to, 0, 1024) };
+	struct err err = ERR_INIT;
+	int fd = ch ? spool_open_reader(q->spool, a->m->file, &err) : -1;
+
+	if (fd < 0)
+		return false;
+	facts_fill(q, a, &facts);
+	if (ask.kind == REPORT_DELAY)
+		ask.delay_s = delay_counted(q, a->m);
+	a->questions++;
+	channel_ask(ch, &ipc_type_report_ask, &ask, &fd, 1, &ipc_type_report_answer, EXPAND_DEADLINE_MS, wording_on_answer, w);
+	return true;
+}
+
+/* Now, or when the router has answered. */
+static void report_begin(struct qmgr *q, struct active *a, struct due *group, uint32_t n)
+{
+	struct wording *w;
+
+	if (!(group->kind == DUE_FAILED ? q->set->ask_failure : group->kind == DUE_DELAY && q->set->ask_delay)) {
+		report_make(q, a, group, n, &usual_words);
+		return;
+	}
+	w = arena_alloc(&a->arena, sizeof *w);
+	*w = (struct wording){ q, a, group, n, 0 };
+	if (wording_ask(w))
+		return;
+	if (group->kind == DUE_FAILED)
+		a->report_failed = true; /* it stands in the file: once more, later */
+	else
+		report_make(q, a, group, n, &usual_words);
 }
 
 /* ---- the round ---- */
@@ -403,65 +555,10 @@ bool report_round(struct qmgr *q, struct active *a)
 		struct due *group = NULL;
 		uint32_t n = group_take(&a->due, &group, REPORT_RCPT_MAX);
 
-		report_make(q, a, group, n);
+		report_begin(q, a, group, n);
 	}
 	a->due_last = &a->due;
-	if (a->reports)
+	if (a->reports || a->questions)
 		return false;
 	return true; /* none could be written */
-}
-
-/* ---- From: ---- */
-
-/* The two variables that the default names are known here. */
-static void from_replace(struct buf *out, struct str text, const char *name, struct str value)
-{
-	struct str needle = str_of(name);
-	ptrdiff_t at;
-
-	while ((at = str_find_str(text, needle)) >= 0) {
-		buf_add(out, text.p, (size_t)at);
-		buf_add_str(out, value);
-		text = str_from(text, (size_t)at + needle.len);
-	}
-	buf_add_str(out, text);
-}
-
-static void from_set(struct qmgr *q, struct str text)
-{
-	mem_free((char *)(uintptr_t)q->dsn_from.p);
-	text = str_trim(text);
-	q->dsn_from = str_make(mem_memdup(text.p ? text.p : "", text.len), text.len);
-}
-
-static void from_on_answer(void *arg, struct ipc_in *in, const struct err *err)
-{
-	struct qmgr *q = arg;
-	const struct ipc_expand_answer *answer = in && in->type == &ipc_type_expand_answer ? in->msg : NULL;
-
-	(void)err;
-	if (answer && answer->status == ST_OK && answer->text.len && !str_has_ctl(answer->text))
-		from_set(q, answer->text);
-}
-
-void report_view(struct qmgr *q)
-{
-	struct str text = q->set->dsn_from.len ? q->set->dsn_from : STR_LIT("Mail Delivery System <Mailer-Daemon@$qualify_domain>");
-	struct buf one = BUF_INIT, two = BUF_INIT;
-	struct ipc_expand_ask ask = { 0 };
-	struct channel *ch = route_router(q);
-
-	from_replace(&one, text, "$qualify_domain", q->set->qualify_domain);
-	from_replace(&two, buf_str(&one), "$primary_hostname", q->set->host);
-	if (str_find(buf_str(&two), '$') < 0) {
-		from_set(q, buf_str(&two));
-	} else {
-		if (!q->dsn_from.len)
-			from_set(q, str_printf(&q->set->arena, "Mail Delivery System <Mailer-Daemon@%.*s>", STR_FMT(q->set->qualify_domain)));
-		ask.text = text;
-		if (ch)
-			channel_ask(ch, &ipc_type_expand_ask, &ask, NULL, 0, &ipc_type_expand_answer, EXPAND_DEADLINE_MS, from_on_answer, q);
-	}
-	buf_clear(&one);
-	buf_clear(&two);
 }

@@ -32,6 +32,10 @@ struct settings {
 	struct str host;             /* primary_hostname */
 	struct str qualify_domain;
 	struct str dsn_from, errors_reply_to, bounce_text, warning_condition; /* dsn_from and the condition may need expansion */
+	struct str bounce_auth;      /* bounce_sender_authentication */
+	struct str *freeze_tell;     /* addresses */
+	uint32_t n_freeze_tell;
+	bool ask_failure, ask_delay; /* the router has words for such reports, or copies */
 	bool return_body, extra_info;
 	uint64_t return_size_max;    /* octets; 0: none */
 	uint32_t return_line_max;

@@ -6,8 +6,9 @@
 #include <unistd.h>
 
 #include "common/conf/conf.h"
+#include "common/mail/addrlist.h"
 
-enum { WARN_MAX = 64 };
+enum { WARN_MAX = 64, TELL_MAX = 100 };
 
 static void text_take(struct settings *s, struct str *out, const struct conf_text *t)
 {
@@ -40,6 +41,25 @@ static enum status warn_take(struct settings *s, const struct conf_text *t, stru
 	return ST_OK;
 }
 
+static enum status tell_take(struct settings *s, const struct conf *conf, struct err *err)
+{
+	struct addrlist list;
+
+	if (!conf->main.freeze_tell.text.len)
+		return ST_OK;
+	if (addrlist_parse(conf->main.freeze_tell.text, ADDR_UTF8, &s->arena, &list, err))
+		return err_prefix(err, "freeze_tell");
+	s->freeze_tell = arena_alloc(&s->arena, (list.n + 1) * sizeof *s->freeze_tell);
+	for (; s->n_freeze_tell < list.n && s->n_freeze_tell < TELL_MAX; s->n_freeze_tell++) {
+		struct str addr = list.v[s->n_freeze_tell].addr;
+
+		if (str_find(addr, '@') < 0)
+			addr = str_printf(&s->arena, "%.*s@%.*s", STR_FMT(addr), STR_FMT(s->qualify_domain));
+		s->freeze_tell[s->n_freeze_tell] = str_dup(&s->arena, addr);
+	}
+	return ST_OK;
+}
+
 static uint32_t seconds(int64_t v) { return v < 0 ? 0 : v > UINT32_MAX / 2 ? UINT32_MAX / 2 : (uint32_t)v; }
 
 static void retry_take(struct settings *s, const struct conf *conf)
@@ -69,6 +89,9 @@ static enum status settings_fill(struct settings *s, const struct conf *conf, st
 	text_take(s, &s->dsn_from, &m->dsn_from);
 	text_take(s, &s->errors_reply_to, &m->errors_reply_to);
 	text_take(s, &s->bounce_text, &m->bounce_message_text);
+	text_take(s, &s->bounce_auth, &m->bounce_sender_authentication);
+	s->ask_failure = m->bounce_message_file.text.len || m->errors_copy.text.len;
+	s->ask_delay = m->warn_message_file.text.len > 0;
 	text_take(s, &s->warning_condition, &m->delay_warning_condition);
 	s->return_body = m->bounce_return_body && m->bounce_return_message;
 	s->extra_info = m->dsn_extra_info;
@@ -93,6 +116,8 @@ static enum status settings_fill(struct settings *s, const struct conf *conf, st
 	if (conf_main_meta(conf, remote_max_parallel)->set)
 		s->remote_parallel = m->remote_max_parallel > 1 ? seconds(m->remote_max_parallel) : 1;
 	retry_take(s, conf);
+	if (tell_take(s, conf, err))
+		return err->status;
 	if (warn_take(s, &m->delay_warning, err))
 		return err->status;
 	return log_selector_parse(m->log_selector.text, &s->log, err);

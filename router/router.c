@@ -440,6 +440,14 @@ static void on_expand_option(struct worker *w, struct ipc_in *in)
 	worker_answer(w, in, &ipc_type_expand_answer, &refused, NULL, 0);
 }
 
+static void on_report(struct worker *w, struct ipc_in *in)
+{
+	struct ipc_report_answer answer;
+
+	router_report(w->state, &w->arena, in->msg, in->fds[0], &answer);
+	worker_answer(w, in, &ipc_type_report_answer, &answer, NULL, 0);
+}
+
 static void on_lookup(struct worker *w, struct ipc_in *in)
 {
 	struct ipc_lookup_answer answer;
@@ -507,7 +515,7 @@ static void on_hint_policyd(struct worker *w, struct ipc_in *in)
 
 /* The whole interface: what each kind of client may ask. */
 static const struct pool_handler of_qmgr[] = {
-	{ IPC_route_ask, on_route }, { IPC_expand_ask, on_expand_option }, { IPC_hint_ask, on_hint_qmgr }, { 0, NULL },
+	{ IPC_route_ask, on_route }, { IPC_expand_ask, on_expand_option }, { IPC_hint_ask, on_hint_qmgr }, { IPC_report_ask, on_report }, { 0, NULL },
 };
 static const struct pool_handler of_policyd[] = {
 	{ IPC_lookup_ask, on_lookup }, { IPC_verify_ask, on_verify }, { IPC_name_ask, on_name }, { IPC_host_ask, on_host },

@@ -77,6 +77,7 @@ typedef void route_send_fn(void *arg, const struct ipc_route_answer *answer);
 void router_route(struct router *r, struct arena *a, const struct ipc_route_ask *ask, int message_fd, route_send_fn *send, void *arg);
 void router_verify(struct router *r, struct arena *a, const struct ipc_verify_ask *ask, struct ipc_verify_answer *out);
 void router_expand(struct router *r, struct arena *a, const struct ipc_expand_ask *ask, int message_fd, struct ipc_expand_answer *out);
+void router_report(struct router *r, struct arena *a, const struct ipc_report_ask *ask, int message_fd, struct ipc_report_answer *out);
 void router_rules(struct router *r, struct arena *a, const struct ipc_rules_ask *ask, struct ipc_rules_answer *out);
 void router_lookup(struct router *r, struct arena *a, const struct ipc_lookup_ask *ask, struct ipc_lookup_answer *out);
 void router_name(struct router *r, struct arena *a, struct str ip, struct ipc_name_answer *out);

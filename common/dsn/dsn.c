@@ -138,6 +138,35 @@ static bool str_is_ascii(struct str s)
 	return true;
 }
 
+/* The administrator's own words for the first part are in UTF-8, and need more than ASCII. */
+static bool words_are_8bit(const struct dsn_report *r)
+{
+	return (!str_is_ascii(r->intro) || !str_is_ascii(r->last)) && address_utf8_valid(r->intro) && address_utf8_valid(r->last);
+}
+
+/* Such words, as they stand but for what can't be sent. */
+static void words_add(struct buf *out, struct str text, bool utf8)
+{
+	struct str line;
+
+	while (str_split(&text, '\n', &line)) {
+		size_t n = 0;
+
+		if (!text.p && !line.len)
+			break; /* behind the last line end */
+		for (uint32_t i = 0; i < line.len; i++, n++) {
+			if (line.p[i] == '\r')
+				continue;
+			if (n > DSN_LINE_MAX - 32 && ((unsigned char)line.p[i] & 0xc0) != 0x80) {
+				buf_adds(out, "\r\n");
+				n = 0;
+			}
+			buf_addc(out, line.p[i] == '\t' ? '\t' : octet_clean(line.p[i], utf8));
+		}
+		buf_adds(out, "\r\n");
+	}
+}
+
 /* ---- what each kind of report says ---- */
 
 static const struct kind_text {
@@ -188,10 +217,65 @@ static void boundary_add(const struct dsn_report *r, struct buf *out)
 	buf_printf(out, "-dsn-%llx", (unsigned long long)(uint64_t)r->now * 2654435761u % 0xffffffffffu);
 }
 
+/* Fields that a report has already, or that would change what it is. */
+static bool field_is_ours(struct str line)
+{
+	static const char *const names[] = { "from", "sender", "to", "cc", "bcc", "reply-to", "date", "message-id", "references", "in-reply-to", "received",
+		"return-path", "auto-submitted", "mime-version", "x-failed-recipients", NULL };
+	ptrdiff_t colon = str_find(line, ':');
+	struct str name = str_trim(str_sub(line, 0, (size_t)colon));
+
+	for (const char *const *n = names; *n; n++)
+		if (str_isi(name, *n))
+			return true;
+	return str_beginsi(name, "content-") || str_beginsi(name, "resent-");
+}
+
+static bool line_is_field(struct str line)
+{
+	ptrdiff_t colon = str_find(line, ':');
+
+	for (ptrdiff_t i = 0; i < colon; i++)
+		if (line.p[i] <= ' ' || line.p[i] > '~')
+			return false;
+	return colon > 0;
+}
+
+/* The administrator's fields: a line that is none continues the one before it, so that no text can end the header. */
+static void head_fields_add(const struct dsn_report *r, struct buf *out)
+{
+	struct str text = r->head, line;
+	bool begun = false, skip = false;
+
+	while (str_split(&text, '\n', &line)) {
+		line = line.len && line.p[line.len - 1] == '\r' ? str_sub(line, 0, line.len - 1) : line;
+		if (!str_trim(line).len)
+			continue;
+		if (line_is_field(line)) {
+			skip = field_is_ours(line);
+			begun = begun || !skip;
+		} else if (!begun) {
+			continue;
+		}
+		if (skip)
+			continue;
+		if (!line_is_field(line))
+			buf_addc(out, ' ');
+		line = line_is_field(line) ? line : str_trim(line);
+		for (uint32_t i = 0; i < line.len && i < DSN_LINE_MAX - 2; i++)
+			buf_addc(out, line.p[i] == '\t' ? ' ' : octet_clean(line.p[i], r->utf8));
+		buf_adds(out, "\r\n");
+	}
+}
+
 static void subject_add(const struct dsn_report *r, struct buf *out)
 {
 	int64_t hours = (r->now - r->arrived + 1800) / 3600;
 
+	if (r->head.len) {
+		head_fields_add(r, out);
+		return;
+	}
 	switch (kind_of(r)) {
 	case DSN_DELAYED_REPORT:
 		buf_printf(out, "Subject: Warning: message %.*s delayed %lld %s\r\n", STR_FMT(r->id), (long long)(hours < 1 ? 1 : hours),
@@ -252,7 +336,7 @@ static void head_add(const struct dsn_report *r, struct buf *out)
 	buf_adds(out, "MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"");
 	boundary_add(r, out);
 	buf_adds(out, "\"\r\n");
-	if (r->utf8 || r->eightbit)
+	if (r->utf8 || r->eightbit || words_are_8bit(r))
 		buf_adds(out, "Content-Transfer-Encoding: 8bit\r\n");
 	subject_add(r, out);
 	buf_printf(out, "Message-ID: <E%.*s@%.*s>\r\nDate: %s\r\n\r\n", STR_FMT(r->own_id), STR_FMT(r->host), date);
@@ -288,13 +372,17 @@ static void person_recipient_add(const struct dsn_report *r, struct buf *out, co
 }
 
 /* What a command wrote: each line by itself, so that none of them can end the part. */
-static void output_add(const struct dsn_report *r, struct buf *out, const struct dsn_recipient *c)
+static void output_add(const struct dsn_report *r, struct buf *out, const struct dsn_recipient *c, bool first, bool utf8)
 {
 	struct str text = c->output, line;
 
-	if (!text.len)
-		return;
-	buf_adds(out, "\r\nThe following text was generated during the delivery attempt:\r\n\r\n------ ");
+	if (!r->last.len) {
+		buf_adds(out, "\r\nThe following text was generated during the delivery attempt:\r\n");
+	} else if (first) {
+		buf_adds(out, "\r\n");
+		words_add(out, r->last, utf8);
+	}
+	buf_adds(out, "\r\n------ ");
 	text_add(out, "", c->addr, r->utf8);
 	buf_adds(out, "\r\n");
 	while (str_split(&text, '\n', &line)) {
@@ -307,21 +395,41 @@ static void output_add(const struct dsn_report *r, struct buf *out, const struct
 	}
 }
 
-static void person_part_add(const struct dsn_report *r, struct buf *out)
+static void person_intro_add(const struct dsn_report *r, struct buf *out, bool utf8)
 {
-	char date[DATE_TEXT];
-
-	part_begin(r, out, r->utf8 ? "text/plain; charset=utf-8" : "text/plain; charset=us-ascii", r->utf8);
-	buf_printf(out, "\r\nThis report was written by the mail system at %.*s.\r\n\r\n", STR_FMT(r->host));
+	if (r->intro.len) {
+		words_add(out, r->intro, utf8);
+		return;
+	}
+	buf_printf(out, "This report was written by the mail system at %.*s.\r\n\r\n", STR_FMT(r->host));
 	buf_adds(out, kind_texts[kind_of(r)].intro[r->n_rcpt > 1]);
 	if (r->text.len) {
 		buf_adds(out, "\r\n");
 		text_add(out, "", r->text, r->utf8);
 	}
+}
+
+static void person_part_add(const struct dsn_report *r, struct buf *out)
+{
+	bool utf8 = r->utf8 || words_are_8bit(r), first = true;
+	char date[DATE_TEXT];
+
+	part_begin(r, out, utf8 ? "text/plain; charset=utf-8" : "text/plain; charset=us-ascii", utf8);
+	buf_adds(out, "\r\n");
+	person_intro_add(r, out, utf8);
 	for (size_t i = 0; i < r->n_rcpt; i++)
 		person_recipient_add(r, out, &r->rcpt[i]);
 	for (size_t i = 0; i < r->n_rcpt; i++)
-		output_add(r, out, &r->rcpt[i]);
+		if (r->rcpt[i].output.len) {
+			output_add(r, out, &r->rcpt[i], first, utf8);
+			first = false;
+		}
+	if (kind_of(r) == DSN_DELAYED_REPORT && r->last.len) {
+		buf_adds(out, "\r\n");
+		words_add(out, r->last, utf8);
+	}
+	if (r->intro.len)
+		return;
 	date_format(date, r->arrived, false);
 	buf_printf(out, "\r\nThe message has the id %.*s here and came in on\r\n%s.\r\n", STR_FMT(r->id), date);
 }

@@ -57,6 +57,10 @@ struct dsn_report {
 	struct str references;        /* Message-ID of the message, with brackets; may be empty */
 	struct str envid;             /* as received, xtext; may be empty */
 	struct str text;              /* bounce_message_text: added to the first part; may be empty */
+	/* The administrator's own words, lines ended by LF, in place of the usual ones; each may be empty. They may hold strangers' words. */
+	struct str head;              /* header fields: in place of Subject: */
+	struct str intro;             /* beginning of the first part; text is left out, and when the message came */
+	struct str last;              /* failure: what introduces the output of commands; delay: end of the first part */
 	int64_t arrived, now;         /* seconds since 1970 */
 	enum dsn_return what;
 	bool limited;                 /* more was asked for than is returned */

@@ -194,6 +194,66 @@ static void test_head(void **state)
 	}
 }
 
+/* The administrator's own words; %LONG% stands for a line of 3000 octets. */
+static const struct words_case {
+	const char *name;
+	enum dsn_kind kind;
+	const char *head, *intro, *last, *output;
+	const char *want[4], *never[3];
+} words_cases[] = {
+	{ "fields", DSN_FAILED_REPORT, "Subject: Bounced\nX-Note: a\n b\n", "", "", "", { "\r\nSubject: Bounced\r\nX-Note: a\r\n b\r\nMessage-ID:",
+		"This report was written by" }, { "returning message to sender" } },
+	{ "fields that would end the header", DSN_FAILED_REPORT, "Subject: a\n\n--x\r\n\r\nno field\n", "", "", "", { "\r\nSubject: a\r\n --x\r\n no field\r\nMessage-ID:" }, { NULL } },
+	{ "fields that are not theirs to set", DSN_FAILED_REPORT, "junk first\nContent-Type: text/html\n charset=x\nTo: everybody\nSUBJECT: b\nBcc:x@y\n", "", "", "",
+		{ "\r\nSUBJECT: b\r\nMessage-ID:" }, { "text/html", "everybody", "junk" } },
+	{ "8-bit fields", DSN_FAILED_REPORT, "Subject: \xc3\xa4\n", "", "", "", { "\r\nSubject: ??\r\n" }, { NULL } },
+	{ "beginning", DSN_FAILED_REPORT, "", "Sorry,\n\nbut no.\n", "", "", { "us-ascii\r\n\r\nSorry,\r\n\r\nbut no.\r\n\r\n  u@a\r\n", "\r\nSubject: Mail delivery failed" },
+		{ "This report was written", "extra text", "The message has the id" } },
+	{ "beginning, not ended", DSN_FAILED_REPORT, "", "Sorry", "", "", { "\r\nSorry\r\n\r\n  u@a\r\n" }, { NULL } },
+	{ "none", DSN_FAILED_REPORT, "", "", "", "", { "This report was written", "extra text", "The message has the id" }, { NULL } },
+	{ "8-bit words", DSN_FAILED_REPORT, "", "F\xc3\xbcr Sie\n", "", "", { "charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n", "F\xc3\xbcr Sie\r\n",
+		"\"\r\nContent-Transfer-Encoding: 8bit\r\n" }, { NULL } },
+	{ "words that are no UTF-8", DSN_FAILED_REPORT, "", "F\xfcr\x01\n", "", "", { "charset=us-ascii", "F?r?\r\n" }, { "8bit" } },
+	{ "a line without end", DSN_FAILED_REPORT, "", "%LONG%", "", "", { "us-ascii" }, { NULL } },
+	{ "before output", DSN_FAILED_REPORT, "", "", "It said:\n", "oops\n", { "\r\nIt said:\r\n\r\n------ u@a\r\n\r\n  oops\r\n" }, { "The following text was generated" } },
+	{ "before no output", DSN_FAILED_REPORT, "", "", "It said:\n", "", { "  u@a\r\n" }, { "It said" } },
+	{ "output", DSN_FAILED_REPORT, "", "", "", "oops\n", { "\r\nThe following text was generated during the delivery attempt:\r\n\r\n------ u@a\r\n\r\n  oops\r\n" }, { NULL } },
+	{ "a delay", DSN_DELAYED_REPORT, "Subject: slow\n", "Wait.\n", "Still here.\n", "", { "\r\nWait.\r\n\r\n  u@a\r\n\r\nStill here.\r\n\r\n--", "\r\nSubject: slow\r\n" }, { "Warning: message" } },
+};
+
+static void test_words(void **state)
+{
+	char longest[3001];
+
+	(void)state;
+	memset(longest, 'x', 3000);
+	longest[3000] = 0;
+	for (size_t i = 0; i < sizeof words_cases / sizeof *words_cases; i++) {
+		const struct words_case *c = &words_cases[i];
+		const struct dsn_recipient rcpt = { .addr = { "u@a", 3, 0 }, .output = str_of(c->output) };
+		struct dsn_report r = base(&rcpt, 1);
+		struct buf out = BUF_INIT;
+		struct parsed p;
+		const char *bad;
+
+		r.kind = c->kind;
+		r.text = STR_LIT("extra text");
+		r.head = str_of(c->head);
+		r.intro = str_of(strcmp(c->intro, "%LONG%") ? c->intro : longest);
+		r.last = str_of(c->last);
+		bad = lines_check(report_text(&r, &out, "Subject: x\r\n"), true);
+		if (bad || !parse(buf_str(&out), &p))
+			fail_msg("%s: %s\n%s", c->name, bad ? bad : "not parsed", buf_cstr(&out));
+		for (size_t k = 0; k < 4 && c->want[k]; k++)
+			if (str_find_str(buf_str(&out), str_of(c->want[k])) < 0)
+				fail_msg("%s: want \"%s\" in\n%s", c->name, c->want[k], buf_cstr(&out));
+		for (size_t k = 0; k < 3 && c->never[k]; k++)
+			if (str_find_str(buf_str(&out), str_of(c->never[k])) >= 0)
+				fail_msg("%s: \"%s\" should not be in\n%s", c->name, c->never[k], buf_cstr(&out));
+		buf_clear(&out);
+	}
+}
+
 static void test_many(void **state)
 {
 	enum { N = 1000 };
@@ -257,6 +317,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fields),
 		cmocka_unit_test(test_head),
+		cmocka_unit_test(test_words),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_envid),
 	};

@@ -63,6 +63,10 @@ struct fake {
 	/* router */
 	unsigned routed, max_rcpt, router_lost;
 	bool route_hold;
+	bool ask_failure;                  /* setting of each queue that is made */
+	unsigned report_asks, report_lost; /* questions for words; those that are lost first */
+	struct ipc_report_answer words;    /* what is answered */
+	char report_to[128];               /* of the last question, with its kind and delay */
 	const char *key;         /* NULL: the domain */
 	/* the command */
 	unsigned rows, ends;
@@ -277,6 +281,22 @@ static void fake_on_conn_close(void *owner, struct ipc_in *in)
 	((struct fake_link *)owner)->f->closes++;
 }
 
+static void fake_on_report(void *owner, struct ipc_in *in)
+{
+	struct fake *f = ((struct fake_link *)owner)->f;
+	const struct ipc_report_ask *ask = in->msg;
+	struct ipc_ctl_lost lost = { .request = in->request, .text = STR_LIT("killed") };
+
+	f->report_asks++;
+	snprintf(f->report_to, sizeof f->report_to, "%.*s %u %u %d", STR_FMT(ask->to), (unsigned)ask->kind, (unsigned)ask->delay_s, in->fds[0] >= 0);
+	if (f->report_lost) {
+		f->report_lost--;
+		channel_answer(in->channel, in->request, &ipc_type_ctl_lost, &lost, NULL, 0);
+		return;
+	}
+	channel_answer(in->channel, in->request, &ipc_type_report_answer, &f->words, NULL, 0);
+}
+
 /* ---- intake and command ---- */
 
 static void fake_on_intake(void *owner, struct ipc_in *in)
@@ -318,7 +338,8 @@ static void fake_on_committed(void *arg, struct ipc_in *in, const struct err *er
 
 /* ---- joining ---- */
 
-static const struct ipc_handler fake_router_handlers[] = { { IPC_route_ask, fake_on_route }, { IPC_hint_ask, fake_on_hint }, { IPC_expand_ask, fake_on_expand }, { 0, NULL } };
+static const struct ipc_handler fake_router_handlers[] = { { IPC_route_ask, fake_on_route }, { IPC_hint_ask, fake_on_hint }, { IPC_expand_ask, fake_on_expand },
+	{ IPC_report_ask, fake_on_report }, { 0, NULL } };
 static const struct ipc_handler fake_agent_handlers[] = { { IPC_deliver, fake_on_deliver }, { IPC_conn_close, fake_on_conn_close }, { 0, NULL } };
 static const struct ipc_handler fake_smtpd_handlers[] = { { IPC_intake, fake_on_intake }, { 0, NULL } };
 static const struct ipc_handler fake_agent_side[] = { { IPC_conn_closed, agent_on_conn_closed }, { 0, NULL } };
@@ -427,6 +448,7 @@ static void fake_queue_new(struct fake *f)
 	struct qmgr_env env = { .loop = f->loop, .log = &f->log, .wall_us = fake_wall, .need = fake_need, .arg = f };
 
 	f->set = fake_settings();
+	f->set->ask_failure = f->ask_failure;
 	f->q = qmgr_new(&env, f->set);
 	fake_spool_open(f);
 	fake_join(f, &f->smtpd, &fake_peers[0], intake_handlers, fake_smtpd_handlers);
