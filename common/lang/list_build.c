@@ -121,6 +121,20 @@ static enum status net_lookup_parse(struct str text, struct list_item *out, stru
 	return st;
 }
 
+/* "net24-lsearch" or "lsearch" alone: its file was taken for another item, as in "<; net24-lsearch;/file". */
+static bool is_lookup_torn(struct str text)
+{
+	uint32_t n = 3;
+
+	if (str_begins(text, "net")) {
+		while (n < text.len && ascii_is_digit(text.p[n]))
+			n++;
+		if (n < text.len && text.p[n] == '-')
+			text = str_from(text, n + 1);
+	}
+	return lookup_type_find(text) && lookup_type_find(text)->flags & (LOOKUP_FILE | LOOKUP_DIR);
+}
+
 static enum status host_parse(enum lang_list_kind kind, struct str text, struct list_item *out, struct err *err)
 {
 	enum status st;
@@ -156,6 +170,9 @@ static enum status host_parse(enum lang_list_kind kind, struct str text, struct 
 		return err_set(err, ST_ERROR, "\"%.*s\" is neither IP address nor network", STR_FMT(str_sub(text, 0, 80)));
 	if (str_find(text, '/') >= 0 && ascii_is_digit(text.p[0]))
 		return err_set(err, ST_ERROR, "malformed network \"%.*s\"", STR_FMT(str_sub(text, 0, 80)));
+	if (is_lookup_torn(text))
+		return err_set(err, ST_ERROR, "\"%.*s\" needs a file: write %.*s;FILE, with ;; where the list has semicolons between its items", STR_FMT(text),
+			STR_FMT(text));
 	out->kind = ITEM_HOST_NAME;
 	out->part = text;
 	return ST_OK;

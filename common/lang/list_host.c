@@ -69,6 +69,8 @@ static enum status match_forward(struct list_run *run, const struct list_item *i
 		return found(run, item, true);
 	st = lang_ask_hosts(run->ev, name, "A", &answer, run->err);
 	run->unknown = st == ST_FAIL;
+	if (st == ST_DEFER)
+		err_prefix(run->err, "host \"%.*s\" of a host list", STR_FMT(str_sub(name, 0, 100)));
 	if (st)
 		return st;
 	for (uint32_t i = 0; i < answer.n_hosts; i++)

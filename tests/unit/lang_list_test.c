@@ -188,6 +188,8 @@ static const struct list_case cases[] = {
 	{ H, "*", "", ST_OK, NULL },
 	{ H, "10.0.0.0/8", "", ST_FAIL, NULL },
 	{ H, "10.0.0.0/33", "10.0.0.1", ST_ERROR, "malformed network" },
+	{ H, "<; net24-lsearch;/t/nets", "10.0.0.1", ST_ERROR, "\"net24-lsearch\" needs a file" }, { H, "lsearch", "10.0.0.1", ST_ERROR, "write lsearch;FILE" },
+	{ H, "<; 10.0.0.1 ; net8-lsearch;;/t/nets", "10.0.0.1", ST_OK, NULL },
 	{ H, "@[]", "192.0.2.200", ST_OK, NULL },
 	{ H, "@", "192.0.2.200", ST_OK, NULL },
 	{ H, "+relays", "10.9.9.9", ST_OK, "" },
