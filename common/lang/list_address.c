@@ -101,8 +101,8 @@ enum status item_match_address(struct list_run *run, const struct list_item *ite
 	case ITEM_REGEX:
 		return item_match_text(run, item, text, run->caseful);
 	case ITEM_LOOKUP:
-		if (item->spec.type->style == LOOKUP_KEY && str_find(text, '@') < 0)
-			return ST_FAIL; /* no whole address */
+		if (item->spec.type->style == LOOKUP_KEY && text.len && str_find(text, '@') < 0)
+			return ST_FAIL; /* no whole address; the empty one may find a default */
 		st = item_match_lookup(run, item, text, &value);
 		if (!st)
 			list_run_data(run, value, item->text);
