@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "keyd/key_store.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/err.h>
@@ -21,7 +22,7 @@
 
 #define SYSTEM_ANCHORS "/etc/ssl/certs/ca-certificates.crt"
 
-enum { READ_BLOCK = 65536 };
+enum { READ_BLOCK = 65536, PATH_SIZE = 4096 };
 
 /* How a file was when it was read. */
 struct seen {
@@ -43,6 +44,7 @@ struct cert {
 struct file {
 	char *name, *text;
 	size_t len;
+	bool directory;
 	struct seen seen;
 	uint64_t looked_ms, version;
 };
@@ -96,13 +98,13 @@ static void seen_take(struct seen *out, const struct stat *st)
 
 static bool path_is_fine(struct str path)
 {
-	return path.len && path.len < 4096 && *path.p == '/' && !memchr(path.p, '\0', path.len) && !memchr(path.p, '\n', path.len);
+	return path.len && path.len < PATH_SIZE && *path.p == '/' && !memchr(path.p, '\0', path.len) && !memchr(path.p, '\n', path.len);
 }
 
 /* Is it as it was? A file that was not there is the same while it is not. */
 static bool file_is_same(struct str path, const struct seen *before)
 {
-	char name[4096];
+	char name[PATH_SIZE];
 	struct seen now;
 	struct stat st;
 
@@ -118,7 +120,7 @@ static bool file_is_same(struct str path, const struct seen *before)
 
 static enum status file_read(struct str path, struct buf *out, struct seen *seen, struct err *err)
 {
-	char name[4096];
+	char name[PATH_SIZE];
 	struct stat st;
 	ssize_t n = 0;
 	char *room;
@@ -458,26 +460,70 @@ enum status store_cert(struct key_store *s, struct str cert, struct str key, str
 
 /* ---- other files ---- */
 
+static enum status public_add(struct str path, struct seen *seen, struct buf *public, struct err *err)
+{
+	struct buf text = BUF_LIMIT(STORE_FILE_MAX + READ_BLOCK);
+	enum status st = file_read(path, &text, seen, err);
+
+	if (!st && (!public_copy(buf_str(&text), file_kinds, public) || public->full))
+		st = err_set(err, ST_ERROR, "%.*s: nothing in it that is public and in PEM form", STR_FMT(path));
+	if (text.p)
+		explicit_bzero(text.p, text.cap);
+	buf_clear(&text);
+	return st;
+}
+
+/* All files of a directory, of which one or the other may be something else. A change is seen when one comes or goes. */
+static enum status directory_add(struct str path, struct seen *seen, struct buf *public, struct err *err)
+{
+	struct arena a = ARENA_INIT;
+	DIR *dir = opendir(str_cstr(&a, path));
+	struct dirent *entry;
+	struct seen one;
+	struct stat st;
+	unsigned n = 0;
+
+	if (dir && !fstat(dirfd(dir), &st))
+		seen_take(seen, &st);
+	while (dir && !public->full && n < STORE_DIRECTORY_MAX && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.') {
+			public_add(str_printf(&a, "%.*s/%s", STR_FMT(path), entry->d_name), &one, public, NULL);
+			n++;
+		}
+	if (dir)
+		closedir(dir);
+	arena_clear(&a);
+	return public->len && !public->full ? ST_OK :
+		err_set(err, ST_ERROR, "%.*s: no file in it with anything that is public and in PEM form, or too much", STR_FMT(path));
+}
+
+static bool path_is_directory(struct str path)
+{
+	char name[PATH_SIZE];
+	struct stat st;
+
+	memcpy(name, path.p, path.len);
+	name[path.len] = '\0';
+	return stat(name, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 static enum status public_read(struct key_store *s, struct file *f, struct str path, struct err *err)
 {
-	struct buf text = BUF_LIMIT(STORE_FILE_MAX + READ_BLOCK), public = BUF_LIMIT(STORE_FILE_MAX);
-	enum status st = file_read(path, &text, &f->seen, err);
+	struct buf public = BUF_LIMIT(STORE_FILE_MAX);
+	bool directory = path_is_directory(path);
+	enum status st = directory ? directory_add(path, &f->seen, &public, err) : public_add(path, &f->seen, &public, err);
 
-	if (!st && (!public_copy(buf_str(&text), file_kinds, &public) || public.full))
-		st = err_set(err, ST_ERROR, "%.*s: nothing in it that is public and in PEM form", STR_FMT(path));
 	if (!st) {
 		mem_free(f->text);
 		f->text = mem_memdup(public.p, f->len = public.len);
 		f->version = ++s->versions;
+		f->directory = directory;
 	}
-	if (text.p)
-		explicit_bzero(text.p, text.cap);
-	buf_clear(&text);
 	buf_clear(&public);
 	return st;
 }
 
-enum status store_file(struct key_store *s, struct str name, uint64_t now_ms, struct str *out, uint64_t *version, struct err *err)
+enum status store_file(struct key_store *s, struct str name, uint64_t now_ms, struct store_file *out, struct err *err)
 {
 	struct str path = str_is(name, "system") ? STR_LIT(SYSTEM_ANCHORS) : name;
 	struct err why = ERR_INIT;
@@ -505,8 +551,7 @@ enum status store_file(struct key_store *s, struct str name, uint64_t now_ms, st
 		if (!file_is_same(path, &f->seen) && public_read(s, f, path, &why))
 			trouble(s, &why, serves);
 	}
-	*out = str_make(f->text, f->len);
-	*version = f->version;
+	*out = (struct store_file){ str_make(f->text, f->len), f->version, f->directory };
 	return ST_OK;
 }
 

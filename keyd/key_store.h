@@ -16,6 +16,7 @@ enum {
 	STORE_CHAIN_MAX = 65536,          /* octets of a chain as PEM, or of an OCSP answer */
 	STORE_CERTS_MAX = 4096,           /* pairs of files that are remembered */
 	STORE_KEYS_MAX = 8192,            /* keys that are held, those of files that have changed included */
+	STORE_DIRECTORY_MAX = 2000,       /* files of a directory that are read */
 	STORE_LOOK_MS = 1000,             /* a file is looked at no oftener */
 };
 
@@ -35,8 +36,13 @@ struct store_cert {
 /* now_ms: monotonic. cert empty: the self-signed one; key empty: it is in the certificate's file. */
 enum status store_cert(struct key_store *store, struct str cert, struct str key, struct str ocsp, uint64_t now_ms, struct store_cert *out,
 	struct err *err);
-/* The public blocks of a file; "system": the system's trust anchors. */
-enum status store_file(struct key_store *store, struct str file, uint64_t now_ms, struct str *out, uint64_t *version, struct err *err);
+struct store_file {
+	struct str text;       /* PEM */
+	uint64_t version;
+	bool directory;
+};
+/* The public blocks of a file, or of the files in a directory; "system": the system's trust anchors. */
+enum status store_file(struct key_store *store, struct str file, uint64_t now_ms, struct store_file *out, struct err *err);
 /* RSA: octets are padded already (raw) or are to be padded as PKCS #1 v1.5; ECDSA: they are a digest. ST_FAIL: no such key. */
 enum status store_sign(struct key_store *store, uint64_t key, bool raw, struct str octets, struct buf *signature, struct err *err);
 

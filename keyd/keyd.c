@@ -109,20 +109,20 @@ static void on_file(void *owner, struct ipc_in *in)
 	const struct ipc_file_ask *ask = in->msg;
 	struct ipc_file_answer answer = { 0 };
 	struct err err = ERR_INIT;
-	struct str text = STR_NULL;
-	uint64_t version = 0;
-	enum status st = store_file(((struct keyd *)d->state)->store, ask->file, loop_now(d->loop), &text, &version, &err);
+	struct store_file file = { 0 };
+	enum status st = store_file(((struct keyd *)d->state)->store, ask->file, loop_now(d->loop), &file, &err);
 	int fd = -1;
 
-	if (!st && version != ask->version && (fd = text_seal(text)) < 0)
+	if (!st && file.version != ask->version && (fd = text_seal(file.text)) < 0)
 		st = err_set(&err, ST_ERROR, "no memory for a copy of %.*s", STR_FMT(str_sub(ask->file, 0, 200)));
 	answer.status = st;
 	if (st) {
 		answer.text = str_of(err.text);
 		problem_log(d, err.text);
 	} else {
-		answer.size = text.len;
-		answer.version = version;
+		answer.size = file.text.len;
+		answer.version = file.version;
+		answer.directory = file.directory;
 	}
 	channel_answer(in->channel, in->request, &ipc_type_file_answer, &answer, &fd, fd >= 0);
 }

@@ -80,7 +80,7 @@ struct session_ops {
 };
 
 struct server_stats {
-	uint64_t sessions, refused /* before a session began */, lost, timeouts, messages, recipients, rejects, bytes, asked, asked_again;
+	uint64_t sessions, refused /* before a session began */, lost, timeouts, messages, recipients, rejects, bytes, asked, asked_again, tls, tls_resumed, tls_failed;
 	uint32_t open;
 };
 

@@ -153,9 +153,15 @@ void session_on_tls_injected(struct session *s)
 	session_drop_for(s, "synchronization-error", 554, "5.5.0", "Security failure: input sent behind STARTTLS");
 }
 
+/* "TLS error on connection from (helo) [ip] (SSL_accept): reason", as Exim has it. */
 static void error_log(struct session *s, const char *text)
 {
-	session_logf(s, LOG_MAIN, "TLS error on connection from %.*s %s", STR_FMT(log_peer(s)), text);
+	static const char step[] = "SSL_accept: ";
+	bool shake = !strncmp(text, step, sizeof step - 1);
+
+	s->server->stats.tls_failed++;
+	session_logf(s, LOG_MAIN, "TLS error on connection from %.*s %s%s", STR_FMT(log_peer(s)), shake ? "(SSL_accept): " : "",
+		shake ? text + sizeof step - 1 : text);
 }
 
 void session_on_tls_unavailable(struct session *s, const char *text)
@@ -208,6 +214,8 @@ void session_on_tls_done(struct session *s, const struct tls_facts *facts)
 		return;
 	}
 	facts_keep(s, facts);
+	s->server->stats.tls++;
+	s->server->stats.tls_resumed += (facts->resumption & TLS_RES_RESUMED) != 0;
 	s->tls_active = true;
 	if (s->tls_on_connect) {
 		session_enter(s, SESSION_CONNECT);
@@ -230,5 +238,5 @@ void session_on_tls_failed(struct session *s, const char *text)
 void tls_late(struct session *s)
 {
 	s->server->stats.timeouts++;
-	session_on_tls_failed(s, "(SSL_accept): timed out");
+	session_on_tls_failed(s, "SSL_accept: timed out");
 }

@@ -129,8 +129,8 @@ static void drain_tick(void *arg)
 	list_each_safe(&m->conns, n) {
 		struct conn *c = list_entry(n, struct conn, node);
 
-		/* Whoever is stopping does not wait for an ACL's delay. */
-		if (c->session.state == SESSION_DELAY && m->drain_idle_ms <= SMTPD_DRAIN_GRACE_MS) {
+		/* Whoever is stopping does not wait for an ACL's delay, or for a handshake. */
+		if ((c->session.state == SESSION_DELAY || c->session.state == SESSION_TLS) && m->drain_idle_ms <= SMTPD_DRAIN_GRACE_MS) {
 			conn_enter(c);
 			c->session.deadline_ms = now;
 			session_on_deadline(&c->session);
@@ -187,6 +187,7 @@ static void smtpd_status(struct daemon *d, struct daemon_status *out)
 		{ "open", m->n_conns }, { "sessions", stats->sessions }, { "refused", stats->refused }, { "messages", stats->messages },
 		{ "recipients", stats->recipients }, { "rejects", stats->rejects }, { "bytes", stats->bytes }, { "lost", stats->lost },
 		{ "timeouts", stats->timeouts }, { "asked", stats->asked }, { "asked_again", stats->asked_again },
+		{ "tls", stats->tls }, { "tls_resumed", stats->tls_resumed }, { "tls_failed", stats->tls_failed },
 	};
 
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)

@@ -88,7 +88,6 @@ static void names_take(struct making *k, const struct client_tls *t, const struc
 	if (k->o.verify) {
 		k->files[FILE_ANCHORS] = anchors.len ? anchors : STR_LIT("system");
 		k->files[FILE_CRL] = str_of(t->v[TLS_N_CRL]);
-		k->o.ca_names = !str_is(k->files[FILE_ANCHORS], "system");
 	}
 	if (str_begins(dh, "/"))
 		k->files[FILE_DH] = dh;
@@ -113,7 +112,14 @@ static enum status file_fetch(struct making *k, unsigned i, struct err *err)
 {
 	struct str *const wants[] = { [FILE_ANCHORS] = &k->o.ca_pem, [FILE_CRL] = &k->o.crl_pem, [FILE_DH] = &k->o.dhparam };
 
-	return k->files[i].len ? tls_keyd_file(&k->m->tls.keyd, &k->arena, k->files[i], &k->versions[TLS_CERTS_MAX + i], wants[i], err) : ST_OK;
+	enum status st;
+
+	if (!k->files[i].len)
+		return ST_OK;
+	st = tls_keyd_file(&k->m->tls.keyd, &k->arena, k->files[i], &k->versions[TLS_CERTS_MAX + i], wants[i], err);
+	if (i == FILE_ANCHORS) /* their names are told for a file only (specification, tls_verify_certificates) */
+		k->o.ca_names = !k->m->tls.keyd.directory && !str_is(k->files[i], "system");
+	return st;
 }
 
 /* before: versions of the copies that are there already; their files are not sent again. */

@@ -98,8 +98,10 @@ enum status tls_keyd_file(struct tls_keyd *k, struct arena *a, struct str file, 
 		else
 			*out = str_make(room, done);
 	}
-	if (!st)
+	if (!st) {
 		*version = answer.version;
+		k->directory = answer.directory;
+	}
 	if (fd >= 0)
 		close(fd);
 	return st;

@@ -20,9 +20,10 @@ enum {
 struct tls_keyd {
 	int fd;              /* -1: none */
 	uint32_t opened;     /* counts channels: another keyd knows none of the numbers that the one before gave */
+	bool directory;      /* what tls_keyd_file() gave last is of a directory's files */
 	uint64_t lost_ms;    /* when the channel was given up, by clock_ms(); 0: it was not */
 };
-#define TLS_KEYD_INIT { -1, 0, 0 }
+#define TLS_KEYD_INIT { -1, 0, false, 0 }
 
 void tls_keyd_open(struct tls_keyd *k, int fd);      /* takes fd in place of the one before */
 void tls_keyd_close(struct tls_keyd *k);

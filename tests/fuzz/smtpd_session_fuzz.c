@@ -55,6 +55,12 @@ static void event(struct mock *m, uint8_t e)
 		session_on_deadline(s);
 		break;
 	case 9:
+		if (s->state == SESSION_TLS && !s->tls_started) {
+			if (m->asks & 1 && !s->tls_on_connect)
+				session_on_tls_injected(s);
+			else
+				session_on_tls_unavailable(s, "no file");
+		}
 		if (m->begun && s->txn) {
 			m->begun = false;
 			session_on_file(s, ST_DEFER, STR_NULL, STR_LIT("no room"));
@@ -93,6 +99,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	m.server.everyone->size_limit = data[0] & 16 ? 50 : 0;
 	m.server.everyone->flags |= CLIENT_DSN;
 	m.server.everyone->auth = mem_strdup("PLAIN LOGIN");
+	m.server.everyone->tls.flags = TLS_F_ADVERTISE | (data[0] & 64 ? TLS_F_SNI : 0);
+	m.tls_answers = true;
+	m.session.tls_on_connect = data[0] & 128;
 	if (data[0] & 32) {
 		m.session.local = true;
 		m.session.ident = mem_strdup("ann");

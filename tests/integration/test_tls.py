@@ -208,7 +208,7 @@ acl_check_rcpt:
     except ConnectionResetError:
         rest = b""
     assert b"220" not in rest and b"250" not in rest
-    b.wait_log(r"TLS error on connection from \[127.0.0.1\] SSL_accept: ")
+    b.wait_log(r"TLS error on connection from \[127.0.0.1\] \(SSL_accept\): ")
 
 
 def test_facts(bulkhead, place):
@@ -326,7 +326,7 @@ def hello():
 def test_broken_handshakes(bulkhead, place):
     """Each costs its own connection only; others go on meanwhile, and the log says why."""
     place.leaf()
-    b = bulkhead(main=main(place, "smtp_command_timeout = 3s\n"))
+    b = bulkhead(main=main(place, "smtp_command_timeout = 5s\nshutdown_timeout = 30s\n"))
     whole = hello()
     held = []
     good = secure(b, context(place.ca.pem))
@@ -353,14 +353,20 @@ def test_broken_handshakes(bulkhead, place):
     c.ask("STARTTLS", 220)
     c.send(whole)
     c.close()
-    b.wait_log(r"TLS error on connection from \(wrong.example\) \[127.0.0.1\] SSL_accept: ")
-    b.wait_log(r"TLS error on connection from \(gone.example\) \[127.0.0.1\] SSL_accept: ")
+    b.wait_log(r"TLS error on connection from \(wrong.example\) \[127.0.0.1\] \(SSL_accept\): ")
+    b.wait_log(r"TLS error on connection from \(gone.example\) \[127.0.0.1\] \(SSL_accept\): ")
     good.ask("NOOP", 250)
     assert secure(b, context(place.ca.pem)).ask("EHLO other.example", 250)
     for c in held:                                                    # they are told nothing, for nothing can be told
         assert c.at_end()
     wait_for(lambda: b.log().count("(slow.example) [127.0.0.1] (SSL_accept): timed out") == 3, why=b.logs)
     assert b.daemons("smtpd")[0]["state"] == "ready"
+    # One that hangs in the middle does not keep Bulkhead from stopping.
+    c = client(b)
+    c.ask("EHLO stop.example", 250)
+    c.ask("STARTTLS", 220)
+    b.command("stop")
+    assert "the time to finish is over" not in b.log()
 
 
 def test_dribble(bulkhead, place):
@@ -482,7 +488,7 @@ def test_keyd_killed(bulkhead, place):
     os.kill(pid, signal.SIGKILL)
     with pytest.raises((ssl.SSLError, OSError)):
         c.wrap(context(place.ca.pem))
-    b.wait_log(r"TLS error on connection from \(middle.example\) \[127.0.0.1\] SSL_accept: no signature: keyd does not answer")
+    b.wait_log(r"TLS error on connection from \(middle.example\) \[127.0.0.1\] \(SSL_accept\): no signature: keyd does not answer")
     wait_for(lambda: [d for d in b.daemons("keyd") if d["state"] == "ready" and d["pid"] != pid], why=b.logs)
     c = secure(b, context(place.ca.pem))
     c.ask("EHLO x.example", 250)
@@ -561,7 +567,7 @@ def test_no_static_rsa(bulkhead, place):
     place.leaf(kind="rsa")
     b = bulkhead(main=main(place, "tls_require_ciphers = ALL\n"))
     assert "Server certificate" not in s_client(b.port, "-tls1_2", "-cipher", "AES128-GCM-SHA256:AES256-SHA", check=False)
-    b.wait_log("SSL_accept: no shared cipher")
+    b.wait_log(r"\(SSL_accept\): no shared cipher")
 
 
 def test_changed(bulkhead, place):
@@ -682,7 +688,7 @@ acl_check_rcpt:
         assert got == {"none": False, "good": True, "revoked": False, "alien": False}
         assert all(try_it("127.0.0.3", cert, version) for cert in certs)
         assert all(try_it("127.0.0.1", cert, version) for cert in certs)
-    b.wait_log(r"\(none.example\) \[127.0.0.2\] SSL_accept: peer did not return a certificate")
+    b.wait_log(r"\(none.example\) \[127.0.0.2\] \(SSL_accept\): peer did not return a certificate")
     b.wait_log(r"\(revoked.example\) \[127.0.0.2\] certificate verification failed: certificate revoked")
     b.wait_log(r"\(alien.example\) \[127.0.0.2\] certificate verification failed: unable to get local issuer certificate")
     assert b.log().count("VERIFIED CN=good client") == 4 and "UNVERIFIED CN=good" not in b.log()
@@ -693,6 +699,16 @@ acl_check_rcpt:
     out = s_client(b.port, "-bind", "127.0.0.3", "-tls1_2")
     assert "Acceptable client certificate CA names\nCN = Test CA" in out
     assert "No client certificate CA names sent" in s_client(b.port)
+    # A directory says no names, and is trusted all the same.
+    os.makedirs(place.path("anchors"))
+    shutil.copy(place.ca.pem, place.path("anchors/ours.pem"))
+    with open(b.conf) as f:
+        text = f.read()
+    with open(b.conf, "w") as f:
+        f.write(text.replace("tls_verify_certificates = " + place.ca.pem, "tls_verify_certificates = " + place.path("anchors")))
+    b.command("reload")
+    assert "No client certificate CA names sent" in s_client(b.port, "-bind", "127.0.0.3", "-tls1_2")
+    assert try_it("127.0.0.2", "good", ssl.TLSVersion.TLSv1_3) and not try_it("127.0.0.2", "alien", ssl.TLSVersion.TLSv1_3)
 
 
 def test_authenticators(bulkhead, place):

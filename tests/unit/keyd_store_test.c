@@ -223,8 +223,7 @@ static void refused(void **state)
 	BIO *bio = BIO_new(BIO_s_mem());
 	char *locked, half[2000];
 	struct err err = ERR_INIT;
-	struct str text;
-	uint64_t version;
+	struct store_file file;
 
 	(void)state;
 	PEM_write_bio_PKCS8PrivateKey(bio, keys[1], EVP_aes_128_cbc(), "word", 4, NULL, NULL);
@@ -246,11 +245,11 @@ static void refused(void **state)
 	assert_int_equal(store_cert(s, STR_LIT("relative.pem"), STR_NULL, STR_NULL, now_ms, &c, &err), ST_ERROR);
 	assert_int_equal(store_cert(s, STR_LIT("/a\nb"), STR_NULL, STR_NULL, now_ms, &c, &err), ST_ERROR);
 	/* Public files: of a file of secrets there is nothing to give. */
-	assert_int_equal(store_file(s, path("ec.key"), now_ms, &text, &version, &err), ST_ERROR);
-	assert_int_equal(store_file(s, STR_LIT("/etc/hostname"), now_ms, &text, &version, &err), ST_ERROR);
+	assert_int_equal(store_file(s, path("ec.key"), now_ms, &file, &err), ST_ERROR);
+	assert_int_equal(store_file(s, STR_LIT("/etc/hostname"), now_ms, &file, &err), ST_ERROR);
 	put("mixed.pem", key_pem[0], cert_pem[0]);
-	assert_int_equal(store_file(s, path("mixed.pem"), now_ms, &text, &version, &err), ST_OK);
-	assert_true(str_is(text, cert_pem[0]));
+	assert_int_equal(store_file(s, path("mixed.pem"), now_ms, &file, &err), ST_OK);
+	assert_true(str_is(file.text, cert_pem[0]) && !file.directory);
 	mem_free(locked);
 	store_free(s);
 }
@@ -262,8 +261,9 @@ static void changes(void **state)
 	struct store_cert c, before;
 	struct store_count n;
 	struct err err = ERR_INIT;
-	struct str text;
-	uint64_t key, version, again;
+	struct store_file file;
+	uint64_t key, version;
+	char sub[200];
 
 	(void)state;
 	put("c.pem", cert_pem[1], "");
@@ -304,12 +304,25 @@ static void changes(void **state)
 	signs(s, c.key, 2);
 	/* Other files. */
 	put("ca.pem", cert_pem[0], "");
-	assert_int_equal(store_file(s, path("ca.pem"), now_ms, &text, &version, &err), ST_OK);
+	assert_int_equal(store_file(s, path("ca.pem"), now_ms, &file, &err), ST_OK);
+	version = file.version;
 	put("ca.pem", cert_pem[0], cert_pem[1]);
 	now_ms += STORE_LOOK_MS;
-	assert_int_equal(store_file(s, path("ca.pem"), now_ms, &text, &again, &err), ST_OK);
-	assert_int_not_equal(again, version);
-	assert_true(text.len == strlen(cert_pem[0]) + strlen(cert_pem[1]));
+	assert_int_equal(store_file(s, path("ca.pem"), now_ms, &file, &err), ST_OK);
+	assert_int_not_equal(file.version, version);
+	assert_true(file.text.len == strlen(cert_pem[0]) + strlen(cert_pem[1]));
+	/* A directory: what is public in it, whatever else lies there. */
+	snprintf(sub, sizeof sub, "%s/anchors", dir);
+	assert_int_equal(mkdir(sub, 0755), 0);
+	assert_int_equal(store_file(s, str_of(sub), now_ms, &file, &err), ST_ERROR);
+	put("anchors/key", key_pem[0], "");
+	put("anchors/one.pem", cert_pem[0], "");
+	assert_int_equal(store_file(s, str_of(sub), now_ms, &file, &err), ST_OK);
+	assert_true(file.directory && str_is(file.text, cert_pem[0]));
+	put("anchors/two.pem", cert_pem[1], "");
+	now_ms += STORE_LOOK_MS;
+	assert_int_equal(store_file(s, str_of(sub), now_ms, &file, &err), ST_OK);
+	assert_true(file.text.len == strlen(cert_pem[0]) + strlen(cert_pem[1]));
 	store_free(s);
 }
 

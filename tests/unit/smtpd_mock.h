@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/base/str.h"
+#include "common/tls/tls.h"
 #include "smtpd/session.h"
 
 struct mock {
@@ -19,7 +20,7 @@ struct mock {
 	char auth_data[128], auth_mechanism[80];
 	bool auth_asked;
 	unsigned tls_starts;
-	bool tls_chosen;
+	bool tls_chosen, tls_answers; /* answers: mock_answer() plays the handshake */
 	bool asked, begun, committed, input_waits, forgot;
 	unsigned stage, asks, begins;
 	char subject[256];            /* what the open question is about */
@@ -200,6 +201,19 @@ static bool mock_answer(struct mock *m)
 	if (m->begun && s->txn) {
 		m->begun = false;
 		session_on_file(s, ST_OK, STR_LIT("16IOWa-00019l-00"), STR_NULL);
+		return true;
+	}
+	if (s->state == SESSION_TLS && m->tls_answers) {
+		static const struct tls_facts facts = { .cipher = STR_LIT("TLS1.3:X:256"), .version = STR_LIT("TLS1.3"), .bits = 256 };
+
+		if (!s->tls_started)
+			session_on_tls_ready(s);
+		if (m->tls_starts % 3 == 0)
+			session_on_tls_failed(s, "SSL_accept: broken");
+		else if (m->tls_starts % 3 == 1 && !m->tls_chosen)
+			session_on_tls_hello(s, STR_LIT("a.example"));
+		else
+			session_on_tls_done(s, &facts);
 		return true;
 	}
 	if (s->state == SESSION_COMMIT) {
