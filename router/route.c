@@ -164,7 +164,7 @@ void addr_enter(struct route *rt, const struct addr *addr, const struct site_rou
 
 	memset(ev->slot, 0, sizeof ev->slot);
 	ev->caseful_local_part = r && r->o->caseful_local_part;
-	ev->steps = 0;
+	eval_work_begin(ev);
 	ev->r = addr->vars;
 	eval_set(ev, EV_domain, addr->domain);
 	eval_set(ev, EV_local_part, addr->lp.p ? addr->lp : ev->caseful_local_part ? addr->local : addr->local_lower);

@@ -8,6 +8,12 @@
 
 static const struct ipc_facts facts_none;
 
+void eval_work_begin(struct eval *ev)
+{
+	ev->steps = 0;
+	ev->memory_from = ev->arena->used;
+}
+
 void eval_init(struct eval *ev, struct lang *lang, struct arena *arena)
 {
 	memset(ev, 0, offsetof(struct eval, num));
@@ -16,6 +22,7 @@ void eval_init(struct eval *ev, struct lang *lang, struct arena *arena)
 	ev->arena = arena;
 	ev->facts = &facts_none;
 	ev->message_fd = -1;
+	eval_work_begin(ev);
 	if (!lang->active++ && lang->n_texts >= LANG_TEXTS_MAX)
 		lang_texts_drop(lang);
 	if (lang->active == 1 && lang->regexes.n >= LANG_REGEX_MAX)

@@ -16,7 +16,8 @@ enum {
 	EVAL_DEPTH_MAX = 60,             /* nested evaluations: expand, acl, lists in lists */
 	EVAL_LENGTH_MAX = 1024 * 1024,   /* octets of one result */
 	EVAL_STEPS_MAX = 2000000,        /* nodes evaluated and list items looked at in one context */
-	EVAL_MEMORY_MAX = 256 * 1024 * 1024, /* octets of the context's arena, with what else is in it */
+	EVAL_MEMORY_MAX = 256 * 1024 * 1024, /* octets that the context's arena may grow by */
+	EVAL_LOOKUP_STEPS = 500,         /* what a lookup counts for */
 	EVAL_HEADER_MAX = 1024 * 1024,   /* octets of a message's header that are read */
 	EVAL_VARS_MAX = 512,             /* variables of one family (acl_c, acl_m, r_) */
 };
@@ -75,6 +76,7 @@ struct eval {
 
 	unsigned deps;                       /* enum eval_dep, gathered */
 	uint32_t depth, steps;
+	size_t memory_from;                  /* of the arena's octets when the work began */
 	uint64_t flags, flags_off;           /* enum msg_flag set and unset by controls */
 	struct ipc_edit *edits;              /* made by this run */
 	uint32_t n_edits, edits_room;
@@ -113,6 +115,8 @@ struct str eval_result(const struct eval *ev, const char *name);
 /* The client's verified name, looked up on demand: ST_FAIL when it has none. */
 enum status eval_client_name(struct eval *ev, struct err *err);
 
+/* Other work begins: its steps and octets count from here. */
+void eval_work_begin(struct eval *ev);
 /* Counts work; ST_ERROR when there was too much of it. */
 enum status eval_step(struct eval *ev, uint32_t steps, struct err *err);
 

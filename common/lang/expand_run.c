@@ -14,7 +14,7 @@ enum status eval_step(struct eval *ev, uint32_t steps, struct err *err)
 	if (ev->steps + steps < ev->steps || (ev->steps += steps) > EVAL_STEPS_MAX)
 		return err_set(err, ST_ERROR, "expansion takes more than %d steps", EVAL_STEPS_MAX);
 	/* Results live as long as the context: a long text for each item of a long list adds up. */
-	if (ev->arena->used > EVAL_MEMORY_MAX)
+	if (ev->arena->used > ev->memory_from && ev->arena->used - ev->memory_from > EVAL_MEMORY_MAX)
 		return err_set(err, ST_ERROR, "expansion takes more than %d octets of memory", EVAL_MEMORY_MAX);
 	return ST_OK;
 }

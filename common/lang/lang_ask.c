@@ -108,14 +108,14 @@ enum status lang_ask_lookup(struct eval *ev, const struct lookup_spec *spec, str
 	if (spec->type->style == LOOKUP_KEY && !key.len && !spec->star)
 		return ST_FAIL;
 	ev->deps |= DEP_WORLD;
-	st = eval_step(ev, 10, err);
-	if (st)
-		return st;
 	if (!spec->no_cache_read && (memo = memo_find(ev, &ask))) {
 		*out = memo->answer;
 		out->value.tainted = answer_is_tainted(spec, key);
 		return memo->st;
 	}
+	st = eval_step(ev, EVAL_LOOKUP_STEPS, err);
+	if (st)
+		return st;
 	st = spec->type->flags & LOOKUP_PATTERNS ? ask_patterns(ev, spec, &ask, out, err)
 		: services->lookup(services->ctx, ev->arena, &ask, out, err);
 	slow_log(ev, &ask, began);

@@ -144,6 +144,9 @@ static bool field_rewrite(struct eval *ev, const struct rewrite_wish *wish, cons
 	for (uint32_t i = 0; i < list.n; i++) {
 		struct str made;
 
+		/* Each address may be looked up. What is beyond the limit stays as it is, without a line in the log for each. */
+		if (eval_step(ev, 1, NULL))
+			break;
 		if (!item_rewrite(ev, wish, (enum rewrite_kind)kind, list.v[i].raw, list.v[i].addr, domain, &made))
 			continue;
 		buf_add(&b, at, (size_t)(list.v[i].raw.p - at));
