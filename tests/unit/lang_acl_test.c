@@ -76,7 +76,7 @@ static const struct acl_case cases[] = {
 	{ "accept hosts = 192.0.2.0/24", ACL_CONNECT, ACL_ACCEPT, 0, "", "", NULL },
 	{ "accept hosts = +relays", ACL_CONNECT, ACL_DENY, 0, "", "", NULL },
 	{ "accept hosts = *.example", ACL_HELO, ACL_ACCEPT, 0, "", "", "name=client.example" },
-	{ "accept hosts = defer.example", ACL_HELO, ACL_DEFER, 0, "", "no answer for now", NULL },
+	{ "accept hosts = defer.example", ACL_HELO, ACL_DEFER, 0, "", "host \"defer.example\" of a host list: no answer for now", NULL },
 	{ "warn hosts = defer.example\naccept", ACL_HELO, ACL_ACCEPT, 0, "", "",
 		"log 1 H=helo.example [192.0.2.1] Warning: ACL \"warn\" statement skipped: condition test deferred: host \"defer.example\" of a host list: no answer for now" },
 	{ "accept authenticated = *", ACL_MAIL, ACL_DENY, 0, "", "", NULL },
