@@ -193,8 +193,10 @@ enum status local_plan_options(const struct ipc_plan *plan, const struct conf_ta
 		const struct ipc_pair *o = &plan->options[i];
 		enum status st = conf_opts_set(table, own, a, o->name, o->value, err);
 
-		if (st == ST_FAIL)
+		if (st == ST_FAIL) {
+			err_clear(err); /* not its own */
 			st = conf_opts_set(above, generic, a, o->name, o->value, err);
+		}
 		if (st)
 			return err_prefix(err, "transport %.*s", STR_FMT(plan->transport));
 	}

@@ -580,7 +580,7 @@ static void leaf_result(struct qmgr *q, struct delivery *d, struct leaf *leaf, c
 	const struct hosts_end *hosts, bool first)
 {
 	struct active *a = d->a;
-	const struct ipc_host_state *h = msg->host.len ? NULL : host_of(msg, o);
+	const struct ipc_host_state *h = msg->host.len && (!o->host || o->host > msg->n_hosts) ? NULL : host_of(msg, o);
 	struct leaf_end end = { .result = (enum delivery_result)enum_bound(o->result, DELIVERY_RESULTS_END, DELIVERY_DEFERRED), .status = o->status,
 		.text = log_error_text(&a->arena, msg, o), .diagnostic = diagnostic_of(o), .host = h ? h->name : msg->host, .ip = h ? h->ip : msg->ip,
 		.port = (unsigned)(h ? h->port : msg->port),

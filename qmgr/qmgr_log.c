@@ -192,14 +192,13 @@ static void line_address(struct qmgr *q, const struct log_delivery *l, bool deli
 	struct str top = r->parent.len ? r->parent : r->addr;
 	struct buf *b = &q->line;
 	size_t before = b->len;
-	ptrdiff_t at;
 
-	if (delivered && l->plan && !l->leaf->l->log_whole && (l->plan->class == AGENT_LOCAL || l->plan->class == AGENT_PIPE) &&
-		addr.len && addr.p[0] != '|' && addr.p[0] != '/' && (at = str_rfind(addr, '@')) > 0) {
+	if (delivered && l->plan && addr.len && addr.p[0] != '|' && addr.p[0] != '/' && str_rfind(addr, '@') > 0) {
+		bool local = l->plan->class == AGENT_LOCAL || l->plan->class == AGENT_PIPE || l->plan->lmtp;
 		struct arena scratch = ARENA_INIT;
 		struct str bare = l->plan->affixes ? addr : leaf_address_bare(&scratch, addr, l->leaf->l);
 
-		buf_add_str(b, str_sub(bare, 0, (size_t)str_rfind(bare, '@')));
+		buf_add_str(b, local && !l->leaf->l->log_whole ? str_sub(bare, 0, (size_t)str_rfind(bare, '@')) : bare);
 		arena_clear(&scratch);
 	} else {
 		buf_add_str(b, addr);
@@ -250,6 +249,8 @@ static void line_host(struct qmgr *q, const struct log_delivery *l)
 	line_facts(q, delivery_rows, d->log, d->n_log);
 }
 
+enum { CONFIRMATION_MAX = 1000 };
+
 static void line_confirmation(struct qmgr *q, const struct log_delivery *l)
 {
 	bool there;
@@ -257,18 +258,23 @@ static void line_confirmation(struct qmgr *q, const struct log_delivery *l)
 
 	if (!(q->set->log & LOG_SEL(smtp_confirmation)) || !l->d)
 		return;
-	text = pair_get(l->d->log, l->d->n_log, "C", &there);
-	if (there) {
-		line_field(&q->line, " C=", text);
-	} else if (l->outcome && l->outcome->text.len && l->plan && l->plan->class == AGENT_SMTP) {
+	/* Each recipient's own words: LMTP has a reply for each. */
+	if (l->outcome && l->outcome->text.len && l->plan && l->plan->class == AGENT_SMTP) {
 		buf_adds(&q->line, " C=\"");
-		for (uint32_t i = 0; i < l->outcome->text.len && i < 512; i++) {
+		for (uint32_t i = 0; i < l->outcome->text.len && i < CONFIRMATION_MAX; i++) {
 			if (l->outcome->text.p[i] == '"' || l->outcome->text.p[i] == '\\')
 				buf_addc(&q->line, '\\');
-			buf_addc(&q->line, l->outcome->text.p[i] == '\n' ? ' ' : l->outcome->text.p[i]);
+			if (l->outcome->text.p[i] == '\n')
+				buf_adds(&q->line, "\\\\n"); /* as Exim has it */
+			else
+				buf_addc(&q->line, l->outcome->text.p[i]);
 		}
 		buf_addc(&q->line, '"');
+		return;
 	}
+	text = pair_get(l->d->log, l->d->n_log, "C", &there);
+	if (there)
+		line_field(&q->line, " C=", text);
 }
 
 static void line_times(struct qmgr *q, const struct log_delivery *l, bool queue)

@@ -103,7 +103,7 @@ static enum status fallback_add(struct making *m, struct driver_out *hosts, stru
 	const struct host_items *items = m->r->fallback.n ? &m->r->fallback : &m->t->fallback;
 	struct driver_out more = { .transport = NULL };
 	struct ipc_host *v;
-	uint32_t n, group;
+	uint32_t n;
 
 	if (!items->n || !hosts->n_hosts)
 		return ST_OK;
@@ -112,12 +112,11 @@ static enum status fallback_add(struct making *m, struct driver_out *hosts, stru
 		return ST_OK;
 	}
 	n = more.n_hosts < ROUTE_HOSTS_MAX - hosts->n_hosts ? more.n_hosts : ROUTE_HOSTS_MAX - hosts->n_hosts;
-	group = (uint32_t)hosts->hosts[hosts->n_hosts - 1].group + 1;
 	v = arena_alloc(m->rt->a, (hosts->n_hosts + n) * sizeof *v);
 	memcpy(v, hosts->hosts, hosts->n_hosts * sizeof *v);
 	for (uint32_t i = 0; i < n; i++) {
 		v[hosts->n_hosts] = more.hosts[i];
-		v[hosts->n_hosts++].group += group;
+		v[hosts->n_hosts++].group += HOST_GROUP_FALLBACK;
 	}
 	hosts->hosts = v;
 	return ST_OK;

@@ -57,7 +57,8 @@ static bool is_wanted(const struct conf_table *table, const struct conf_option *
 /* The agent fills in what is not known yet; misuse was refused when the configuration was loaded. */
 static enum status late_make(struct site *site, const struct conf_option *row, const struct conf_text *t, struct expansion **out, struct err *err)
 {
-	static const struct { const char *option, *variable; } rows[] = { { "maildir_tag", "message_size" }, { "directory_file", "inode" } };
+	static const struct { const char *option, *variable; } rows[] = { { "maildir_tag", "message_size" }, { "directory_file", "inode" },
+		{ "helo_data", "sending_ip_address" } };
 	struct conf_text marked = *t;
 
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)

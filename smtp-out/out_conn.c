@@ -280,6 +280,7 @@ static void local_addr_note(struct out_conn *conn)
 		inet_ntop(AF_INET6, &a.in6.sin6_addr, conn->local_ip, sizeof conn->local_ip);
 		conn->local_port = ntohs(a.in6.sin6_port);
 	}
+	conn->client.local_ip = conn->local_ip;
 }
 
 static void conn_connected(struct out_conn *conn)

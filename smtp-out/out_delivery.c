@@ -214,7 +214,24 @@ static void host_note(struct out_delivery *d, uint32_t host)
 			d->given_by[i] = (uint8_t)d->n_hosts;
 }
 
-/* The next host to try: past hosts_max_try only the first of each further preference (specification, section 30.5). */
+static bool is_fallback(const struct ipc_plan *p, uint32_t i)
+{
+	return i < p->n_hosts && p->hosts[i].group >= HOST_GROUP_FALLBACK;
+}
+
+/* Past hosts_max_try: of MX hosts the first of a further preference, else a fallback host; these are counted by themselves. */
+static uint32_t host_skip(const struct ipc_plan *p, uint32_t i)
+{
+	const struct ipc_host *last = &p->hosts[i - 1];
+
+	if (last->group >= HOST_GROUP_FALLBACK)
+		return p->n_hosts;
+	while (i < p->n_hosts && !is_fallback(p, i) && (!last->mx || p->hosts[i].group == last->group))
+		i++;
+	return i;
+}
+
+/* The next host to try (specification, section 30.5). */
 bool out_delivery_host_next(struct out_delivery *d, uint32_t *out)
 {
 	const struct ipc_plan *p = &d->plan->plan;
@@ -227,9 +244,10 @@ bool out_delivery_host_next(struct out_delivery *d, uint32_t *out)
 	}
 	if (o->hosts_max_try_hardlimit && d->tried >= o->hosts_max_try_hardlimit)
 		return false;
-	if (i && o->hosts_max_try && d->tried >= o->hosts_max_try)
-		while (i < p->n_hosts && p->hosts[i].group == p->hosts[i - 1].group)
-			i++;
+	if (i && o->hosts_max_try && d->tried - d->tried_before >= o->hosts_max_try)
+		i = host_skip(p, i);
+	if (i && is_fallback(p, i) && !is_fallback(p, d->next_host - 1))
+		d->tried_before = d->tried;
 	*out = i;
 	return i < p->n_hosts;
 }
@@ -285,7 +303,7 @@ void out_delivery_answered(struct out_delivery *d, struct out_conn *conn)
 	if (d->txn.n_delivered || d->txn.mail_answered)
 		conn->messages++;
 	if (d->reused && !d->txn.mail_answered) { /* it had died while it waited: as if it had never been there */
-		d->tried = d->next_host = 0;
+		d->tried = d->tried_before = d->next_host = 0;
 		delivery_try(d);
 		return;
 	}

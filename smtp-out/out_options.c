@@ -241,8 +241,10 @@ enum status out_options_read(const struct ipc_plan *plan, struct arena *a, struc
 		/* The default, 998, refuses mail that was accepted; it holds where somebody wrote it down. */
 		line_limit |= str_is(o->name, "message_linelength_limit");
 		st = conf_opts_set(driver->table, &own, a, o->name, o->value, err);
-		if (st == ST_FAIL)
+		if (st == ST_FAIL) {
+			err_clear(err); /* not its own */
 			st = conf_opts_set(table, &generic, a, o->name, o->value, err);
+		}
 		if (st)
 			return err_prefix(err, "transport %.*s", STR_FMT(plan->transport));
 	}

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 #include "smtp-out/out_plan.h"
 
+#include "common/conf/option.h"
+
 static bool helo_is_safe(struct str s)
 {
 	for (uint32_t i = 0; i < s.len; i++)
-		if ((unsigned char)s.p[i] <= ' ' || s.p[i] == 0x7f)
+		if (s.p[i] != CONF_LATE_MARK && ((unsigned char)s.p[i] <= ' ' || s.p[i] == 0x7f))
 			return false;
 	return s.len > 0 && s.len <= 255;
 }

@@ -2,6 +2,7 @@
 #include "smtp-out/smtp_client.h"
 
 #include "common/base/err.h"
+#include "common/conf/option.h"
 #include "smtp-out/smtp_auth.h"
 #include "smtp-out/smtp_command.h"
 #include "smtp-out/smtp_result.h"
@@ -62,7 +63,12 @@ static void command_write(const struct smtp_client *c, struct buf *out)
 	switch ((enum smtp_step)c->recv) {
 	case SMTP_EHLO:
 	case SMTP_HELO:
-		buf_printf(out, "%s %.*s", c->recv == SMTP_HELO ? "HELO" : c->profile->lmtp ? "LHLO" : "EHLO", STR_FMT(c->profile->helo));
+		buf_printf(out, "%s ", c->recv == SMTP_HELO ? "HELO" : c->profile->lmtp ? "LHLO" : "EHLO");
+		for (uint32_t i = 0; i < c->profile->helo.len; i++)
+			if (c->profile->helo.p[i] == CONF_LATE_MARK)
+				buf_adds(out, c->local_ip ? c->local_ip : "");
+			else
+				buf_addc(out, c->profile->helo.p[i]);
 		break;
 	case SMTP_MAIL:
 		smtp_command_mail(c, out);

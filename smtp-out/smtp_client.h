@@ -25,7 +25,7 @@
 
 /* How to speak; the same for all connections of one plan. */
 struct smtp_profile {
-	struct str helo;          /* argument of EHLO, HELO, LHLO */
+	struct str helo;          /* argument of EHLO, HELO, LHLO; CONF_LATE_MARK in it: our address */
 	bool lmtp;
 	bool avoid_esmtp;         /* HELO at once */
 	bool avoid_pipelining;
@@ -94,6 +94,7 @@ struct smtp_client {
 	struct smtp_reply reply;
 	struct buf out;
 	struct buf mechanisms;    /* of AUTH, as EHLO's reply has them */
+	const char *local_ip;     /* our address, lent; NULL: not known */
 	uint64_t peer_size;       /* SIZE of the peer; 0: no limit */
 	uint32_t send_rcpt, recv_rcpt; /* positions among the recipients, in steps RCPT and DOT */
 	uint32_t commands, replies;    /* asked for, come */

@@ -64,6 +64,7 @@ struct out_delivery {
 	uint8_t *given_by;              /* for each recipient: which of hosts gave its result, from 1 */
 	uint32_t n_hosts;
 	uint32_t next_host, tried;
+	uint32_t tried_before;          /* the fallback hosts */
 	bool reused;                    /* the present connection had carried others before */
 	bool failed_here;               /* our own fault: further hosts would not help */
 	uint64_t bytes;

@@ -285,14 +285,14 @@ static void queuefile_check(struct check *c, const struct conf_instance *t)
 				STR_FMT(t->name), conf_table_transport.rows[i].name);
 }
 
-/* Known only once the message is written: by itself, not within ${...}. */
-static void late_check(struct check *c, const struct conf_instance *t, const char *option, const char *variable, const struct conf_text *text)
+/* Known only to the agent: by itself, not within ${...}. */
+static void late_check(struct check *c, const struct conf_instance *t, const char *option, const char *variable, const char *when, const struct conf_text *text)
 {
 	struct str marked;
 
 	if (text->set && !conf_late_mark(text->text, variable, &c->scratch, &marked))
-		conf_problem_add(c->conf, CONF_ERROR, text->place, "transport %.*s: option \"%s\": $%s is known only when the message has been written: "
-			"it can stand by itself, but not within ${...}", STR_FMT(t->name), option, variable);
+		conf_problem_add(c->conf, CONF_ERROR, text->place, "transport %.*s: option \"%s\": $%s is known only %s: it can stand by itself, but not "
+			"within ${...}", STR_FMT(t->name), option, variable, when);
 }
 
 static bool is_remote(const struct conf_instance *t)
@@ -318,6 +318,7 @@ static void shadow_check(struct check *c, const struct conf_instance *t)
 static void transport_check(struct check *c, const struct conf_instance *t)
 {
 	const struct conf_opts_transport_appendfile *append = CONF_OWN(t, transport_appendfile);
+	const struct conf_opts_transport_smtp *smtp = CONF_OWN(t, transport_smtp);
 	const struct conf_opts_transport_lmtp *lmtp = CONF_OWN(t, transport_lmtp);
 
 	if (append && append->file.set && append->directory.set)
@@ -328,9 +329,11 @@ static void transport_check(struct check *c, const struct conf_instance *t)
 	if (append && append->file.set && !append->use_fcntl_lock && !append->use_flock_lock && !append->use_lockfile)
 		conf_problem_add(c->conf, CONF_ERROR, t->place, "transport %.*s: one of use_fcntl_lock, use_flock_lock and use_lockfile must be set",
 			STR_FMT(t->name));
+	if (smtp)
+		late_check(c, t, "helo_data", "sending_ip_address", "when the connection is open", &smtp->helo_data);
 	if (append) {
-		late_check(c, t, "maildir_tag", "message_size", &append->maildir_tag);
-		late_check(c, t, "directory_file", "inode", &append->directory_file);
+		late_check(c, t, "maildir_tag", "message_size", "when the message has been written", &append->maildir_tag);
+		late_check(c, t, "directory_file", "inode", "when the message has been written", &append->directory_file);
 	}
 	if (lmtp && !lmtp->socket.text.len)
 		conf_problem_add(c->conf, CONF_ERROR, t->place, "transport %.*s: option \"socket\" must be set", STR_FMT(t->name));

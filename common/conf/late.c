@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Variables that get their value only while a message is written: $message_size in maildir_tag, $inode in directory_file. They are not
+/* Variables that get their value only while a message is delivered: $message_size in maildir_tag, $inode in directory_file,
+ * $sending_ip_address in helo_data. They are not
  * there when the option is expanded, so a mark travels in their place, which the agent replaces. */
 #include <string.h>
 

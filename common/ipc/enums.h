@@ -9,6 +9,8 @@
 #include <stdint.h>
 
 /* The points at which an ACL may run (specification, chapter 44). */
+enum { HOST_GROUP_FALLBACK = 1000000 /* struct ipc_host: fallback_hosts; no MX preference is that large */ };
+
 enum acl_stage {
 	ACL_CONNECT = 1, ACL_HELO, ACL_STARTTLS, ACL_AUTH, ACL_MAIL, ACL_MAILAUTH, ACL_RCPT, ACL_PREDATA, ACL_MIME,
 	ACL_DKIM, ACL_DATA, ACL_PRDR, ACL_QUIT, ACL_NOTQUIT, ACL_VRFY, ACL_EXPN, ACL_ETRN,

@@ -89,6 +89,7 @@ s{case}:
 
 class Case:
     """name; before: shell commands run in its folder; router, transport: lines of options; messages: (body, recipients, sender)."""
+    remote = False
 
     def __init__(self, name):
         self.name, self.before, self.router, self.transport, self.extra, self.messages = name, [], [], [], [], []
@@ -98,7 +99,8 @@ class Case:
         if word in ("before", "router", "extra"):
             getattr(self, word).append(rest)
         elif word == "message":
-            body, to, sender = (rest.split() + ["joe", "a"])[:3]
+            words = rest.split()
+            body, to, sender = words + ["plain", "joe", "a"][len(words):]
             self.messages.append((body, to.split(","), sender))
         else:
             self.transport.append("  " + line)
@@ -137,7 +139,7 @@ def configuration(cases, head, top):
 
         def fill(text):
             return re.sub(r"\{(%s)\}" % "|".join(values), lambda m: values[m.group(1)], text)
-        login = "" if any(re.match(r"\s*user\b", t) for t in c.transport) else "  user = {uid}\n  group = {uid}\n"
+        login = "" if c.remote or any(re.match(r"\s*user\b", t) for t in c.transport) else "  user = {uid}\n  group = {uid}\n"
         routers += fill(ROUTER)
         transports += fill("\n%s:\n%s\n%s%s%s" % (c.name, "\n".join(c.transport), login, SENT, "\n".join(e.replace("\\n", "\n") for e in c.extra)))
     return "%s%s\nbegin routers\n%s\nbegin transports\n%s\nbegin retry\n* * F,4d,1h\n" % (MAIN, head, routers, transports)

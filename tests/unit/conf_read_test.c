@@ -536,6 +536,9 @@ static const struct {
 		"sh:\n  driver = appendfile\n  file = /x\n", "t:15: transport out: option \"shadow_transport\": only for local transports\n" },
 	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = appendfile\n  directory = /x\n  shadow_transport = sh\n"
 		"  maildir_tag = ,S=$message_size,W=${message_size}\n  directory_file = ${lc:A}$inode\nsh:\n  driver = pipe\n  command = /bin/cat\n", "" },
+	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = smtp\n  helo_data = ${if eq{$sending_ip_address}{x}{y}}\n",
+		"t:15: transport out: option \"helo_data\": $sending_ip_address is known only when the connection is open: it can stand by itself, but "
+		"not within ${...}\n" },
 	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = appendfile\n  directory = /x\n"
 		"  maildir_tag = ,S=${eval:$message_size+1}\n  directory_file = ${lc:$inode}\n",
 		"t:16: transport out: option \"maildir_tag\": $message_size is known only when the message has been written: it can stand by itself, "
