@@ -558,6 +558,7 @@ void intake_tell(struct qmgr *q);                  /* the clients: gate and figu
 /* ---- figures (qmgr_house.c) ---- */
 
 bool house_look(struct qmgr *q);                   /* q->house; true: it changed */
+bool house_load_high(struct qmgr *q);              /* deliver_queue_load_max is exceeded */
 bool house_log_short(const struct qmgr *q);        /* check_log_space, check_log_inodes are not met */
 
 /* ---- the command (qmgr_queue_cmd.c) ---- */
@@ -573,6 +574,7 @@ struct qmgr_env {
 	struct loop *loop;
 	struct log *log;
 	int64_t (*wall_us)(void *arg);             /* NULL: the clock */
+	uint32_t (*load)(void *arg);               /* of the machine, thousandths; NULL: as the kernel says */
 	/* Asks master for a channel; the answer is agent_opened() or agent_refused() with the cookie. uid, gid: + 1, 0: none. */
 	void (*need)(void *arg, const char *peer, uint64_t cookie, uint64_t uid, uint64_t gid, struct str user,
 		bool initgroups);
@@ -638,6 +640,8 @@ struct qmgr {
 	char intake_text[256];
 	uint64_t intake_checked_ms;
 	struct ipc_house house;     /* as last looked at */
+	uint64_t load_ms;           /* when the load was last looked at */
+	bool load_high;             /* deliver_queue_load_max was exceeded then */
 	struct log_limit limit_disk, limit_spool, limit_route;
 
 	struct str dsn_from;        /* expanded; heap */

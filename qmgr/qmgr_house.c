@@ -3,6 +3,8 @@
  * every few seconds, told to smtpd, which hands them to policyd with its facts, and to the router with each question. */
 #include "qmgr/qmgr.h"
 
+#include "common/base/load.h"
+
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -21,6 +23,26 @@ static bool log_space(const struct qmgr *q, uint64_t *kb_out, uint64_t *inodes_o
 }
 
 static uint64_t known(uint64_t n) { return n == UINT64_MAX ? 0 : n + 1; }
+
+bool house_load_high(struct qmgr *q)
+{
+	uint64_t now = loop_now(q->loop);
+	uint32_t load = 0;
+
+	if (q->set->load_max == LOAD_NO_LIMIT)
+		return false;
+	if (q->load_ms && now < q->load_ms + LOAD_LOOK_MS)
+		return q->load_high;
+	q->load_ms = now;
+	if (q->env.load)
+		load = q->env.load(q->env.arg);
+	else
+		load_average(&load);
+	if (load > q->set->load_max && !q->load_high)
+		log_line(q->log, LOG_MAIN, "no deferred message is tried: load average %u.%02u (deliver_queue_load_max)", load / 1000, load % 1000 / 10);
+	q->load_high = load > q->set->load_max;
+	return q->load_high;
+}
 
 bool house_log_short(const struct qmgr *q)
 {

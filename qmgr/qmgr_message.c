@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SPARE_ACTIVES = 64, PROBE_S = 60, REPORT_AGAIN_S = 300 };
+enum { SPARE_ACTIVES = 64, PROBE_S = 60, REPORT_AGAIN_S = 300, LOAD_AGAIN_S = 15 };
 
 static const char *const state_names[M_STATES] = {
 	[M_CURSOR] = "", [M_INTAKE] = "intake", [M_COMMITTING] = "intake", [M_READY] = "active", [M_ACTIVE] = "active",
@@ -633,6 +633,10 @@ void message_due(struct qmgr *q, struct message *m)
 	}
 	if (m->state != M_DEFERRED)
 		return;
+	if (!m->forced && house_load_high(q)) {
+		timer_set(q, m, now + LOAD_AGAIN_S + qmgr_random(q) % LOAD_AGAIN_S);
+		return;
+	}
 	if (d && !m->forced && now < m->overdue_at && !report_warning_due(q, m) && d->dead_until) {
 		if (d->dead_until > now) { /* not loaded, not routed: it could only be put back */
 			uint32_t warn = report_next_warning(q, m), when = d->dead_until + qmgr_random(q) % 8;

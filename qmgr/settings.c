@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "common/base/load.h"
+
 struct settings *settings_new(void)
 {
 	struct settings *s = mem_new(sizeof *s);
@@ -21,6 +23,7 @@ struct settings *settings_new(void)
 	s->ignore_bounce_errors = 10 * 7 * 24 * 3600;
 	s->auto_thaw = -1;
 	s->queue_interval = 30 * 60;
+	s->load_max = LOAD_NO_LIMIT;
 	s->space_kb = 10 * 1024;
 	s->inodes = 100;
 	s->concurrency_first = 10;

@@ -46,6 +46,7 @@ struct settings {
 	bool queue_only;
 	uint32_t queue_interval;     /* seconds until a message that was only queued is tried */
 	int64_t space_kb, inodes;    /* check_spool_space, check_spool_inodes; 0: not checked */
+	uint32_t load_max;           /* deliver_queue_load_max, thousandths; LOAD_NO_LIMIT: unset */
 	int64_t log_kb, log_inodes;  /* check_log_space, check_log_inodes */
 	uint32_t concurrency_first, concurrency_max;       /* deliveries to one destination at a time */
 	uint32_t remote_parallel;    /* remote_max_parallel: remote deliveries of one message at a time; 0: no limit */

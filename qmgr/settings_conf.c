@@ -106,6 +106,8 @@ static enum status settings_fill(struct settings *s, const struct conf *conf, st
 	s->queue_interval = m->queue_interval > 0 ? seconds(m->queue_interval) : 30 * 60;
 	s->space_kb = m->check_spool_space / 1024;
 	s->inodes = m->check_spool_inodes;
+	if (conf_main_meta(conf, deliver_queue_load_max)->set)
+		s->load_max = seconds(m->deliver_queue_load_max);
 	s->log_kb = m->check_log_space / 1024;
 	s->log_inodes = m->check_log_inodes;
 	s->concurrency_first = seconds(m->destination_concurrency_start);

@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "common/base/load.h"
 #include "common/base/clock.h"
 #include "common/conf/conf.h"
 #include "smtpd/smtpd.h"
@@ -112,6 +113,11 @@ void conn_enter(struct conn *c)
 
 	server->now_ms = loop_now(c->smtpd->daemon->loop);
 	server->wall_us = clock_wall_us();
+	if ((server->settings.queue_load != LOAD_NO_LIMIT || server->settings.load_reserve != LOAD_NO_LIMIT) &&
+		(!server->load_ms || server->now_ms >= server->load_ms + LOAD_LOOK_MS)) {
+		load_average(&server->load);
+		server->load_ms = server->now_ms;
+	}
 }
 
 /* Octets go out as they are, or in TLS; between the two, during the handshake, nobody has any. */

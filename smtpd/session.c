@@ -299,18 +299,20 @@ static bool client_over(struct session *s)
 {
 	struct client_settings *c = session_client(s);
 	struct settings *set = &s->server->settings;
-	const char *why = NULL;
+	const char *why = NULL, *load = NULL;
 
 	if (c->max_per_host && s->host_connections > c->max_per_host)
 		why = "too many connections from that IP address";
 	else if (set->accept_max && set->accept_reserve && s->server->stats.open + set->accept_reserve > set->accept_max && !(c->flags & CLIENT_RESERVED))
 		why = "too many connections";
+	else if (s->server->load > set->load_reserve && !(c->flags & CLIENT_RESERVED))
+		load = why = "the load is too high";
 	if (!why)
 		return false;
 	if (set->log & LOG_SEL(connection_reject))
 		session_logf(s, LOG_MAIN, "Connection from %.*s refused: %s", STR_FMT(log_peer(s)), why);
 	s->server->stats.rejects++;
-	session_drop(s, 421, "4.3.2", "Too many concurrent SMTP connections; please try again later");
+	session_drop(s, 421, "4.3.2", load ? "Too much load; please try again later" : "Too many concurrent SMTP connections; please try again later");
 	return true;
 }
 

@@ -92,6 +92,8 @@ struct server {
 	uint64_t everyone_until_ms;          /* 0: for good */
 	uint64_t now_ms;                     /* monotonic; set by the shell before it calls a session */
 	int64_t wall_us;
+	uint32_t load;                       /* of the machine, thousandths, where a limit for it is set; kept by the shell */
+	uint64_t load_ms;                    /* when it looked */
 	struct arena scratch;                /* for the time of one call; reset by the shell */
 	struct server_stats stats;
 	uint64_t last_session;               /* counts connections, for their ids */
@@ -156,6 +158,7 @@ struct session {
 	bool esmtp, helo_verified, name_looked, name_deferred;
 	bool skip_line;                   /* the rest of a refused line is dropped up to CR LF */
 	bool queue_only;                  /* smtp_accept_queue was exceeded when it connected */
+	bool queue_load;                  /* queue_only_load was exceeded, and holds (queue_only_load_latch) */
 	bool counted;                     /* in stats.open */
 	bool rset_free, helo_free;        /* the next RSET, HELO is not counted as nonmail */
 	bool mail_done;                   /* MAIL was said at least once */

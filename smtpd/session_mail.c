@@ -350,6 +350,18 @@ static void sender_force(struct session *s)
 	t->sender = str_printf(&t->arena, "%.*s@%.*s", STR_FMT(address_local_quote(&t->arena, str_of(s->ident))), STR_FMT(s->server->settings.qualify_domain));
 }
 
+/* The message, once it is taken, waits for the next queue run. */
+static bool delivery_waits(struct session *s)
+{
+	const struct settings *set = &s->server->settings;
+	bool high = s->server->load > set->queue_load;
+
+	if (high && !s->queue_load && set->log & LOG_SEL(delay_delivery))
+		session_logf(s, LOG_MAIN, "no immediate delivery: load average %u.%02u", s->server->load / 1000, s->server->load % 1000 / 10);
+	s->queue_load = high && set->queue_load_latch ? true : s->queue_load;
+	return high || s->queue_load || s->queue_only || (set->queue_per_connection && s->messages >= set->queue_per_connection && !s->local);
+}
+
 static void mail_proceed(struct session *s, const struct ipc_acl_answer *answer)
 {
 	struct txn *t = s->txn;
@@ -366,7 +378,7 @@ static void mail_proceed(struct session *s, const struct ipc_acl_answer *answer)
 	}
 	if (policy_rewritten(answer))
 		t->sender = str_dup(&t->arena, answer->rewritten);
-	if (s->queue_only || (s->server->settings.queue_per_connection && s->messages >= s->server->settings.queue_per_connection && !s->local))
+	if (delivery_waits(s))
 		t->flags |= MSG_QUEUE;
 	reply(s, policy_code(answer, 250), "2.1.0", answer && answer->text.len ? answer->text : STR_LIT("OK"));
 }

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "common/base/load.h"
 #include "common/conf/conf.h"
 #include "common/mail/address.h"
 
@@ -16,7 +17,7 @@ void settings_init(struct settings *s)
 		.hostname = STR_LIT("localhost"), .qualify_domain = STR_LIT("localhost"), .qualify_recipient = STR_LIT("localhost"),
 		.software = STR_LIT("Bulkhead " BULKHEAD_VERSION),
 		.accept_max = 20, .queue_per_connection = 10, .max_nonmail = 10, .max_synprot = 3, .max_unknown = 3, .recipients_max = 50000,
-		.received_max = 30, .line_max = 2048, .header_max = 1 << 20, .command_timeout_ms = 300000, .data_timeout_ms = 3600000, .min_rate = 100,
+		.received_max = 30, .line_max = 2048, .queue_load = LOAD_NO_LIMIT, .load_reserve = LOAD_NO_LIMIT, .queue_load_latch = true, .header_max = 1 << 20, .command_timeout_ms = 300000, .data_timeout_ms = 3600000, .min_rate = 100,
 		.enforce_sync = true, .strict = true, .eightbit = true, .check_space = true, .remove_return_path = true, .remove_envelope_to = true,
 		.remove_delivery_date = true, .from_check = true, .reject_log = true, .nodelay = true, .keepalive = true,
 	};
@@ -67,6 +68,9 @@ void settings_from_conf(struct settings *s, const struct conf *conf)
 	s->accept_reserve = share(m->smtp_accept_reserve, m->smtpd_processes);
 	s->accept_queue = share(m->smtp_accept_queue, m->smtpd_processes);
 	s->queue_per_connection = number(m->smtp_accept_queue_per_connection);
+	s->queue_load = conf_main_meta(conf, queue_only_load)->set ? number(m->queue_only_load) : LOAD_NO_LIMIT;
+	s->load_reserve = conf_main_meta(conf, smtp_load_reserve)->set ? number(m->smtp_load_reserve) : LOAD_NO_LIMIT;
+	s->queue_load_latch = m->queue_only_load_latch;
 	s->max_nonmail = number(m->smtp_accept_max_nonmail);
 	s->max_synprot = number(m->smtp_max_synprot_errors);
 	s->max_unknown = number(m->smtp_max_unknown_commands);

@@ -29,6 +29,8 @@ struct settings {
 	bool rewrites_args, rewrites_rcpt, rewrites_data; /* rewriting rules for which policyd is asked; struct conf has them */
 	uint64_t log;                    /* LOG_SEL(...) */
 	uint32_t accept_max, accept_reserve, accept_queue, queue_per_connection, max_nonmail, max_synprot, max_unknown;
+	uint32_t queue_load, load_reserve; /* queue_only_load, smtp_load_reserve, thousandths; LOAD_NO_LIMIT: unset */
+	bool queue_load_latch;
 	uint32_t recipients_max, received_max, line_max;
 	uint64_t header_max, header_line_max;
 	uint32_t command_timeout_ms, data_timeout_ms, min_rate; /* min_rate: octets a second */

@@ -4,11 +4,11 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/base/clock.h"
+#include "common/base/load.h"
 #include "common/base/version.h"
 #include "common/lang/lang_priv.h"
 #include "common/mail/date.h"
@@ -152,12 +152,12 @@ static enum status var_path(struct eval *ev, struct str name, struct str *out, s
 
 static enum status var_load_average(struct eval *ev, struct str name, struct str *out, struct err *err)
 {
-	struct sysinfo info;
+	uint32_t load;
 
 	(void)name;
-	if (sysinfo(&info))
+	if (!load_average(&load))
 		return err_set(err, ST_ERROR, "the load of the machine can't be learnt");
-	*out = str_printf(ev->arena, "%llu", (unsigned long long)info.loads[0] * 1000 >> SI_LOAD_SHIFT);
+	*out = str_printf(ev->arena, "%u", load);
 	return ST_OK;
 }
 

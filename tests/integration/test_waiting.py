@@ -117,3 +117,17 @@ def test_first_pass_route(bulkhead, sink):
     b.wait_maildir("joe")
     b.wait_log(r"== u@far\.example R=sink T=smtp defer \(-1\): first-pass only routing")
     assert not sink.messages
+
+
+def test_queue_only_load(bulkhead, sink):
+    """Any load is more than none: everything waits; a load that no machine has changes nothing."""
+    if os.getloadavg()[0] < 0.02:
+        pytest.skip("nothing else runs here")
+    b = bulkhead(sink=sink, main="queue_only_load = 0\nsmtp_load_reserve = 100000\ndeliver_queue_load_max = 100000\nqueue_interval = 1s\n")
+    b.send("", "u@far.example")
+    b.wait_log(r"no immediate delivery: load average \d+\.\d\d")
+    sink.wait(1)
+    b = bulkhead(sink=sink, main="queue_only_load = 100000\n")
+    b.send("", "v@far.example")
+    sink.wait(2)
+    assert "no immediate delivery" not in b.log()

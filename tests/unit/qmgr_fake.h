@@ -44,6 +44,7 @@ struct fake {
 	struct settings *set;
 	char dir[64];
 	int64_t now_us;
+	uint32_t load;
 	struct fake_link smtpd, router, agents[FAKE_PEERS], local, ctl;
 	/* intake */
 	char id[SPOOL_ID_MAX + 1];
@@ -79,6 +80,7 @@ struct fake {
 };
 
 static int64_t fake_wall(void *arg) { return ((struct fake *)arg)->now_us; }
+static uint32_t fake_load(void *arg) { return ((struct fake *)arg)->load; }
 
 static int fake_rm(const char *path, const struct stat *st, int flag, struct FTW *ftw)
 {
@@ -445,7 +447,7 @@ static void fake_spool_open(struct fake *f)
 
 static void fake_queue_new(struct fake *f)
 {
-	struct qmgr_env env = { .loop = f->loop, .log = &f->log, .wall_us = fake_wall, .need = fake_need, .arg = f };
+	struct qmgr_env env = { .loop = f->loop, .log = &f->log, .wall_us = fake_wall, .load = fake_load, .need = fake_need, .arg = f };
 
 	f->set = fake_settings();
 	f->set->ask_failure = f->ask_failure;

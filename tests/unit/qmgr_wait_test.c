@@ -106,6 +106,37 @@ static void test_queued_restart(void **state)
 	fake_stop(&f);
 }
 
+/* deliver_queue_load_max: what is deferred waits while the load is high; new mail and forced mail go. */
+static void test_load(void **state)
+{
+	struct fake f;
+
+	(void)state;
+	fake_start(&f);
+	f.set->load_max = 4000;
+	f.load = 4001;
+	fake_agent_join(&f, 0);
+	assert_true(fake_mail_one(&f, "", "down@a.test"));
+	fake_turns(&f, 10);
+	assert_int_equal(f.n_sent, 1);
+	fake_pass(&f, 700);
+	fake_pass(&f, 60);
+	assert_int_equal(f.n_sent, 1);
+	assert_int_equal(fake_log_count(&f, "no deferred message is tried: load average 4.00"), 1);
+	f.load = 4000;
+	f.q->load_ms = 0; /* it was looked at long ago */
+	fake_pass(&f, 60);
+	assert_int_equal(f.n_sent, 2);
+	f.load = 9000;
+	f.q->load_ms = 0;
+	fake_pass(&f, 2000);
+	assert_int_equal(f.n_sent, 2);
+	message_wake(f.q, list_entry(list_first(&f.q->messages), struct message, node), true);
+	fake_turns(&f, 10);
+	assert_int_equal(f.n_sent, 3);
+	fake_stop(&f);
+}
+
 /* ---- one message's deliveries ---- */
 
 static void answer_next(struct fake *f)
@@ -214,7 +245,7 @@ static void test_parallel_others(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_waiting), cmocka_unit_test(test_held_long), cmocka_unit_test(test_queued_restart),
+		cmocka_unit_test(test_waiting), cmocka_unit_test(test_held_long), cmocka_unit_test(test_queued_restart), cmocka_unit_test(test_load),
 		cmocka_unit_test(test_parallel), cmocka_unit_test(test_parallel_others),
 	};
 

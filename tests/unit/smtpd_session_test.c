@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 
+#include "common/base/load.h"
 #include "tests/unit/smtpd_mock.h"
 
 #define HELLO "EHLO c.example\r\n"
@@ -276,6 +277,69 @@ static void test_early_talker(void **state)
 	mock_clear(&m);
 }
 
+/* A load that passes queue_only_load and falls again: which of a connection's three messages wait. */
+static void test_load(void **state)
+{
+	static const struct {
+		const char *name;
+		uint32_t limit;
+		bool latch;
+		uint32_t load[3];
+		bool waits[3];
+		unsigned lines;          /* in the log */
+	} cases[] = {
+		{ "no limit", LOAD_NO_LIMIT, true, { 90000, 90000, 90000 }, { false, false, false }, 0 },
+		{ "below", 4000, true, { 4000, 100, 0 }, { false, false, false }, 0 },
+		{ "above, then latched", 4000, true, { 0, 4001, 0 }, { false, true, true }, 1 },
+		{ "above, not latched", 4000, false, { 4001, 0, 5000 }, { true, false, true }, 2 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		unsigned lines = 0;
+		struct mock m;
+
+		mock_init(&m);
+		m.server.settings.queue_load = cases[i].limit;
+		m.server.settings.queue_load_latch = cases[i].latch;
+		session_start(&m.session);
+		feed(&m, "EHLO c.example\r\n");
+		for (unsigned k = 0; k < 3; k++) {
+			m.server.load = cases[i].load[k];
+			m.committed = false;
+			feed(&m, MAIL RCPT "DATA\r\n");
+			feed(&m, "Subject: x\r\n\r\n.\r\n");
+			assert_true(m.committed || m.commit.content);
+			if (!(m.commit.flags & MSG_QUEUE) != !cases[i].waits[k])
+				fail_msg("%s: message %u: flags %x", cases[i].name, k, (unsigned)m.commit.flags);
+		}
+		for (const char *p = buf_cstr(&m.log); (p = strstr(p, "no immediate delivery: load average")); p++)
+			lines++;
+		assert_int_equal(lines, cases[i].lines);
+		mock_clear(&m);
+	}
+}
+
+/* smtp_load_reserve: only reserved hosts may come. */
+static void test_load_reserve(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		bool high = i & 1, reserved = i & 2;
+		struct mock m;
+
+		mock_init(&m);
+		m.server.settings.load_reserve = 2500;
+		m.server.load = high ? 2501 : 2500;
+		if (reserved)
+			m.server.everyone->flags |= CLIENT_RESERVED;
+		session_start(&m.session);
+		if ((strstr(buf_cstr(&m.out), "421 4.3.2 mx.example Too much load; please try again later") != NULL) != (high && !reserved))
+			fail_msg("load %u, %sreserved: %s", m.server.load, reserved ? "" : "not ", buf_cstr(&m.out));
+		mock_clear(&m);
+	}
+}
+
 static void test_deadlines(void **state)
 {
 	struct mock m;
@@ -469,7 +533,7 @@ static void test_size(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_dialogues), cmocka_unit_test(test_early_talker), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_qmgr_lost),
+		cmocka_unit_test(test_dialogues), cmocka_unit_test(test_early_talker), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_load), cmocka_unit_test(test_load_reserve), cmocka_unit_test(test_qmgr_lost),
 		cmocka_unit_test(test_ends), cmocka_unit_test(test_connect), cmocka_unit_test(test_commit), cmocka_unit_test(test_size),
 	};
 
