@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/lang/scan_server.h"
 #include "master/master.h"
 
 enum { BINDS_MAX = 256 };
@@ -73,14 +74,50 @@ static struct str anchors_file(const struct child *c, uint32_t i)
 	return str_is(file, "system") ? STR_LIT("/etc/ssl/certs/ca-certificates.crt") : file;
 }
 
+/* Where a name is a symbolic link, what it leads to is bound too, so that the link works inside. */
+static void bind_add(struct binds *b, const char *path, bool write)
+{
+	char real[PATH_MAX];
+
+	if (b->n + 2 > BINDS_MAX || path[0] != '/')
+		return;
+	b->v[b->n++] = (struct bind){ path, write };
+	if (realpath(path, real) && strcmp(real, path) != 0)
+		b->v[b->n++] = (struct bind){ arena_strdup(&b->arena, real), write };
+}
+
+/* The directories of the sockets on which policyd's scanners listen, as far as the options name them; b: NULL to know whether there are any. */
+static void scanner_directories(const struct child *c, struct binds *b, bool *any_out)
+{
+	const struct conf *conf = child_conf(c);
+
+	for (int spam = 0; spam < 2 && c->service->see & V_POLICYD; spam++) {
+		struct str text = spam ? conf->main.spamd_address.text : conf->main.av_scanner.text;
+		struct arena a = ARENA_INIT;
+		struct scan_servers *servers = arena_alloc(&a, sizeof *servers);
+
+		if (scan_wanted(conf, spam) && !scan_text_expands(text) && scan_servers_parse(&a, text, spam, servers, NULL) == ST_OK)
+			for (unsigned i = 0; i < servers->n; i++) {
+				struct str dir = directory_of(servers->v[i].path);
+
+				*any_out |= dir.len > 0;
+				if (b && dir.len)
+					bind_add(b, str_cstr(&b->arena, dir), false);
+			}
+		arena_clear(&a);
+	}
+}
+
 static bool has_sockets(const struct child *c)
 {
+	bool any = false;
 	struct str dir;
 
 	for (uint32_t i = 0; socket_directory(c, i, &dir); i++)
 		if (dir.len || anchors_file(c, i).len)
 			return true;
-	return false;
+	scanner_directories(c, NULL, &any);
+	return any;
 }
 
 bool root_is_empty(const struct master *m, const struct child *c)
@@ -92,18 +129,6 @@ bool root_has_namespace(const struct master *m, const struct child *c)
 {
 	return m->privileged && c->service->root != ROOT_SPOOL && c->service->root != ROOT_HOST && !root_is_empty(m, c) &&
 	       !str_is(child_conf(c)->main.namespaces.text, "off") && !m->namespaces_fail;
-}
-
-/* Where a name is a symbolic link, what it leads to is bound too, so that the link works inside. */
-static void bind_add(struct binds *b, const char *path, bool write)
-{
-	char real[PATH_MAX];
-
-	if (b->n + 2 > BINDS_MAX || path[0] != '/')
-		return;
-	b->v[b->n++] = (struct bind){ path, write };
-	if (realpath(path, real) && strcmp(real, path) != 0)
-		b->v[b->n++] = (struct bind){ arena_strdup(&b->arena, real), write };
 }
 
 static void binds_add_list(struct binds *b, struct str list, bool write)
@@ -226,6 +251,7 @@ static void binds_make(const struct master *m, const struct child *c, struct bin
 		binds_add_list(b, o->tls_directories.text, false);
 	} else if (c->service->root == ROOT_SOCKETS) {
 		struct str dir;
+		bool any = false;
 
 		for (uint32_t i = 0; socket_directory(c, i, &dir); i++) { /* to connect needs no right to write to the file system */
 			if (dir.len)
@@ -233,6 +259,7 @@ static void binds_make(const struct master *m, const struct child *c, struct bin
 			if (anchors_file(c, i).len)
 				bind_add(b, str_cstr(&b->arena, anchors_file(c, i)), false);
 		}
+		scanner_directories(c, b, &any);
 	} else {
 		for (const char *const *p = tables_always; *p; p++)
 			bind_add(b, *p, false);

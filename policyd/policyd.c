@@ -9,9 +9,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/base/clock.h"
 #include "common/conf/option.h"
+#include "common/lang/scan_server.h"
 #include "common/mail/addrlist.h"
 #include "policyd/policyd_auth.h"
+#include "policyd/scan.h"
 
 /* Found before the jail, inherited by every worker. */
 static struct ip our_addresses[POLICYD_ADDRESSES_MAX];
@@ -216,6 +219,7 @@ void policyd_answer(struct policyd *p, struct arena *a, const struct ipc_acl_ask
 	ev.stage = ask->stage == ASK_TLS ? ACL_CONNECT : (enum acl_stage)ask->stage;
 	ev.message_fd = fd;
 	ev.trace = ask->trace;
+	p->scans_until_ms = clock_ms() + SCAN_ALL_MS;
 	p->log_id = stage_has_id(ask->stage) ? ask->facts->message_id : STR_NULL;
 	if (ask->stage == ASK_TLS || ask->argument.len) {
 		if (ask->stage == ASK_TLS)
@@ -289,18 +293,42 @@ static void policyd_size(const struct conf *conf, struct pool_size *out)
 	out->stuck_ms = (uint64_t)m->worker_stuck_after * 1000;
 }
 
-/* Sockets only where an authenticator asks Dovecot, and only of the kind that it needs. */
+/* A socket's system calls, by what it is to reach. */
+static uint32_t socket_sys(struct str where)
+{
+	return str_begins(str_trim(where), "/") ? DAEMON_SYS_CONNECT_UNIX : DAEMON_SYS_CONNECT;
+}
+
+static uint32_t scanners_sys(const struct conf *conf, bool spam)
+{
+	struct str text = spam ? conf->main.spamd_address.text : conf->main.av_scanner.text;
+	struct arena a = ARENA_INIT;
+	struct scan_servers *servers = arena_alloc(&a, sizeof *servers);
+	uint32_t sys = 0;
+
+	if (!scan_wanted(conf, spam))
+		return 0;
+	if (scan_text_expands(text) || scan_servers_parse(&a, text, spam, servers, NULL))
+		sys = DAEMON_SYS_CONNECT;
+	else
+		for (unsigned i = 0; i < servers->n; i++)
+			sys |= socket_sys(servers->v[i].path);
+	arena_clear(&a);
+	return sys;
+}
+
+/* Sockets only where an authenticator asks Dovecot, or an ACL a scanner, and only of the kind that it needs. */
 static uint32_t policyd_sys(const struct conf *conf)
 {
 	const struct conf_instances *all = &conf->of[CONF_AUTHENTICATORS];
-	uint32_t sys = 0;
+	uint32_t sys = scanners_sys(conf, false) | scanners_sys(conf, true);
 
 	for (uint32_t i = 0; i < all->n; i++) {
 		const struct conf_opts_authenticator_dovecot *o = all->v[i].driver ? CONF_OWN(&all->v[i], authenticator_dovecot) : NULL;
 
 		if (!o || !o->server_socket.text.len)
 			continue;
-		sys |= str_begins(str_trim(o->server_socket.text), "/") ? DAEMON_SYS_CONNECT_UNIX : DAEMON_SYS_CONNECT;
+		sys |= socket_sys(o->server_socket.text);
 		if (o->server_tls)
 			sys |= DAEMON_SYS_READ; /* trust anchors */
 	}

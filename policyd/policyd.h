@@ -48,6 +48,7 @@ struct policyd {
 	struct ip *addresses;            /* of our interfaces */
 	unsigned n_addresses;
 	struct policyd_texts *texts;     /* policyd_message.c */
+	uint64_t scans_until_ms;         /* when scans of the question at hand must be over; scan.h */
 	struct str log_id;               /* put before lines that ACLs log; of the question at hand */
 };
 
@@ -76,6 +77,8 @@ bool policyd_helo_run(struct policyd *p, struct eval *ev, struct ipc_acl_answer 
 enum status policyd_message_compile(struct policyd *p, struct err *err);
 void policyd_message_free(struct policyd *p);
 void policyd_message_run(struct policyd *p, struct eval *ev, struct ipc_acl_answer *out);
+/* What received_header_text gives; empty: nothing, or the default. */
+struct str policyd_received_text(struct policyd *p, struct eval *ev);
 
 /* policyd_tls.c: those of TLS. hello: the client's hello has been read, $tls_in_sni is known. False: one of them can't be told; "tls_trouble" says why. */
 enum status policyd_tls_compile(struct policyd *p, struct err *err);

@@ -96,6 +96,14 @@ static enum status text_run(struct policyd *p, struct eval *ev, size_t i, struct
 	return p->texts->x[i] ? expand(ev, p->texts->x[i], out, err) : ST_OK;
 }
 
+struct str policyd_received_text(struct policyd *p, struct eval *ev)
+{
+	struct err err = ERR_INIT;
+	struct str text;
+
+	return text_run(p, ev, TEXT_RECEIVED, &text, &err) == ST_OK ? text : STR_NULL;
+}
+
 void policyd_message_run(struct policyd *p, struct eval *ev, struct ipc_acl_answer *out)
 {
 	struct ipc_pair *v = arena_alloc(ev->arena, TEXTS * sizeof *v);

@@ -4,6 +4,7 @@
 
 #include "common/lang/lookup.h"
 #include "policyd/policyd.h"
+#include "policyd/scan.h"
 
 /* A status from another daemon. */
 static enum status status_of(uint64_t status, struct str text, struct err *err)
@@ -112,5 +113,5 @@ static void service_log(void *ctx, unsigned targets, struct str text)
 void policyd_services_init(struct policyd *p, struct lang_services *out)
 {
 	*out = (struct lang_services){ p, service_lookup, service_name, service_host, service_verify, service_file, service_stat, service_ip_is_local,
-		service_log, service_hint };
+		service_log, service_hint, policyd_scan };
 }

@@ -268,17 +268,6 @@ static void recipients_ahead(struct session *s, struct ipc_msg_commit *commit)
 	commit->recipients_sent = from;
 }
 
-/* The administrator's text and the date as one field: line ends as in mail, and nothing that would end the header. */
-static struct str received_field(struct session *s, struct str text)
-{
-	struct arena *a = &s->server->scratch;
-	char date[DATE_TEXT];
-
-	date_format(date, s->server->wall_us / 1000000, s->server->settings.utc);
-	text = header_crlf(a, str_printf(a, "%.*s;\n\t%s\n", STR_FMT(str_trim(text)), date));
-	return header_text_valid(text) ? text : STR_LIT("Received: (received_header_text gave no header field)\r\n");
-}
-
 /* Our Received: first, then the removal of fields that only a final delivery may write, then what the ACLs made. */
 static void edits_collect(struct session *s, struct ipc_facts *f, struct ipc_msg_commit *commit)
 {
@@ -296,7 +285,7 @@ static void edits_collect(struct session *s, struct ipc_facts *f, struct ipc_msg
 
 	commit->edits = arena_alloc(a, (t->n_edits + 4) * sizeof *commit->edits);
 	if (t->texts.received.len)
-		commit->edits[commit->n_edits++] = (struct ipc_edit){ EDIT_ADD_TOP, received_field(s, t->texts.received) };
+		commit->edits[commit->n_edits++] = (struct ipc_edit){ EDIT_ADD_TOP, received_given(a, t->texts.received, r.wall_s, set->utc) };
 	else if (!set->received_none)
 		commit->edits[commit->n_edits++] = (struct ipc_edit){ EDIT_ADD_TOP, received_format(a, &r) };
 	for (size_t i = 0; i < sizeof removals / sizeof *removals; i++)

@@ -259,7 +259,5 @@ const struct acl_item_row acl_items_control[] = {
 };
 
 const struct acl_item_row acl_items_later[] = {
-	{ "malware", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "a virus scanner objects" },
-	{ "spam", false, SHAPE_TEXT, STAGES_ALL, 0, NULL, NULL, true, "a spam scanner objects" },
 	{ NULL }
 };

@@ -127,7 +127,7 @@ struct str acl_client_words(struct acl_state *s); /* "H=name (helo) [ip]", as in
 enum acl_rc acl_statements_run(struct acl_state *s, const struct acl *acl, struct err *err);
 
 extern const struct acl_item_row acl_items_address[], acl_items_session[], acl_items_message[], acl_items_verify[], acl_items_control[], acl_items_rate[], acl_items_dnslists[], acl_items_regex[],
-	acl_items_mime[], acl_items_udpsend[], acl_items_later[], acl_items_pending[];
+	acl_items_content[], acl_items_mime[], acl_items_udpsend[], acl_items_later[], acl_items_pending[];
 /* Deferred for want of a feature. */
 enum acl_rc acl_pending(struct acl_state *s, const char *what, struct err *err);
 

@@ -4,7 +4,7 @@
 #include "common/lang/lang_priv.h"
 
 static const struct acl_item_row *const files[] = { acl_items_address, acl_items_session, acl_items_message, acl_items_verify, acl_items_control, acl_items_rate, acl_items_dnslists, acl_items_regex,
-	acl_items_mime, acl_items_udpsend, acl_items_pending, acl_items_later };
+	acl_items_content, acl_items_mime, acl_items_udpsend, acl_items_pending, acl_items_later };
 #define FILES (sizeof files / sizeof *files)
 
 static const struct lang_row verbs[] = {

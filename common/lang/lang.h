@@ -37,6 +37,23 @@ struct lang_file {
 	struct str content;     /* untainted; in the arena */
 };
 
+/* malware, spam: the message shown to a scanner. */
+struct lang_scan {
+	bool spam;              /* else malware */
+	struct str servers;     /* av_scanner or spamd_address, expanded */
+	struct str user;        /* spam */
+	uint64_t timeout_ms;    /* 0: the server's own, or SCAN_TIMEOUT_MS */
+	struct eval *ev;        /* whose message it is */
+};
+
+struct lang_scan_answer {
+	bool found;             /* malware; or the score reaches the threshold */
+	struct str name;        /* of the malware */
+	struct str score, action, report; /* spam: "3.4"; may be empty */
+	int64_t score_int;      /* score times ten */
+	struct str address;     /* which was asked */
+};
+
 /* What evaluation needs of the world. A NULL function: ST_ERROR "not available here" (false for ip_is_local). Answers go into the arena. */
 struct lang_services {
 	void *ctx;
@@ -54,6 +71,8 @@ struct lang_services {
 	void (*log)(void *ctx, unsigned targets, struct str text);           /* enum log_target; logwrite and warnings of ACLs */
 	/* ratelimit, seen: one operation on the hints. ST_DEFER: they are out of reach. */
 	enum status (*hint)(void *ctx, struct arena *a, const struct ipc_hint_ask *ask, struct ipc_hint_answer *out, struct err *err);
+	/* ST_OK: the scanner has given an answer; else it has not, and why. out->address is set as soon as one was connected to. */
+	enum status (*scan)(void *ctx, struct arena *a, const struct lang_scan *ask, struct lang_scan_answer *out, struct err *err);
 };
 
 struct lang *lang_new(const struct conf *conf /* NULL: no named lists, no ACLs */, const struct lang_services *services /* copied; NULL: none */);

@@ -5,6 +5,7 @@
 #include "common/lang/acl_row.h"
 #include "common/lang/expand_tree.h"
 #include "common/lang/lang_priv.h"
+#include "common/lang/scan_server.h"
 
 static void check_problem(struct conf *conf, struct conf_place place, const char *what, const char *owner, const struct err *err)
 {
@@ -93,6 +94,19 @@ static void check_servers(struct conf *conf, const struct conf_option *option, c
 	arena_clear(&scratch);
 }
 
+/* Servers of scanners, where they are known before a message is there. */
+static void check_scanners(struct conf *conf, const struct conf_option *option, const struct conf_text *text)
+{
+	bool spam = !strcmp(option->name, "spamd_address");
+	struct arena a = ARENA_INIT;
+	struct err err = ERR_INIT;
+
+	if ((spam || !strcmp(option->name, "av_scanner")) && !scan_text_expands(text->text) &&
+		scan_servers_parse(&a, text->text, spam, arena_alloc(&a, sizeof(struct scan_servers)), &err) != ST_OK)
+		conf_problem_add(conf, CONF_ERROR, text->place, "%s: %s", option->name, err.text);
+	arena_clear(&a);
+}
+
 static void check_value(void *ctx, struct conf *conf, const struct conf_option *option, const char *owner, const struct conf_text *text)
 {
 	struct lang *lang = ctx;
@@ -108,6 +122,7 @@ static void check_value(void *ctx, struct conf *conf, const struct conf_option *
 	if (!text->text.len || !text->set)
 		return;
 	check_servers(conf, option, text);
+	check_scanners(conf, option, text);
 	lang_paths_check(conf, text->place, text->text);
 	lang_store_check(conf, option, owner, text);
 	if (kind_list(option->kind, &kind))

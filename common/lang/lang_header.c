@@ -195,13 +195,21 @@ enum status header_whole(struct eval *ev, struct str *out, struct err *err)
 	return ST_OK;
 }
 
-enum status body_size(struct eval *ev, uint64_t *out, struct err *err)
+enum status body_place(struct eval *ev, uint64_t *from_out, uint64_t *size_out, struct err *err)
 {
 	struct header_cache *c;
 	enum status st = cache_fill(ev, &c, err);
 
-	*out = !st && c->size > c->body_offset ? c->size - c->body_offset : 0;
+	*from_out = st ? 0 : ev->facts->offset + c->body_offset;
+	*size_out = !st && c->size > c->body_offset ? c->size - c->body_offset : 0;
 	return st;
+}
+
+enum status body_size(struct eval *ev, uint64_t *out, struct err *err)
+{
+	uint64_t from;
+
+	return body_place(ev, &from, out, err);
 }
 
 enum status body_part(struct eval *ev, uint32_t max, bool end, struct str *out, struct err *err)

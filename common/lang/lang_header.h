@@ -16,6 +16,8 @@ enum status header_exists(struct eval *ev, struct str name, bool *yes, struct er
 enum status header_whole(struct eval *ev, struct str *out, struct err *err);
 /* Part of the body: up to max octets from its start, or of its end. */
 enum status body_part(struct eval *ev, uint32_t max, bool end, struct str *out, struct err *err);
+/* Where the body lies in the message's descriptor. */
+enum status body_place(struct eval *ev, uint64_t *from_out, uint64_t *size_out, struct err *err);
 enum status body_size(struct eval *ev, uint64_t *out, struct err *err);
 
 struct message_counts {

@@ -3,6 +3,7 @@
 
 #include "common/mail/address.h"
 #include "common/mail/date.h"
+#include "common/mail/header.h"
 
 /* Texts of strangers have been checked where they came in; what has control octets nevertheless is left out here. */
 static bool usable(struct str s)
@@ -107,4 +108,13 @@ struct str received_format(struct arena *a, const struct received *r)
 	s = str_dup(a, buf_str(&b));
 	buf_clear(&b);
 	return s;
+}
+
+struct str received_given(struct arena *a, struct str text, int64_t wall_s, bool utc)
+{
+	char date[DATE_TEXT];
+
+	date_format(date, wall_s, utc);
+	text = header_crlf(a, str_printf(a, "%.*s;\n\t%s\n", STR_FMT(str_trim(text)), date));
+	return header_text_valid(text) ? text : STR_LIT("Received: (received_header_text gave no header field)\r\n");
 }

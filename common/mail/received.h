@@ -23,6 +23,8 @@ struct received {
 
 /* "Received: from ...;\r\n\tDATE\r\n", folded. */
 struct str received_format(struct arena *a, const struct received *r);
+/* The administrator's text and the date as one field: line ends as in mail, and nothing that would end the header. */
+struct str received_given(struct arena *a, struct str text, int64_t wall_s, bool utc);
 /* $sender_fullhost: "name (helo) [ip]"; without log_port "[ip]", with it "[ip]:port". */
 struct str received_fullhost(struct arena *a, const struct ipc_facts *facts, bool log_port);
 /* $sender_rcvhost: "name ([ip] helo=... ident=...)" or "[ip] (helo=...)". */
