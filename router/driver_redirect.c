@@ -123,6 +123,8 @@ static enum status file_absent(const struct own *own, struct arena *a, const cha
 		return ST_FAIL;
 	if (error == ENOTDIR && own->o->ignore_enotdir)
 		return ST_FAIL;
+	if (error == EACCES)
+		return err_set(err, ST_DEFER, "%s: %s for router's user, uid %u (ignore_eacces passes over such files)", path, strerror(error), (unsigned)geteuid());
 	if (error != ENOENT)
 		return err_set(err, ST_DEFER, "%s: %s", path, strerror(error));
 	dir = str_sub(dir, 0, (size_t)str_rfind(dir, '/'));

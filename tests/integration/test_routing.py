@@ -322,3 +322,22 @@ wide:
         assert (b"From: y@z.example" in message) == (not option)
     finally:
         zone.close()
+
+
+@pytest.mark.parametrize("ignore", [False, True])
+def test_forward_file_that_router_may_not_read(bulkhead, ignore):
+    """A home of mode 0700: the mail waits, and the log says for whom; ignore_eacces passes the file over."""
+    i = bulkhead(routers="""
+forward:
+  driver = redirect
+  domains = +local_domains
+  local_parts = joe
+  file = {dir}/home/.forward
+""" + ("  ignore_eacces\n" if ignore else "") + LOCAL, users=["joe"])
+    os.mkdir(os.path.join(i.dir, "home"), 0o700)
+    write(i, "home/.forward", "ann@local.example\n")
+    i.send("a@client.example", "joe@local.example")
+    if ignore:
+        i.wait_maildir("joe")
+    else:
+        i.wait_log(r"== joe@local.example .*/home/\.forward: Permission denied for router's user, uid \d+ \(ignore_eacces passes over such files\)")
