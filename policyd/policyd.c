@@ -216,14 +216,16 @@ void policyd_answer(struct policyd *p, struct arena *a, const struct ipc_acl_ask
 	facts = *ask->facts;
 	eval_init(&ev, p->lang, a);
 	eval_facts(&ev, &facts);
-	ev.stage = ask->stage == ASK_TLS ? ACL_CONNECT : (enum acl_stage)ask->stage;
+	ev.stage = ask->stage >= ASK_TLS ? ACL_CONNECT : (enum acl_stage)ask->stage;
 	ev.message_fd = fd;
 	ev.trace = ask->trace;
 	p->scans_until_ms = clock_ms() + SCAN_ALL_MS;
 	p->log_id = stage_has_id(ask->stage) ? ask->facts->message_id : STR_NULL;
-	if (ask->stage == ASK_TLS || ask->argument.len) {
+	if (ask->stage >= ASK_TLS || ask->argument.len) {
 		if (ask->stage == ASK_TLS)
 			policyd_tls_answer(p, &ev, out);
+		else if (ask->stage == ASK_PROXY)
+			policyd_proxy_run(p, &ev, out);
 		else
 			policyd_rewrite_argument(p, &ev, ask->argument, out);
 		eval_clear(&ev);

@@ -67,6 +67,9 @@ void policyd_settings_run(struct policyd *p, struct eval *ev, struct ipc_acl_ans
 size_t policyd_setting_count(void);
 const char *policyd_setting_name(size_t i);
 
+/* Is the peer one of hosts_proxy? */
+void policyd_proxy_run(struct policyd *p, struct eval *ev, struct ipc_acl_answer *out);
+
 bool policyd_setting_yes(struct policyd *p, struct eval *ev, const char *list); /* the client is in that host list */
 
 /* policyd_helo.c: false: HELO is refused, and *out says it. */

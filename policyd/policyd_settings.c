@@ -39,7 +39,7 @@ static const struct setting_row rows[] = {
 	SETTING(ignore_fromline_hosts, true),
 	SETTING(smtp_ratelimit_hosts, true),
 };
-enum { ROWS = sizeof rows / sizeof *rows };
+enum { ROWS = sizeof rows / sizeof *rows, LOOKUP = ROWS, PROXY, COMPILED };
 
 struct policyd_setting {
 	struct expansion *x;
@@ -56,7 +56,7 @@ static const struct conf_text *setting_text(const struct conf *conf, const struc
 
 enum status policyd_settings_compile(struct policyd *p, struct err *err)
 {
-	struct policyd_setting *v = arena_alloc(lang_arena(p->lang), sizeof *v * (ROWS + 1));
+	struct policyd_setting *v = arena_alloc(lang_arena(p->lang), sizeof *v * COMPILED);
 	enum status st = ST_OK;
 
 	for (size_t i = 0; !st && i < ROWS; i++) {
@@ -69,9 +69,11 @@ enum status policyd_settings_compile(struct policyd *p, struct err *err)
 		if (st)
 			err_prefix(err, "%s", rows[i].name);
 	}
-	/* host_lookup is not told to smtpd: it is obeyed here. */
+	/* host_lookup is not told to smtpd: it is obeyed here. hosts_proxy is asked before all else. */
 	if (!st)
-		st = lang_list_compile(p->lang, LIST_HOST, p->conf->main.host_lookup.text, p->conf->main.host_lookup.place, &v[ROWS].list, err);
+		st = lang_list_compile(p->lang, LIST_HOST, p->conf->main.host_lookup.text, p->conf->main.host_lookup.place, &v[LOOKUP].list, err);
+	if (!st)
+		st = lang_list_compile(p->lang, LIST_HOST, p->conf->main.hosts_proxy.text, p->conf->main.hosts_proxy.place, &v[PROXY].list, err);
 	p->settings = v;
 	return st;
 }
@@ -119,7 +121,7 @@ static void name_lookup(struct policyd *p, struct eval *ev)
 {
 	struct err err = ERR_INIT;
 
-	if (ev->facts->client_ip.len && lang_client_match(ev, p->settings[ROWS].list, NULL, &err) == ST_OK)
+	if (ev->facts->client_ip.len && lang_client_match(ev, p->settings[LOOKUP].list, NULL, &err) == ST_OK)
 		eval_client_name(ev, &err);
 }
 
@@ -168,4 +170,16 @@ void policyd_settings_run(struct policyd *p, struct eval *ev, struct ipc_acl_ans
 	all_known &= policyd_tls_run(p, ev, false, v, &out->n_settings);
 	out->settings = v;
 	cache_decide(p, ev, all_known, out);
+}
+
+void policyd_proxy_run(struct policyd *p, struct eval *ev, struct ipc_acl_answer *out)
+{
+	struct ipc_pair *v = arena_alloc(ev->arena, sizeof *v);
+	struct err err = ERR_INIT;
+	enum status st = lang_client_match(ev, p->settings[PROXY].list, NULL, &err);
+
+	*out = (struct ipc_acl_answer){ .verdict = st == ST_OK || st == ST_FAIL ? ACL_ACCEPT : ACL_DEFER, .settings = v, .n_settings = 1 };
+	*v = (struct ipc_pair){ .name = STR_LIT("hosts_proxy"), .value = st == ST_OK ? STR_LIT("yes") : STR_LIT("no") };
+	if (out->verdict == ACL_DEFER)
+		out->log_text = str_of(arena_strdup(ev->arena, err.text));
 }

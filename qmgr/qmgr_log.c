@@ -157,8 +157,9 @@ void log_arrival(struct qmgr *q, const struct message *m, const struct ipc_spool
 	line_field(b, " P=", f->protocol);
 	line_facts(q, tls_rows, f->tls, f->n_tls);
 	arrival_auth(q, f);
-	if (parts & LOG_SEL(proxy) && f->n_proxy)
-		line_field(b, " PRX=", f->proxy[0].value);
+	for (uint32_t i = 0; parts & LOG_SEL(proxy) && i < f->n_proxy; i++)
+		if (str_is(f->proxy[i].name, "local_address"))
+			line_field(b, " PRX=", f->proxy[i].value);
 	buf_printf(b, " S=%llu", (unsigned long long)env->content);
 	if (parts & LOG_SEL(8bitmime))
 		buf_printf(b, " M8S=%d", m->flags & MSG_EIGHTBIT ? 8 : 0);

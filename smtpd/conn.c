@@ -94,6 +94,24 @@ static void op_remember(struct session *s, uint64_t ms)
 	c->host->client_until_ms = s->server->now_ms + ms;
 }
 
+/* Counts the connection for its client. */
+static void conn_host(struct conn *c)
+{
+	struct session *s = &c->session;
+
+	if (c->host)
+		host_put(c->smtpd, c->host);
+	c->host = host_get(c->smtpd, s->client_ip);
+	s->host_connections = ++c->host->connections;
+	if (c->host->client && c->smtpd->server.now_ms < c->host->client_until_ms)
+		s->client = client_settings_ref(c->host->client);
+}
+
+static void op_client_changed(struct session *s)
+{
+	conn_host(conn_of(s));
+}
+
 static void op_log(struct session *s, unsigned targets, struct str line)
 {
 	log_text(&conn_of(s)->smtpd->daemon->log, targets, line);
@@ -102,7 +120,7 @@ static void op_log(struct session *s, unsigned targets, struct str line)
 const struct session_ops conn_ops = {
 	.output = op_output, .ask = conn_ask, .ask_cancel = conn_ask_cancel, .begin = conn_begin, .recipients = conn_recipients, .commit = conn_commit,
 	.forget = conn_forget, .write = op_write, .read = op_read, .input_waiting = op_input_waiting, .remember = op_remember, .log = op_log,
-	.auth_ask = conn_auth_ask, .auth_forget = conn_auth_forget, .tls_start = conn_tls_start, .tls_go_on = conn_tls_go_on,
+	.auth_ask = conn_auth_ask, .auth_forget = conn_auth_forget, .client_changed = op_client_changed, .tls_start = conn_tls_start, .tls_go_on = conn_tls_go_on,
 };
 
 /* ---- turns ---- */
@@ -157,7 +175,7 @@ static void input_keep(struct conn *c, const char *p, size_t n)
 
 static bool conn_listens(const struct conn *c)
 {
-	return session_wants_input(&c->session) && c->out.len < SMTPD_OUT_MAX;
+	return c->session.state == SESSION_PROXY || (session_wants_input(&c->session) && c->out.len < SMTPD_OUT_MAX);
 }
 
 static void input_go_on(struct conn *c)
@@ -291,7 +309,9 @@ static void conn_on_fd(void *arg, unsigned ready)
 
 	conn_enter(c);
 	/* During a handshake the step in conn_leave() does all. */
-	if (c->tls_step == CONN_CLEAR || c->tls_step == CONN_TLS_ON) {
+	if (c->session.state == SESSION_PROXY)
+		conn_proxy_read(c);
+	else if (c->tls_step == CONN_CLEAR || c->tls_step == CONN_TLS_ON) {
 		if (ready & LOOP_WRITE)
 			conn_send(c);
 		if ((ready & LOOP_READ || c->tls_write_for_read) && !c->eof)
@@ -302,7 +322,7 @@ static void conn_on_fd(void *arg, unsigned ready)
 
 /* ---- beginning and end ---- */
 
-static void address_take(const struct sockaddr_storage *from, struct session *s, uint8_t ip[16], uint16_t *port)
+static void address_take(const struct sockaddr_storage *from, bool *ipv6, uint8_t ip[16], uint16_t *port)
 {
 	static const uint8_t mapped[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
 
@@ -311,7 +331,7 @@ static void address_take(const struct sockaddr_storage *from, struct session *s,
 
 		*port = ntohs(in6->sin6_port);
 		if (memcmp(in6->sin6_addr.s6_addr, mapped, sizeof mapped)) {
-			s->ipv6 = true;
+			*ipv6 = true;
 			memcpy(ip, in6->sin6_addr.s6_addr, 16);
 		} else { /* an IPv4 client of an IPv6 listener is an IPv4 client */
 			memcpy(ip, in6->sin6_addr.s6_addr + 12, 4);
@@ -391,16 +411,6 @@ static struct conn *conn_make(struct smtpd *m, int fd)
 	return c;
 }
 
-static void conn_host(struct conn *c)
-{
-	struct session *s = &c->session;
-
-	c->host = host_get(c->smtpd, s->client_ip);
-	s->host_connections = ++c->host->connections;
-	if (c->host->client && c->smtpd->server.now_ms < c->host->client_until_ms)
-		s->client = client_settings_ref(c->host->client);
-}
-
 void conn_new(struct smtpd *m, struct listener *from, int fd, const struct sockaddr_storage *peer)
 {
 	struct conn *c = conn_make(m, fd);
@@ -416,9 +426,9 @@ void conn_new(struct smtpd *m, struct listener *from, int fd, const struct socka
 	} else {
 		socket_prepare(c);
 		s->tls_on_connect = from->tls;
-		address_take(peer, s, s->client_ip, &s->client_port);
+		address_take(peer, &s->ipv6, s->client_ip, &s->client_port);
 		if (!getsockname(fd, (struct sockaddr *)&own, &len))
-			address_take(&own, s, s->server_ip, &s->server_port);
+			address_take(&own, &s->server_ipv6, s->server_ip, &s->server_port);
 		conn_host(c);
 	}
 	session_start(s);
@@ -438,7 +448,6 @@ void conn_pretended(struct smtpd *m, int fd, const struct ipc_session_client *wh
 {
 	struct conn *c;
 	struct session *s;
-	bool ours_ipv6;
 
 	if (fd < 0 || m->draining)
 		return;
@@ -452,9 +461,11 @@ void conn_pretended(struct smtpd *m, int fd, const struct ipc_session_client *wh
 		conn_end(c);
 		return;
 	}
-	/* One family for both: the address of ours that a client of the other family would have met is not known. */
-	if (!ip_take(who->server_ip, s->server_ip, &ours_ipv6) || ours_ipv6 != s->ipv6)
+	/* The address of ours that a client of the other family would have met is not known. */
+	if (!ip_take(who->server_ip, s->server_ip, &s->server_ipv6) || s->server_ipv6 != s->ipv6) {
 		memset(s->server_ip, 0, sizeof s->server_ip);
+		s->server_ipv6 = s->ipv6;
+	}
 	conn_host(c);
 	session_start(s);
 	conn_leave(c);
@@ -475,6 +486,7 @@ void conn_end(struct conn *c)
 	session_clear(&c->session);
 	conn_channels_release(c);
 	conn_tls_end(c);
+	conn_proxy_end(c);
 	if (c->host)
 		host_put(c->smtpd, c->host);
 	buf_clear(&c->out);

@@ -28,6 +28,7 @@ static const struct state_row {
 	void (*late)(struct session *s);
 } states[SESSION_STATES] = {
 	[SESSION_CONNECT] = { "connect", "being checked at connection", TIMEOUT_POLICY, NULL, policy_late },
+	[SESSION_PROXY] = { "proxy", "waiting for the proxy's header", TIMEOUT_NONE, NULL, proxy_late },
 	[SESSION_COMMAND] = { "command", "reading SMTP command", TIMEOUT_CLIENT, command_input, command_late },
 	[SESSION_AUTH] = { "auth", "reading SMTP command", TIMEOUT_CLIENT, auth_input, command_late },
 	[SESSION_AUTH_ASK] = { "auth-ask", "authenticating", TIMEOUT_POLICY, NULL, auth_late },
@@ -125,6 +126,7 @@ void session_clear(struct session *s)
 	line_drop(s);
 	session_vars_set(&s->acl_c, NULL, 0);
 	session_vars_set(&s->results, NULL, 0);
+	session_vars_set(&s->proxy, NULL, 0);
 	tls_forget(s);
 	arena_clear(&s->held_arena);
 	client_settings_unref(s->client);
@@ -367,6 +369,18 @@ void session_begin(struct session *s)
 		policy_ask(s, ACL_CONNECT, connect_proceed);
 }
 
+void session_client_known(struct session *s)
+{
+	struct server *server = s->server;
+
+	if (!s->client && server->everyone && (!server->everyone_until_ms || server->now_ms < server->everyone_until_ms))
+		s->client = client_settings_ref(server->everyone);
+	if (s->tls_on_connect)
+		tls_begin(s);
+	else
+		session_begin(s);
+}
+
 void session_start(struct session *s)
 {
 	struct server *server = s->server;
@@ -386,12 +400,10 @@ void session_start(struct session *s)
 		greet(s, STR_NULL);
 		return;
 	}
-	if (!s->client && server->everyone && (!server->everyone_until_ms || server->now_ms < server->everyone_until_ms))
-		s->client = client_settings_ref(server->everyone);
-	if (s->tls_on_connect)
-		tls_begin(s);
+	if (server->settings.proxies && !s->pretended)
+		proxy_ask(s);
 	else
-		session_begin(s);
+		session_client_known(s);
 }
 
 /* ---- commands ---- */
@@ -509,7 +521,7 @@ static void line_handle(struct session *s, struct str line, struct str next)
 		unknown_command(s);
 		return;
 	}
-	if (sync_broken(s, v, next) || nonmail_over(s, v))
+	if (sync_broken(s, v, next) || nonmail_over(s, v) || proxy_refuses(s, v))
 		return;
 	s->verb = v;
 	v->check(s, args);

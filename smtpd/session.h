@@ -28,6 +28,7 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/ipc/codec.h"
+#include "smtpd/proxy_header.h"
 #include "smtpd/settings.h"
 
 enum {
@@ -46,7 +47,7 @@ enum {
 };
 
 enum session_state {
-	SESSION_CONNECT, SESSION_COMMAND, SESSION_AUTH, SESSION_AUTH_ASK, SESSION_ASK, SESSION_DELAY, SESSION_FILE, SESSION_DATA, SESSION_COMMIT, SESSION_CLOSING, SESSION_CLOSED,
+	SESSION_CONNECT, SESSION_PROXY, SESSION_COMMAND, SESSION_AUTH, SESSION_AUTH_ASK, SESSION_ASK, SESSION_DELAY, SESSION_FILE, SESSION_DATA, SESSION_COMMIT, SESSION_CLOSING, SESSION_CLOSED,
 	SESSION_TLS,
 	SESSION_STATES
 };
@@ -73,6 +74,7 @@ struct session_ops {
 	void (*log)(struct session *s, unsigned targets, struct str line);
 	/* A step of AUTH; the answer comes by session_on_auth(). A descriptor that came with the answer before goes along. */
 	void (*auth_ask)(struct session *s, const struct ipc_auth_ask *ask);
+	void (*client_changed)(struct session *s);          /* client_ip is another now: who is counted, and what is remembered of it */
 	void (*auth_forget)(struct session *s);             /* that descriptor is not needed any more */
 	/* The session waits for TLS (SESSION_TLS). What follows comes by session_on_tls_...(), never from within. */
 	void (*tls_start)(struct session *s);
@@ -137,7 +139,7 @@ struct session {
 	struct ipc_acl_answer *held;      /* an answer that waits for its delay, in held_arena */
 	struct arena held_arena;
 	char *helo, *client_name, *ident, *gecos, *connection_id;
-	struct vars acl_c, acl_m, results;
+	struct vars acl_c, acl_m, results, proxy; /* proxy: what $proxy_... say */
 	struct vars tls;                  /* facts of its encryption; n 0: none */
 	struct client_tls *tls_own;       /* settings of this session alone; NULL: the client's */
 	uint64_t uid, gid;                /* each + 1, of a local submitter */
@@ -150,7 +152,8 @@ struct session {
 	uint8_t stage;                    /* of the question that is open, enum acl_stage; 0: none */
 	uint8_t attempts;                 /* workers lost with it */
 	struct str argument;              /* ... that is about the rewriting of this, within `line`; p NULL: about the stage */
-	bool ipv6, local, trusted;
+	bool ipv6, server_ipv6, local, trusted;
+	bool proxy_failed;                /* the header of a proxy was due, and was none */
 	bool tls_on_connect;              /* it begins with TLS */
 	bool tls_started;                 /* 220 was said to STARTTLS, or it began so */
 	bool tls_advertised, tls_active;
@@ -185,6 +188,7 @@ size_t session_input(struct session *s, const char *p, size_t n);
 bool session_wants_input(const struct session *s);
 void session_on_eof(struct session *s, const char *why);  /* the connection is lost or half closed; why: NULL or an error */
 void session_on_deadline(struct session *s);
+void session_on_proxy(struct session *s, const struct proxy_header *h, const char *why); /* in state proxy: the header; NULL: there is none, why */
 void session_on_drain(struct session *s);       /* nothing more after the present message: 421 when it is idle */
 
 /* The answer; NULL: none will come, *why tells. lost: a worker died with the question. */

@@ -29,7 +29,7 @@ struct str log_peer(struct session *s)
 	f.helo_verified = s->helo_verified;
 	host = str_dup(a, received_fullhost(a, &f, s->server->settings.log & LOG_SEL(incoming_port)));
 	if (s->server->settings.log & LOG_SEL(incoming_interface)) {
-		session_ip_format(s->ipv6, s->server_ip, server_ip);
+		session_ip_format(s->server_ipv6, s->server_ip, server_ip);
 		host = str_printf(a, "%.*s I=[%s]:%u", STR_FMT(host), server_ip, s->server_port);
 	}
 	return host;

@@ -17,11 +17,11 @@ bool policy_has(const struct session *s, enum acl_stage stage)
 	return stage < ACL_STAGES_END && s->server->settings.acl_stages >> stage & 1;
 }
 
-static struct str ip_text(struct session *s, const uint8_t ip[16])
+static struct str ip_text(struct session *s, bool ipv6, const uint8_t ip[16])
 {
 	char text[64];
 
-	session_ip_format(s->ipv6, ip, text);
+	session_ip_format(ipv6, ip, text);
 	return str_of(arena_strdup(&s->server->scratch, text));
 }
 
@@ -67,11 +67,13 @@ void session_facts(struct session *s, struct ipc_facts *f)
 {
 	memset(f, 0, sizeof *f);
 	if (!s->local) {
-		f->client_ip = ip_text(s, s->client_ip);
-		f->server_ip = ip_text(s, s->server_ip);
+		f->client_ip = ip_text(s, s->ipv6, s->client_ip);
+		f->server_ip = ip_text(s, s->server_ipv6, s->server_ip);
 		f->client_port = s->client_port;
 		f->server_port = s->server_port;
 	}
+	f->proxy = s->proxy.v;
+	f->n_proxy = s->proxy.n;
 	f->client_name = str_of(s->client_name);
 	f->name_looked = s->name_looked;
 	f->name_deferred = s->name_deferred;
@@ -163,25 +165,11 @@ static bool policy_needed(const struct session *s, enum acl_stage stage)
 {
 	if (s->local)
 		return false;
-	return stage == ACL_CONNECT || (unsigned)stage == ASK_TLS || (stage == ACL_HELO && ((s->esmtp && session_client(s)->flags & CLIENT_AUTH_LATER) || helo_looked_at(s))) ||
+	return stage == ACL_CONNECT || (unsigned)stage == ASK_TLS || (unsigned)stage == ASK_PROXY || (stage == ACL_HELO && ((s->esmtp && session_client(s)->flags & CLIENT_AUTH_LATER) || helo_looked_at(s))) ||
 		(stage == ACL_MAILAUTH && s->auth_condition);
 }
 
-void policy_ask(struct session *s, enum acl_stage stage, void (*proceed)(struct session *s, const struct ipc_acl_answer *answer))
-{
-	if (!policy_has(s, stage) && !policy_needed(s, stage) && !policy_rewrites(s, stage)) {
-		proceed(s, NULL);
-		return;
-	}
-	s->argument = STR_NULL;
-	s->stage = stage;
-	s->attempts = 0;
-	s->proceed = proceed;
-	session_enter(s, SESSION_ASK);
-	ask_send(s);
-}
-
-void policy_ask_argument(struct session *s, enum acl_stage stage, struct str argument,
+static void question_begin(struct session *s, enum acl_stage stage, struct str argument,
 	void (*proceed)(struct session *s, const struct ipc_acl_answer *answer))
 {
 	s->argument = argument;
@@ -190,6 +178,21 @@ void policy_ask_argument(struct session *s, enum acl_stage stage, struct str arg
 	s->proceed = proceed;
 	session_enter(s, SESSION_ASK);
 	ask_send(s);
+}
+
+void policy_ask(struct session *s, enum acl_stage stage, void (*proceed)(struct session *s, const struct ipc_acl_answer *answer))
+{
+	if (!policy_has(s, stage) && !policy_needed(s, stage) && !policy_rewrites(s, stage)) {
+		proceed(s, NULL);
+		return;
+	}
+	question_begin(s, stage, STR_NULL, proceed);
+}
+
+void policy_ask_argument(struct session *s, enum acl_stage stage, struct str argument,
+	void (*proceed)(struct session *s, const struct ipc_acl_answer *answer))
+{
+	question_begin(s, stage, argument, proceed);
 }
 
 bool policy_rewrites(const struct session *s, enum acl_stage stage)

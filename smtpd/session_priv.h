@@ -107,6 +107,13 @@ void session_vars_set(struct vars *vars, const struct ipc_pair *v, uint32_t n);
 void session_transaction_end(struct session *s);               /* forgets the message and its variables */
 struct str session_hostname(const struct session *s);          /* the name by which we speak */
 
+void session_client_known(struct session *s);                  /* who the client is, is settled: the connect stage begins */
+
+/* ---- session_proxy.c ---- */
+void proxy_ask(struct session *s);                             /* must the peer send a header? Goes on with session_client_known() */
+void proxy_late(struct session *s);
+bool proxy_refuses(struct session *s, const struct verb *v);   /* has replied */
+
 /* ---- session_auth.c ---- */
 struct str auth_offer(const struct session *s);                /* the mechanisms; empty: none */
 void auth_helo(struct session *s, const struct ipc_acl_answer *answer);

@@ -96,6 +96,8 @@ void settings_from_conf(struct settings *s, const struct conf *conf)
 	s->sender_retain = m->local_sender_retain;
 	conf_slowing_parse(m->smtp_ratelimit_mail.text, &s->slow_mail, NULL);
 	conf_slowing_parse(m->smtp_ratelimit_rcpt.text, &s->slow_rcpt, NULL);
+	s->proxies = m->hosts_proxy.set && m->hosts_proxy.text.len;
+	s->proxy_timeout_ms = milliseconds(m->proxy_protocol_timeout);
 	s->helo_lookup = m->helo_lookup_domains.set && m->helo_lookup_domains.text.len;
 	s->helo_lookup_ours = !m->helo_lookup_domains.set;
 	s->received_none = m->received_header_text.set && !m->received_header_text.text.len;

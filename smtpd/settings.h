@@ -37,6 +37,8 @@ struct settings {
 	bool enforce_sync, strict, literals, eightbit, recipients_reject, check_space, return_details;
 	bool remove_return_path, remove_envelope_to, remove_delivery_date;
 	bool from_check, sender_retain, received_none, received_own, utc, reject_log, nodelay, keepalive;
+	bool proxies;                    /* hosts_proxy is set */
+	uint32_t proxy_timeout_ms;
 	bool helo_lookup, helo_lookup_ours; /* helo_lookup_domains: any may be in it; only our name and addresses */
 	bool untrusted_any, untrusted_asks; /* untrusted_set_sender is *; is a list that policyd knows */
 	bool tls_remember_esmtp;

@@ -107,6 +107,7 @@ struct conn {
 	bool shut, ended, eof;
 	bool tls_write_for_read;          /* TLS has to write before it can read */
 	bool tls_broken;                  /* no farewell */
+	struct { uint8_t octets[PROXY_HEADER_MAX]; size_t n; } *proxy; /* of a header that is not complete; else NULL */
 	uint8_t tls_step;                 /* enum conn_tls */
 	uint8_t tls_want;                 /* LOOP_READ, LOOP_WRITE: of the handshake */
 };
@@ -140,6 +141,10 @@ void conn_begin(struct session *s, const struct ipc_msg_begin *begin);
 void conn_recipients(struct session *s, const struct ipc_msg_recipients *more);
 void conn_commit(struct session *s, const struct ipc_msg_commit *commit);
 void conn_forget(struct session *s, const char *id);
+
+/* conn_proxy.c */
+void conn_proxy_read(struct conn *c);                   /* in state proxy, when there is something to read */
+void conn_proxy_end(struct conn *c);
 
 /* conn_tls.c */
 void conn_tls_start(struct session *s);

@@ -16,7 +16,7 @@ const char *acl_stage_name(uint64_t stage)
 		[ACL_NOTSMTP_MIME] = "not_smtp_mime",
 	};
 
-	return stage == ASK_TLS ? "tls" : NAME_OF(names, stage);
+	return stage == ASK_TLS ? "tls" : stage == ASK_PROXY ? "proxy" : NAME_OF(names, stage);
 }
 
 const char *acl_verdict_name(uint64_t verdict)

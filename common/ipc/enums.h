@@ -18,8 +18,9 @@ enum acl_stage {
 	ACL_STAGES_END
 };
 
-/* In place of a stage in acl_ask: no ACL is meant, only the settings of TLS with this client, which a handshake waits for. */
-enum { ASK_TLS = 64 };
+/* In place of a stage in acl_ask: no ACL is meant, only the settings of TLS with this client, which a handshake waits for; or whether the
+ * peer is one of hosts_proxy. */
+enum { ASK_TLS = 64, ASK_PROXY };
 
 enum acl_verdict {
 	ACL_ACCEPT = 1,
