@@ -4,6 +4,7 @@ import os
 import re
 import select
 import socket
+import ssl
 import struct
 import subprocess
 import time
@@ -156,6 +157,35 @@ def test_headers_that_do_not_come_hold_nobody_up(bulkhead):
     assert not select.select([w.sock for w in waiting], [], [], 0.2)[0]
     for w in waiting:
         w.close()
+
+
+@pytest.mark.parametrize("header", [v1(), v2()])
+def test_tls_begins_behind_the_header(bulkhead, header):
+    b = bulkhead(main=MAIN + "tls_on_connect_ports = {port}\n", acl=ACL)
+    ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    ctx.check_hostname, ctx.verify_mode = False, ssl.CERT_NONE
+    ours, wire = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = ctx.wrap_bio(ours, wire)
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    c = b.client(greet=False)
+    c.send(header + wire.read())   # in one piece: not an octet of the handshake may be read with the header
+    while True:
+        ours.write(c.sock.recv(65536))
+        try:
+            tls.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            c.send(wire.read())
+    c.send(wire.read())
+    greeting = b""
+    while not greeting.endswith(b"\n"):
+        try:
+            greeting += tls.read(1000)
+        except ssl.SSLWantReadError:
+            ours.write(c.sock.recv(65536))
+    assert greeting.startswith(b"220 ")
+    assert "host=192.0.2.1/40000" in acl_line(b)
 
 
 HAPROXY = """
