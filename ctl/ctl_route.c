@@ -199,7 +199,7 @@ static void answer_take(struct route_run *run, const struct ipc_route_answer *r)
 	}
 }
 
-static enum status answers_read(struct route_run *run, int fd, struct err *err)
+static enum status answers_read(struct route_run *run, struct offline *o, struct err *err)
 {
 	struct ipc_packet packet = { .data = BUF_INIT };
 	bool more = true;
@@ -208,7 +208,9 @@ static enum status answers_read(struct route_run *run, int fd, struct err *err)
 	while (!st && more) {
 		struct ipc_in in;
 
-		st = ipc_recv(fd, &packet, OFFLINE_ASK_MS, err);
+		st = offline_wait(run->ctl, o, OFFLINE_ASK_MS, err);
+		if (!st)
+			st = ipc_recv(o->channel, &packet, OFFLINE_ASK_MS, err);
 		while (!st && (st = ipc_packet_next(&packet, &run->ctl->arena, &in, err)) == ST_OK) {
 			const struct ipc_route_answer *r = in.msg;
 
@@ -299,7 +301,7 @@ static enum status routed(struct ctl *ctl, struct route_run *run, const struct i
 	if (!st)
 		st = ipc_send(o.channel, &ipc_type_route_ask, 1, false, ask, NULL, 0, OFFLINE_ASK_MS, err);
 	if (!st)
-		st = answers_read(run, o.channel, err);
+		st = answers_read(run, &o, err);
 	offline_stop(&o);
 	return st;
 }

@@ -26,6 +26,7 @@ enum { D_ROUTER, D_POLICYD, D_SMTPD, DAEMONS };
 struct fake {
 	struct ctl *ctl;
 	struct offline_daemon daemon[DAEMONS];
+	struct offline_queries queries;
 	struct session_queue queue;
 	struct ipc_session_client who;
 	int client, logs;          /* our ends; -1: closed */
@@ -84,13 +85,17 @@ static void fail(struct fake *f, struct err *err)
 	f->done = true;
 }
 
-/* policyd's worker wants a router; whatever else a daemon asks for does not exist here. */
+/* policyd's worker wants a router, router's a process for a program; whatever else a daemon asks for does not exist here. */
 static void on_need(void *arg, struct offline_daemon *d, const struct ipc_ctl_need *need)
 {
 	struct fake *f = arg;
 	struct err err = ERR_INIT;
 	int pair[2];
 
+	if (str_is(need->peer, "query")) {
+		offline_query_serve(f->ctl, &f->queries, d, need);
+		return;
+	}
 	if (!str_is(need->peer, "router")) {
 		struct ipc_ctl_refused no = { .cookie = need->cookie, .text = STR_LIT("not in a fake session") };
 
@@ -342,6 +347,7 @@ static int session_run(struct fake *f)
 	for (int i = DAEMONS - 1; i >= 0; i--) /* what they still have to say comes with their end */
 		if (f->daemon[i].name)
 			offline_daemon_stop(&f->daemon[i]);
+	offline_queries_stop(&f->queries);
 	logs_read(f);
 	hints_end(f);
 	session_queue_close(&f->queue);

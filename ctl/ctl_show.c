@@ -12,7 +12,7 @@ static const struct {
 	uint32_t see;
 } daemons[] = {
 	{ "master", V_MASTER }, { "smtpd", V_SMTPD }, { "policyd", V_POLICYD }, { "router", V_ROUTER }, { "qmgr", V_QMGR },
-	{ "smtp-out", V_SMTP_OUT }, { "local", V_LOCAL }, { "queuefile", V_QUEUEFILE }, { "keyd", V_KEYD },
+	{ "smtp-out", V_SMTP_OUT }, { "local", V_LOCAL }, { "query", V_QUERY }, { "queuefile", V_QUEUEFILE }, { "keyd", V_KEYD },
 };
 enum { DAEMONS = sizeof daemons / sizeof *daemons };
 

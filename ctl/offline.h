@@ -11,27 +11,38 @@
 
 #include "ctl/ctl.h"
 
-enum { OFFLINE_START_MS = 15000, OFFLINE_ASK_MS = 300000 };
-
-/* A router, and a channel to ask it. */
-struct offline {
-	pid_t pid;
-	int control, channel;     /* -1: closed */
-};
-
-enum status offline_start(struct ctl *ctl, struct offline *out, struct err *err);
-void offline_stop(struct offline *o);
+enum { OFFLINE_QUERIES_MAX = 16, OFFLINE_START_MS = 15000, OFFLINE_ASK_MS = 300000 };
 
 /* ---- any daemon; the caller is its master ---- */
 
 struct offline_daemon {
 	const char *name;         /* "router" */
 	uint32_t see;             /* V_ROUTER */
+	uid_t uid;                /* of the caller, or, for a query process, that of its programs */
+	gid_t gid;
 	pid_t pid;
 	int control;
 	bool ready;
 	const char *failed;       /* what it said when it could not start */
 };
+
+/* Query processes: for programs of queryprogram routers. Those of other logins than the caller's need root. */
+struct offline_queries {
+	struct offline_daemon v[OFFLINE_QUERIES_MAX];
+	unsigned n;
+};
+
+/* A router, and a channel to ask it. */
+struct offline {
+	struct offline_daemon router;
+	struct offline_queries queries;
+	int channel;              /* -1: closed */
+};
+
+enum status offline_start(struct ctl *ctl, struct offline *out, struct err *err);
+/* Until the channel has something to read; in the meantime the router gets what it needs. */
+enum status offline_wait(struct ctl *ctl, struct offline *o, int timeout_ms, struct err *err);
+void offline_stop(struct offline *o);
 
 /* Starts it and sends the view; logs[] (main, reject, panic) are given away, -1: nowhere. */
 enum status offline_daemon_start(struct ctl *ctl, struct offline_daemon *d, const char *name, uint32_t see, const int logs[3], struct err *err);
@@ -42,5 +53,9 @@ enum status offline_daemon_go(struct offline_daemon *d, struct err *err);
 typedef void offline_need_fn(void *arg, struct offline_daemon *d, const struct ipc_ctl_need *need);
 enum status offline_daemon_read(struct offline_daemon *d, struct arena *a, int timeout_ms, offline_need_fn *need, void *arg, struct err *err);
 void offline_daemon_stop(struct offline_daemon *d);
+
+/* The router asks for a channel to "query": it gets one, or is told why not. */
+void offline_query_serve(struct ctl *ctl, struct offline_queries *q, struct offline_daemon *router, const struct ipc_ctl_need *need);
+void offline_queries_stop(struct offline_queries *q);
 
 #endif

@@ -9,5 +9,6 @@
 
 extern const struct pool_spec local_daemon_spec;
 extern const struct pool_spec pipe_daemon_spec;
+extern const struct pool_spec query_daemon_spec;
 
 #endif

@@ -151,19 +151,46 @@ static bool may_ask(const struct child *asker, const struct service *s)
 	return false;
 }
 
+enum { NAME_ROOM = 64, ENTRY_ROOM = 16384 };
+
+static bool name_take(struct str name, char out[NAME_ROOM])
+{
+	if (name.len >= NAME_ROOM)
+		return false;
+	memcpy(out, name.p, name.len);
+	out[name.len] = '\0';
+	return true;
+}
+
 static bool user_is(struct str name, uid_t uid)
 {
-	char text[64], room[4096];
+	char text[NAME_ROOM], room[ENTRY_ROOM];
 	struct passwd pw, *found = NULL;
 	uint64_t n;
 
 	if (str_u64(name, UINT32_MAX, &n))
 		return n == uid;
-	if (name.len >= sizeof text)
-		return false;
-	memcpy(text, name.p, name.len);
-	text[name.len] = '\0';
-	return getpwnam_r(text, &pw, room, sizeof room, &found) == 0 && found && found->pw_uid == uid;
+	return name_take(name, text) && getpwnam_r(text, &pw, room, sizeof room, &found) == 0 && found && found->pw_uid == uid;
+}
+
+static bool group_is(struct str name, gid_t gid)
+{
+	char text[NAME_ROOM], room[ENTRY_ROOM];
+	struct group gr, *found = NULL;
+	uint64_t n;
+
+	if (str_u64(name, UINT32_MAX, &n))
+		return n == gid;
+	return name_take(name, text) && getgrnam_r(text, &gr, room, sizeof room, &found) == 0 && found && found->gr_gid == gid;
+}
+
+/* The group of that login. */
+static bool user_group_is(struct str name, gid_t gid)
+{
+	char text[NAME_ROOM], room[ENTRY_ROOM];
+	struct passwd pw, *found = NULL;
+
+	return name_take(name, text) && getpwnam_r(text, &pw, room, sizeof room, &found) == 0 && found && found->pw_gid == gid;
 }
 
 /* Root, the daemons themselves and never_users deliver nothing. */
@@ -229,21 +256,9 @@ static bool transport_fits(const struct conf *conf, const struct conf_instance *
 
 static bool group_named(const struct conf_text *group, gid_t gid)
 {
-	char text[64], room[16384];
-	struct group gr, *found = NULL;
 	struct str name = str_trim(group->text);
-	uint64_t n;
 
-	if (!group->set)
-		return false;
-	if (str_find(name, '$') >= 0)
-		return true;
-	if (str_u64(name, UINT32_MAX, &n))
-		return n == gid;
-	if (name.len >= sizeof text)
-		return false;
-	snprintf(text, sizeof text, "%.*s", STR_FMT(name));
-	return getgrnam_r(text, &gr, room, sizeof room, &found) == 0 && found && found->gr_gid == gid;
+	return group->set && (str_find(name, '$') >= 0 || group_is(name, gid));
 }
 
 /* A group that the uid's login has anyway. */
@@ -251,7 +266,7 @@ static bool group_own(uid_t uid, gid_t gid)
 {
 	struct passwd pw, *found = NULL;
 	gid_t groups[256];
-	char room[4096];
+	char room[ENTRY_ROOM];
 	int n = sizeof groups / sizeof *groups;
 
 	if (getpwuid_r(uid, &pw, room, sizeof room, &found) || !found)
@@ -279,27 +294,52 @@ static bool group_fits(const struct conf *conf, const struct conf_instance *t, u
 	return false;
 }
 
-static bool ids_configured(const struct master *m, const struct service *s, uint64_t uid, uint64_t gid, struct err *err)
+static bool delivery_configured(const struct master *m, const struct service *s, const struct need *need, struct err *err)
 {
 	const struct conf *confs[] = { m->conf, m->next_conf };
 	bool user = false;
 
-	if (!m->privileged)
-		return true;
 	for (size_t c = 0; c < sizeof confs / sizeof *confs; c++)
 		for (uint32_t i = 0; confs[c] && i < confs[c]->of[CONF_TRANSPORTS].n; i++) {
 			const struct conf_instance *t = &confs[c]->of[CONF_TRANSPORTS].v[i];
 
-			if (!transport_fits(confs[c], t, !strcmp(s->name, "pipe"), (uid_t)uid))
+			if (!transport_fits(confs[c], t, !strcmp(s->name, "pipe"), need->uid))
 				continue;
 			user = true;
-			if (group_fits(confs[c], t, (uid_t)uid, (gid_t)gid))
+			if (group_fits(confs[c], t, need->uid, need->gid))
 				return true;
 		}
 	if (user)
-		return !err_set(err, ST_FAIL, "no delivery under gid %llu: no transport or router has that group, and uid %llu is not in it",
-			(unsigned long long)gid, (unsigned long long)uid);
-	return !err_set(err, ST_FAIL, "no delivery under uid %llu: no transport for %s has that user", (unsigned long long)uid, s->name);
+		return !err_set(err, ST_FAIL, "no delivery under gid %u: no transport or router has that group, and uid %u is not in it",
+			(unsigned)need->gid, (unsigned)need->uid);
+	return !err_set(err, ST_FAIL, "no delivery under uid %u: no transport for %s has that user", (unsigned)need->uid, s->name);
+}
+
+/* Whether a queryprogram router has exactly that user and group. */
+static bool query_fits(const struct conf *conf, uid_t uid, gid_t gid)
+{
+	const struct conf_instances *r = &conf->of[CONF_ROUTERS];
+
+	for (uint32_t i = 0; i < r->n; i++) {
+		const struct conf_opts_router_queryprogram *o = CONF_OWN(&r->v[i], router_queryprogram);
+
+		if (o && user_is(str_trim(o->command_user.text), uid) &&
+		    (o->command_group.set ? group_is(str_trim(o->command_group.text), gid) : user_group_is(str_trim(o->command_user.text), gid)))
+			return true;
+	}
+	return false;
+}
+
+static bool ids_configured(const struct master *m, const struct service *s, const struct need *need, struct err *err)
+{
+	if (!m->privileged)
+		return true;
+	if (strcmp(s->name, "query") != 0)
+		return delivery_configured(m, s, need, err);
+	if (query_fits(m->conf, need->uid, need->gid) || (m->next_conf && query_fits(m->next_conf, need->uid, need->gid)))
+		return true;
+	return !err_set(err, ST_FAIL, "no program under uid %u, gid %u: no queryprogram router has that command_user and command_group",
+		(unsigned)need->uid, (unsigned)need->gid);
 }
 
 static struct child *local_find(struct master *m, const struct need *need)
@@ -395,9 +435,9 @@ void need_take(struct child *asker, const struct ipc_ctl_need *msg)
 {
 	struct master *m = asker->m;
 	const struct service *s = service_find(msg->peer);
+	struct need wish = { .asker = NULL }, *need;
 	struct err err = ERR_INIT;
 	struct child *c;
-	struct need *need;
 
 	if (!s || !may_ask(asker, s)) {
 		refuse(asker, msg->cookie, "it may not talk to that daemon");
@@ -407,18 +447,21 @@ void need_take(struct child *asker, const struct ipc_ctl_need *msg)
 		refuse(asker, msg->cookie, "too many requests wait");
 		return;
 	}
-	if (s->on_demand && (!msg->uid || !msg->gid || !uid_allowed(m, msg->uid - 1, msg->gid - 1, &err) ||
-		!ids_configured(m, s, msg->uid - 1, msg->gid - 1, &err))) {
-		refuse(asker, msg->cookie, err.text[0] ? err.text : "a uid and a gid are needed");
-		return;
+	if (s->on_demand) {
+		wish.uid = (uid_t)(msg->uid - 1);
+		wish.gid = (gid_t)(msg->gid - 1);
+		if (!msg->uid || !msg->gid || !uid_allowed(m, msg->uid - 1, msg->gid - 1, &err) || !ids_configured(m, s, &wish, &err)) {
+			refuse(asker, msg->cookie, err.text[0] ? err.text : "a uid and a gid are needed");
+			return;
+		}
 	}
 	need = mem_new(sizeof *need);
 	need->asker = asker;
 	need->service = s;
 	need->cookie = msg->cookie;
 	if (s->on_demand) {
-		need->uid = (uid_t)(msg->uid - 1);
-		need->gid = (gid_t)(msg->gid - 1);
+		need->uid = wish.uid;
+		need->gid = wish.gid;
 		if (msg->initgroups && user_is(msg->user, need->uid) && !ascii_is_digit(msg->user.p[0]))
 			snprintf(need->groups_of, sizeof need->groups_of, "%.*s", STR_FMT(str_sub(msg->user, 0, sizeof need->groups_of - 1)));
 	}

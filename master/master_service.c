@@ -16,6 +16,7 @@ const struct service services[] = {
 	{ "smtpd", V_SMTPD, ROOT_EMPTY, 0, CONF_INDEX(main, smtpd_processes), .listens = true, .stop_stage = 0 },
 	{ "local", V_LOCAL, ROOT_STORE, -1, CONF_NO_FIELD, .on_demand = true, .stop_stage = 1 },
 	{ "pipe", V_LOCAL, ROOT_HOST, -1, CONF_NO_FIELD, .on_demand = true, .stop_stage = 1, .program = "local" },
+	{ "query", V_QUERY, ROOT_HOST, -1, CONF_NO_FIELD, .on_demand = true, .stop_stage = 3, .program = "local" },
 	{ "queuefile", V_QUEUEFILE, ROOT_HANDOVER, 5, CONF_NO_FIELD, .stop_stage = 1, .driver = "queuefile" },
 	{ NULL },
 };
@@ -29,6 +30,7 @@ const struct service_link service_links[] = {
 	{ "qmgr", "smtp-out", false },
 	{ "policyd", "router", true },
 	{ "router", "smtp-out", true },
+	{ "router", "query", true },
 	{ "qmgr", "local", true },
 	{ "qmgr", "pipe", true },
 	{ "qmgr", "queuefile", true },

@@ -55,8 +55,7 @@ static enum status service_verify(void *ctx, struct arena *a, const struct ipc_v
 	(void)a;
 	if (ask->addr.len > 1024 || ask->options.len > 1024)
 		return err_set(err, ST_ERROR, "address or options too long to be verified");
-	if (str_find_str(ask->options, STR_LIT("callout")) >= 0)
-		worker_allow(p->worker, POLICYD_VERIFY_MS);
+	worker_allow(p->worker, POLICYD_VERIFY_MS); /* a server may be called, a router may ask a program */
 	st = worker_call(p->worker, &ipc_type_verify_ask, ask, NULL, 0, &ipc_type_verify_answer, out, POLICYD_VERIFY_MS, err);
 	return st ? st : status_of(out->status, out->log_text.len ? out->log_text : out->text, err);
 }

@@ -9,6 +9,7 @@
 #include "common/lang/rewrite.h"
 #include "common/mail/address.h"
 #include "router/owner_file.h"
+#include "router/redirect.h"
 #include "router/redirect_list.h"
 #include "router/route.h"
 
@@ -464,27 +465,22 @@ static void errors_tell(struct work *w)
 		STR_FMT(w->r->conf->name), STR_FMT(buf_str(&w->errors)));
 }
 
-static enum verdict redirect_run(struct route *rt, struct addr *addr, const struct site_router *r, struct driver_out *out, struct err *err)
+/* RT_DECLINE: the data makes nothing. */
+static enum verdict data_run(struct route *rt, struct addr *addr, const struct site_router *r, const struct own *own, struct str data,
+	const struct file_owner *owner, struct driver_out *out, struct err *err)
 {
-	const struct own *own = r->own;
 	struct mark mark = { rt->queue_end, rt->n_addrs };
 	struct work w = { .rt = rt, .addr = addr, .r = r, .own = own, .out = out, .errors = BUF_LIMIT(ERRORS_MAX) };
-	struct file_owner owner;
-	struct str data;
-	enum status st = data_get(rt, own, addr, &data, &owner, err);
+	enum status st = ST_OK;
 
-	if (st == ST_OK && is_filter(data))
+	if (is_filter(data))
 		st = err_set(err, ST_ERROR, "the data is a filter: Exim and Sieve filters are not implemented");
 	if (st == ST_OK && !route_is_verify(rt))
 		st = route_delivery_options(rt, addr, r, err);
-	if (st == ST_FAIL) {
-		err_clear(err);
-		return RT_DECLINE;
-	}
 	if (st == ST_OK) {
 		addr->one_time |= own->o->one_time;
 		addr->hide_child |= own->o->hide_child_in_errmsg;
-		st = data_work(&w, data, &owner, 0, err);
+		st = data_work(&w, data, owner, 0, err);
 		hash_clear(&w.seen);
 		if (st == ST_OK && w.skipped)
 			errors_tell(&w);
@@ -499,6 +495,37 @@ static enum verdict redirect_run(struct route *rt, struct addr *addr, const stru
 	if (!w.made)
 		err_clear(err);
 	return w.made ? RT_REDIRECT : RT_DECLINE;
+}
+
+static enum verdict redirect_run(struct route *rt, struct addr *addr, const struct site_router *r, struct driver_out *out, struct err *err)
+{
+	struct file_owner owner;
+	struct str data;
+	enum status st = data_get(rt, r->own, addr, &data, &owner, err);
+
+	if (st == ST_OK)
+		return data_run(rt, addr, r, r->own, data, &owner, out, err);
+	if (st != ST_FAIL)
+		return RT_DEFER;
+	err_clear(err);
+	return RT_DECLINE;
+}
+
+enum verdict redirect_text(struct route *rt, struct addr *addr, const struct site_router *r, struct str data, struct driver_out *out, struct err *err)
+{
+	static const struct conf_opts_router_redirect may = { .allow_fail = true, .forbid_blackhole = true, .forbid_file = true,
+		.forbid_include = true, .forbid_pipe = true, .rewrite = true };
+	static const struct own own = { .o = &may };
+	static const struct file_owner nobodys = { .anybody = true }; /* no files are included */
+	enum verdict verdict = data_run(rt, addr, r, &own, data, &nobodys, out, err);
+
+	if (verdict == RT_DECLINE) {
+		err_set(err, ST_ERROR, "no addresses supplied");
+		verdict = RT_DEFER;
+	}
+	if (verdict == RT_DEFER)
+		err_prefix(err, "error in redirect data");
+	return verdict;
 }
 
 const struct router_driver router_redirect = { &conf_table_router_redirect, redirect_compile, redirect_run, true };

@@ -383,6 +383,8 @@ enum status route_delivery_options(struct route *rt, struct addr *addr, const st
 
 struct turn {
 	bool over;                        /* the address is done */
+	bool put_off;                     /* ... for now: its delivery could not be made ready */
+	bool unseen;                      /* whether it was an extra copy before this router */
 	const struct site_router *next;   /* where it goes on, if it does */
 };
 
@@ -511,12 +513,13 @@ static void turn_take(struct route *rt, struct addr *addr, const struct site_rou
 	}
 	if (st != ST_OK) {
 		err_prefix(err, "router %.*s", STR_FMT(r->conf->name));
+		addr->unseen = turn->unseen;
 		leaf_end(rt, addr, r, ROUTE_DEFER, false, STR_NULL, err->text);
-		turn->over = true;
+		turn->over = turn->put_off = true;
 	}
 }
 
-/* With `unseen` what this router does is done to a copy; the address itself goes on. */
+/* With `unseen` what this router does is done to a copy; the address itself goes on. Only what it accepts: otherwise there is no copy. */
 static void unseen_go_on(struct addr *addr, const struct addr *before, const struct site_router *r, const struct route *rt, struct turn *turn)
 {
 	struct str data = addr->address_data;
@@ -564,8 +567,11 @@ static void router_run(struct route *rt, struct addr *addr, const struct site_ro
 		out.transport = r->transport_fixed;
 	if (rt->trace_on)
 		verdict_trace(rt, r, verdict, &out, &err);
+	if (is_copy && verdict >= RT_DECLINE)
+		at->unseen = before.unseen;
+	turn->unseen = before.unseen;
 	turn_take(rt, at, r, verdict, &out, &err, turn);
-	if (is_copy && turn->over)
+	if (is_copy && verdict < RT_DECLINE && turn->over && !turn->put_off)
 		unseen_go_on(addr, &before, r, rt, turn);
 	else if (at != addr)
 		*addr = *at;
@@ -591,7 +597,7 @@ static void kind_deliver(struct route *rt, struct addr *addr)
 static void addr_route(struct route *rt, struct addr *addr)
 {
 	const struct site_router *r = addr->start ? addr->start : rt->site->n_routers ? rt->site->routers : NULL, *last = NULL;
-	struct turn turn = { false, NULL };
+	struct turn turn = { .over = false };
 
 	if (addr->kind != KIND_ADDRESS) {
 		kind_deliver(rt, addr);
@@ -606,7 +612,7 @@ static void addr_route(struct route *rt, struct addr *addr)
 		struct err err = ERR_INIT;
 		enum status st;
 		last = r;
-		turn = (struct turn){ false, router_after(rt, r) };
+		turn = (struct turn){ .next = router_after(rt, r) };
 		addr_fresh(addr);
 		if (r->reads_message && rt->ev->message_fd < 0 && rt->facts->message_id.len && rt->mode == MODE_DELIVER) {
 			rt->no_content = true;

@@ -358,6 +358,22 @@ static bool worker_dns_slow(void *ctx, enum dns_slow what)
 	return true;
 }
 
+static enum status worker_program(void *ctx, const struct worker_login *login, const struct ipc_program_ask *ask, struct ipc_program_answer *out,
+	int timeout_ms, struct err *err)
+{
+	struct worker *w = ctx;
+	struct worker_login own = { geteuid(), getegid() };
+	enum status st;
+
+	if (!worker_slow_begin(w, callouts_most(w->conf)))
+		return err_set(err, ST_DEFER, "too many programs and callouts at once");
+	worker_allow(w, (uint64_t)timeout_ms + CALLOUT_ALLOW_MS);
+	/* without rights all runs under one login; `bulkhead route` by root keeps the program's */
+	st = worker_errand(w, w->unprivileged && own.uid ? &own : login, &ipc_type_program_ask, ask, &ipc_type_program_answer, out, timeout_ms, err);
+	worker_slow_end(w);
+	return st;
+}
+
 static enum status worker_start(struct worker *w, struct err *err)
 {
 	struct router *r = mem_new(sizeof *r);
@@ -373,6 +389,8 @@ static enum status worker_start(struct worker *w, struct err *err)
 	r->callout = worker_callout;
 	r->slow = worker_dns_slow;
 	r->callout_ctx = w;
+	r->program = worker_program;
+	r->program_ctx = w;
 	w->state = r;
 	return ST_OK;
 }
@@ -548,6 +566,7 @@ const struct pool_spec router_spec = {
 	.peers = peers,
 	.needs = "smtp-out",
 	.needs_late = true,
+	.errand = "query",
 	.size = pool_size,
 	.worker_start = worker_start,
 	.worker_stop = worker_stop,

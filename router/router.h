@@ -20,6 +20,7 @@ struct hints;
 
 enum {
 	ROUTER_DNS_MS = 90000,          /* all DNS questions of one routing question */
+	ROUTER_PROGRAM_MS = 240000,     /* all programs of one: qmgr and policyd wait five minutes for an answer */
 	ROUTER_LOCAL_IPS_MAX = 256,     /* addresses named by local_interfaces and extra_local_interfaces */
 	ROUTER_SYSTEM_FILE_MAX = 16 * 1024 * 1024, /* octets of /etc/hosts and the like */
 };
@@ -59,6 +60,11 @@ struct router {
 	/* Asks smtp-out; NULL: there is none. ST_DEFER with a text when there is no answer. */
 	enum status (*callout)(void *ctx, const struct ipc_callout_ask *ask, struct ipc_callout_answer *out, int timeout_ms, struct err *err);
 	void *callout_ctx;
+	/* Has the program of a queryprogram router run, under that login; NULL: that can't be done here. ST_DEFER with a text likewise. */
+	enum status (*program)(void *ctx, const struct worker_login *login, const struct ipc_program_ask *ask, struct ipc_program_answer *out,
+		int timeout_ms, struct err *err);
+	void *program_ctx;
+	uint64_t program_until_ms;      /* programs of one question must have ended by then */
 };
 
 /* What tests may put in the place of the machine's own files; NULL: /etc/... */

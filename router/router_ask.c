@@ -20,6 +20,7 @@ static void question_begin(struct route *rt, struct eval *ev, struct router *r, 
 	eval_facts(ev, facts);
 	ev->message_fd = message_fd;
 	ev->body_offset = facts->body_offset;
+	r->program_until_ms = clock_ms() + ROUTER_PROGRAM_MS;
 	rt->dns_begun = dns_deadline_begin(r->dns, clock_ms() + ROUTER_DNS_MS);
 }
 

@@ -8,7 +8,7 @@
 #include "router/site_impl.h"
 
 const struct router_driver *const router_drivers[] = {
-	&router_accept, &router_dnslookup, &router_ipliteral, &router_manualroute, &router_redirect, NULL,
+	&router_accept, &router_dnslookup, &router_ipliteral, &router_manualroute, &router_queryprogram, &router_redirect, NULL,
 };
 
 enum status site_wrong(struct site *site, struct conf_place place, struct err *err)

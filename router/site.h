@@ -40,7 +40,8 @@ struct router_driver {
 	enum verdict (*run)(struct route *rt, struct addr *addr, const struct site_router *r, struct driver_out *out, struct err *err);
 	bool redirects;  /* makes addresses, has no transport */
 };
-extern const struct router_driver router_accept, router_dnslookup, router_ipliteral, router_manualroute, router_redirect;
+extern const struct router_driver router_accept, router_dnslookup, router_ipliteral, router_manualroute, router_queryprogram,
+	router_redirect;
 extern const struct router_driver *const router_drivers[]; /* NULL behind the last */
 
 /* One host of a list, as written in route_list, fallback_hosts, hosts (specification, section 20.5). */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* What can be known of a configuration as a whole: references, relations between options, surprising settings. */
+#include "common/conf/command.h"
 #include "common/conf/listen.h"
 #include "common/conf/log_selector.h"
 #include "common/conf/reader.h"
@@ -200,17 +201,46 @@ static void references_check(struct check *c)
 
 /* ---- routers and transports ---- */
 
+static void queryprogram_check(struct check *c, const struct conf_instance *r, const struct conf_opts_router_queryprogram *o)
+{
+	struct err err = ERR_INIT;
+	struct str user = str_trim(o->command_user.text);
+	struct command_words words;
+	uint64_t uid;
+
+	if (c->transport_used)
+		memset(c->transport_used, true, c->conf->of[CONF_TRANSPORTS].n); /* the program may name any */
+	if (!str_trim(o->command.text).len)
+		conf_problem_add(c->conf, CONF_ERROR, r->place, "router %.*s: command must be set", STR_FMT(r->name));
+	else if (command_split(o->command.text, &c->scratch, &words, &err) != ST_OK)
+		conf_problem_add(c->conf, CONF_ERROR, o->command.place, "router %.*s: option \"command\": %s", STR_FMT(r->name), err.text);
+	else if (words.v[0].p[0] != '/' || str_find(words.v[0], '$') >= 0)
+		conf_problem_add(c->conf, CONF_ERROR, o->command.place,
+			"router %.*s: option \"command\": the program must be written out, as an absolute path", STR_FMT(r->name));
+	if (!user.len)
+		conf_problem_add(c->conf, CONF_ERROR, r->place, "router %.*s: command_user must be set", STR_FMT(r->name));
+	else if (str_find(user, '$') >= 0)
+		conf_problem_add(c->conf, CONF_ERROR, o->command_user.place, "router %.*s: option \"command_user\" is not expanded: write the login",
+			STR_FMT(r->name));
+	else if (str_u64(user, UINT32_MAX, &uid) && !o->command_group.text.len)
+		conf_problem_add(c->conf, CONF_ERROR, o->command_user.place, "router %.*s: command_user is a number, so command_group must be set",
+			STR_FMT(r->name));
+}
+
 static void router_check(struct check *c, const struct conf_instance *r)
 {
 	const struct conf_opts_router *g = r->generic;
 	const struct conf_opts_router_manualroute *manual = CONF_OWN(r, router_manualroute);
 	const struct conf_opts_router_redirect *redirect = CONF_OWN(r, router_redirect);
+	const struct conf_opts_router_queryprogram *query = CONF_OWN(r, router_queryprogram);
 	const struct conf_instance *pass = g->pass_router.text.len ? conf_instance_find(c->conf, CONF_ROUTERS, g->pass_router.text) : NULL;
 
 	if (pass && pass->index <= r->index)
 		conf_problem_add(c->conf, CONF_ERROR, g->pass_router.place, "router %.*s: option \"pass_router\": router \"%.*s\" must stand below this one",
 			STR_FMT(r->name), STR_FMT(pass->name));
-	if (!redirect && !manual && !g->transport.text.len && !g->verify_only && !g->fail_verify)
+	if (query)
+		queryprogram_check(c, r, query);
+	if (!redirect && !manual && !query && !g->transport.text.len && !g->verify_only && !g->fail_verify)
 		conf_problem_add(c->conf, CONF_ERROR, r->place, "router %.*s: has no transport: it needs \"transport = ...\", or verify_only",
 			STR_FMT(r->name));
 	if (redirect && g->transport.set)

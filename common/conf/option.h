@@ -63,9 +63,10 @@ enum conf_see {
 	V_KEYD = 1 << 7,
 	V_MASTER = 1 << 8, /* sees everything anyway; for rows that nobody else sees */
 	V_CTL = 1 << 9,    /* likewise */
+	V_QUERY = 1 << 10, /* runs the programs of queryprogram routers */
 	V_LANG = V_POLICYD | V_ROUTER,
-	V_DAEMONS = 0xff,
-	V_ALL = 0x3ff,
+	V_DAEMONS = 0xff | V_QUERY,
+	V_ALL = 0x7ff,
 };
 
 enum conf_flag {

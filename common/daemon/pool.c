@@ -54,7 +54,7 @@ struct pool {
 	uint64_t tick_ms, respawn_ms, grow_from_ms, alone_from_ms;
 	bool ready;
 	struct daemon_spec as_daemon;
-	struct daemon_peer peers[POOL_PEERS_MAX + 2];
+	struct daemon_peer peers[POOL_PEERS_MAX + 3];
 };
 
 static struct pool *pool_of(struct daemon *d) { return d->state; }
@@ -189,21 +189,38 @@ static void client_opened(struct daemon_link *link)
 		worker_give(list_entry(n, struct pool_worker, node), c);
 }
 
-/* A worker's channel to the daemon that it needs. */
-static void upstream_opened(struct daemon_link *link)
+static struct pool_worker *worker_numbered(const struct pool *p, uint64_t number)
 {
-	struct pool *p = pool_of(link->daemon);
-	struct ipc_ctl_channel m = { .peer = str_of(link->peer->name), .generation = link->generation };
-
 	list_each(&p->workers, n) {
 		struct pool_worker *w = list_entry(n, struct pool_worker, node);
 
-		if (w->number != link->cookie)
-			continue;
-		channel_send(w->control, &ipc_type_ctl_channel, &m, &link->fd, 1);
-		link->fd = -1;
-		return;
+		if (w->number == number)
+			return w;
 	}
+	return NULL;
+}
+
+/* A worker's channel to the daemon that it needs, or for its errand. */
+static void upstream_opened(struct daemon_link *link)
+{
+	struct pool *p = pool_of(link->daemon);
+	struct ipc_ctl_channel m = { .peer = str_of(link->peer->name), .generation = link->generation, .uid = link->uid, .gid = link->gid };
+	struct pool_worker *w = worker_numbered(p, link->cookie);
+
+	if (!w)
+		return;
+	channel_send(w->control, &ipc_type_ctl_channel, &m, &link->fd, 1);
+	link->fd = -1;
+}
+
+/* Only for an errand somebody waits for that. */
+static void pool_refused(struct daemon *d, uint64_t cookie, struct str text)
+{
+	struct pool_worker *w = worker_numbered(pool_of(d), cookie);
+	struct ipc_ctl_refused m = { .text = text };
+
+	if (w)
+		channel_send(w->control, &ipc_type_ctl_refused, &m, NULL, 0);
 }
 
 /* ---- workers ---- */
@@ -238,10 +255,13 @@ static void worker_on_failed(void *owner, struct ipc_in *in)
 static void worker_on_need(void *owner, struct ipc_in *in)
 {
 	struct pool_worker *w = owner;
+	const struct pool_spec *spec = w->pool->spec;
+	const struct ipc_ctl_need *m = in->msg;
 
-	(void)in;
-	if (w->pool->spec->needs)
-		daemon_need_any(w->pool->daemon, w->pool->spec->needs, w->number);
+	if (spec->errand && str_is(m->peer, spec->errand) && m->uid && m->gid)
+		daemon_need(w->pool->daemon, spec->errand, w->number, (uid_t)(m->uid - 1), (gid_t)(m->gid - 1), "", false);
+	else if (spec->needs && str_is(m->peer, spec->needs))
+		daemon_need_any(w->pool->daemon, spec->needs, w->number);
 }
 
 static const struct ipc_handler worker_handlers[] = {
@@ -728,6 +748,8 @@ static void peers_take(struct pool *p)
 	}
 	if (p->spec->needs)
 		p->peers[n++] = (struct daemon_peer){ .name = p->spec->needs, .raw = true, .opened = upstream_opened };
+	if (p->spec->errand)
+		p->peers[n++] = (struct daemon_peer){ .name = p->spec->errand, .raw = true, .opened = upstream_opened };
 }
 
 int pool_main(const struct pool_spec *spec, int argc, char **argv)
@@ -742,7 +764,7 @@ int pool_main(const struct pool_spec *spec, int argc, char **argv)
 	p->as_daemon = (struct daemon_spec){
 		.name = spec->name, .what = spec->what, .see = spec->see, .peers = p->peers, .sys = spec->sys | DAEMON_SYS_FORK, .sys_for = spec->sys_for,
 		.sys_more = spec->sys_more, .limits = spec->limits, .start = pool_start, .drain = pool_drain, .stop = pool_stop,
-		.status = pool_status, .logs = pool_logs,
+		.status = pool_status, .logs = pool_logs, .refused = pool_refused,
 	};
 	p->as_daemon.limits.processes = true;
 	code = daemon_main(&p->as_daemon, argc, argv);

@@ -60,6 +60,7 @@ struct pool_spec {
 	const struct pool_peer *peers;      /* clients; ended by a NULL name */
 	const char *needs;                  /* daemon to which every worker has a channel of its own: "router"; or NULL */
 	bool needs_late;                    /* ... asked for when a worker first calls it, not at its start */
+	const char *errand;                 /* daemon that runs under a login of the asker's choice, for worker_errand(): "query"; or NULL */
 	bool drain_when_idle;               /* a drain ends when all questions are answered (local), not when all clients are gone */
 	void (*size)(const struct conf *conf, struct pool_size *out); /* out has the defaults: 1, 10, 5 minutes */
 	/* In the new worker, before its first question: open databases, make tables. Failing at the pool's start ends the pool. */
@@ -86,6 +87,14 @@ enum status worker_call(struct worker *w, const struct ipc_type *type, const voi
 /* Likewise, but asks once: a question that must not be put to a second daemon when the first one died with it. */
 enum status worker_call_once(struct worker *w, const struct ipc_type *type, const void *msg, const struct ipc_type *want, void *answer_out,
 	int timeout_ms, struct err *err);
+/* Asks the daemon named in spec->errand, which runs under that login, over a channel of its own that ends with the answer. ST_DEFER when
+ * there is none within timeout_ms, or master refuses. */
+struct worker_login {
+	uid_t uid;
+	gid_t gid;
+};
+enum status worker_errand(struct worker *w, const struct worker_login *login, const struct ipc_type *type, const void *msg,
+	const struct ipc_type *want, void *answer_out, int timeout_ms, struct err *err);
 /* The question at hand may take so long from now, even past pool_size.stuck_ms. */
 void worker_allow(struct worker *w, uint64_t ms);
 /* Around what blocks this worker for long: false when `most` workers of the pool are at such a thing already. */

@@ -20,6 +20,7 @@ enum {
 	SEND_TIMEOUT_MS = 10 * 1000,  /* a client that takes no answer for so long is given up */
 	CONTROL_TIMEOUT_MS = 10 * 1000,
 	KEEP_MAX = POOL_WORKERS_MAX + 64,
+	ERRAND_TRIES = 2,
 };
 
 struct worker_client {
@@ -38,6 +39,9 @@ struct worker_impl {
 	struct list clients;
 	int control, full, epoll;
 	bool stop, asked;                 /* an upstream channel has been asked for */
+	int errand;                       /* the channel of an errand; -1: none */
+	struct worker_login errand_login; /* whose that channel is to be */
+	char refused[256];                /* why there is no channel for it */
 	char name[96];
 	struct ipc_packet packet;
 	/* while a packet is worked off */
@@ -139,6 +143,17 @@ static void upstream_ask(struct worker_impl *i)
 	}
 }
 
+/* One that came too late for the errand that asked for it is closed by the caller. */
+static void errand_take(struct worker_impl *i, struct ipc_in *in)
+{
+	const struct ipc_ctl_channel *m = in->msg;
+
+	if (i->errand >= 0 || m->uid != (uint64_t)i->errand_login.uid + 1 || m->gid != (uint64_t)i->errand_login.gid + 1)
+		return;
+	i->errand = in->fds[0];
+	in->fds[0] = -1;
+}
+
 static void control_channel(struct worker_impl *i, struct ipc_in *in)
 {
 	const struct ipc_ctl_channel *m = in->msg;
@@ -158,6 +173,10 @@ static void control_channel(struct worker_impl *i, struct ipc_in *in)
 		i->worker.upstream = in->fds[0];
 		in->fds[0] = -1;
 		epoll_ctl(i->epoll, EPOLL_CTL_ADD, i->worker.upstream, &ev);
+		return;
+	}
+	if (i->worker.spec->errand && str_is(m->peer, i->worker.spec->errand) && !m->cookie) {
+		errand_take(i, in);
 		return;
 	}
 	peer = peer_find(i->worker.spec, m->peer);
@@ -192,6 +211,8 @@ static enum status control_take(struct worker_impl *i, int timeout_ms)
 			control_channel(i, &in);
 		else if (in.type == &ipc_type_ctl_logs)
 			control_logs(i, &in);
+		else if (in.type == &ipc_type_ctl_refused)
+			snprintf(i->refused, sizeof i->refused, "%.*s", STR_FMT(((const struct ipc_ctl_refused *)in.msg)->text));
 		else if (in.type == &ipc_type_ctl_drain)
 			i->stop = true;
 		for (unsigned f = 0; f < IPC_FDS_MAX; f++)
@@ -351,6 +372,53 @@ enum status worker_call_once(struct worker *w, const struct ipc_type *type, cons
 	int timeout_ms, struct err *err)
 {
 	return upstream_call(w, 1, type, msg, NULL, 0, want, answer_out, timeout_ms, err);
+}
+
+/* ---- errands ---- */
+
+static void errand_end(struct worker_impl *i)
+{
+	if (i->errand >= 0)
+		close(i->errand);
+	i->errand = -1;
+	i->errand_login = (struct worker_login){ 0, 0 }; /* fits no channel */
+}
+
+static enum status errand_channel(struct worker_impl *i, const struct worker_login *login, uint64_t until_ms, struct err *err)
+{
+	struct ipc_ctl_need need = { .peer = str_of(i->worker.spec->errand), .uid = (uint64_t)login->uid + 1, .gid = (uint64_t)login->gid + 1 };
+
+	i->errand_login = *login;
+	i->refused[0] = '\0';
+	control_send(i, &ipc_type_ctl_need, &need);
+	while (i->errand < 0 && !i->refused[0] && !i->stop) {
+		uint64_t now = clock_ms();
+
+		if (now >= until_ms || control_take(i, (int)(until_ms - now)) == ST_DEFER)
+			break;
+	}
+	if (i->errand >= 0)
+		return ST_OK;
+	return err_set(err, ST_DEFER, "%s", i->refused[0] ? i->refused : "no process for it is there now");
+}
+
+enum status worker_errand(struct worker *w, const struct worker_login *login, const struct ipc_type *type, const void *msg,
+	const struct ipc_type *want, void *answer_out, int timeout_ms, struct err *err)
+{
+	struct worker_impl *i = w->impl;
+	uint64_t until = clock_ms() + (uint64_t)timeout_ms, now;
+	enum status st = ST_FAIL;
+
+	worker_flush(w);
+	/* ST_FAIL: it ended just then, having had nothing to do for a while, or was killed. */
+	for (int tries = 0; st == ST_FAIL && tries < ERRAND_TRIES; tries++) {
+		st = errand_channel(i, login, until, err);
+		now = clock_ms();
+		if (st == ST_OK)
+			st = ipc_call(i->errand, type, msg, NULL, 0, want, &w->arena, answer_out, now < until ? (int)(until - now) : 1, err);
+		errand_end(i);
+	}
+	return st == ST_FAIL ? err_set(err, ST_DEFER, "%s ended before it answered", w->spec->errand) : st;
 }
 
 /* ---- things that take long ---- */
@@ -597,6 +665,7 @@ void worker_run(const struct pool_birth *b)
 	fds_keep(b);
 	*i = (struct worker_impl){
 		.daemon = b->daemon, .shared = b->shared, .slot = b->slot, .control = b->control, .full = b->full, .packet = { .data = BUF_INIT },
+		.errand = -1,
 		.worker = {
 			.spec = b->spec, .conf = b->daemon->conf, .log = &b->daemon->log, .number = b->number, .generation = b->daemon->generation,
 			.unprivileged = b->daemon->unprivileged, .upstream = -1, .impl = i,

@@ -195,7 +195,7 @@ class World:
                 text = open(p).read().replace("DIR", self.files)
                 open(p, "w").write(text)
                 os.chmod(p, 0o644)
-        special = {"open.forward": 0o666, "group.forward": 0o664}
+        special = {"open.forward": 0o666, "group.forward": 0o664, "ask": 0o755}
         for name, mode in special.items():
             os.chmod(os.path.join(self.files, name), mode)
         os.chown(os.path.join(self.files, "joe.forward"), 1001, 1001)

@@ -185,7 +185,7 @@ static void test_round_trip(void **state)
 	struct conf *conf = conf_full();
 
 	(void)state;
-	for (unsigned bit = 0; bit < 10; bit++) {
+	for (unsigned bit = 0; bit < 11; bit++) {
 		struct buf octets = BUF_INIT;
 		struct conf *view;
 		struct err err = ERR_INIT;

@@ -78,6 +78,15 @@ static void work_lookup(struct worker *w, struct ipc_in *in)
 		a.status = worker_call_once(w, &ipc_type_lookup_ask, &up, &ipc_type_lookup_answer, &got, 1500, &err);
 		a.value = a.status ? str_of(arena_strdup(&w->arena, err.text)) : got.value;
 	}
+	if (str_begins(q->key, "errand ") && str_u64(str_from(q->key, 7), 100000, &ms)) {
+		struct ipc_lookup_ask up = { .type = STR_LIT("x"), .key = STR_LIT("from below") };
+		struct worker_login login = { (uid_t)ms, (gid_t)ms + 1 };
+		struct ipc_lookup_answer got;
+		struct err err = ERR_INIT;
+
+		a.status = worker_errand(w, &login, &ipc_type_lookup_ask, &up, &ipc_type_lookup_answer, &got, 1500, &err);
+		a.value = a.status ? str_of(arena_strdup(&w->arena, err.text)) : got.value;
+	}
 	if (str_begins(q->key, "sleep ") && str_u64(str_from(q->key, 6), 100000, &ms))
 		usleep((useconds_t)ms * 1000);
 	worker_answer(w, in, &ipc_type_lookup_answer, &a, NULL, 0);
@@ -98,7 +107,7 @@ static void size(const struct conf *conf, struct pool_size *out)
 static const struct pool_handler handlers[] = { { IPC_lookup_ask, work_lookup }, { 0, NULL } };
 static const struct pool_peer peers[] = { { "qmgr", handlers }, { NULL, NULL } };
 static const struct pool_spec spec = {
-	.name = "local", .what = "a pool for tests", .see = V_LOCAL, .peers = peers, .needs = "router", .size = size, .worker_start = start
+	.name = "local", .what = "a pool for tests", .see = V_LOCAL, .peers = peers, .needs = "router", .errand = "query", .size = size, .worker_start = start
 };
 
 /* ---- the test as master ---- */
@@ -108,6 +117,7 @@ struct fixture {
 	int control, log;
 	uint64_t request, needs[64];   /* workers that want a channel upstream */
 	unsigned n_needs;
+	struct ipc_ctl_need errand;    /* the last one; uid 0: none */
 	struct arena arena;
 };
 
@@ -191,7 +201,9 @@ static bool master_wait(struct fixture *f, const struct ipc_type *type, struct i
 				found = true;
 				*in = one;
 			}
-			if (one.type == &ipc_type_ctl_need && f->n_needs < 64) {
+			if (one.type == &ipc_type_ctl_need && str_is(((const struct ipc_ctl_need *)one.msg)->peer, "query")) {
+				f->errand = *(const struct ipc_ctl_need *)one.msg;
+			} else if (one.type == &ipc_type_ctl_need && f->n_needs < 64) {
 				assert_true(str_is(((const struct ipc_ctl_need *)one.msg)->peer, "router"));
 				f->needs[f->n_needs++] = ((const struct ipc_ctl_need *)one.msg)->cookie;
 			}
@@ -559,6 +571,73 @@ static void test_upstream_once(void **state)
 }
 
 /* Two may be slow at a time; one that dies with it leaves its place. */
+/* A channel for the errand, under the login asked for, or another. */
+static int errand_give(struct fixture *f, uint64_t uid)
+{
+	struct ipc_ctl_channel msg = { .peer = STR_LIT("query"), .number = 1, .generation = 1, .uid = uid + 1, .gid = uid + 2 };
+	struct err err = ERR_INIT;
+	struct ipc_in in;
+	int pair[2];
+
+	while (!f->errand.uid)
+		if (!master_wait(f, &ipc_type_ctl_need, &in, 2000))
+			fail_msg("no worker wants a channel for an errand");
+	msg.cookie = f->errand.cookie;
+	assert_int_equal(f->errand.gid, f->errand.uid + 1);
+	f->errand.uid = 0;
+	assert_true(ipc_pair(pair, &err));
+	master_send(f, &ipc_type_ctl_channel, &msg, &pair[1], 1);
+	return pair[0];
+}
+
+static void test_errand(void **state)
+{
+	struct fixture *f = *state;
+	int fd = client_new(f, "qmgr", 0), up, other;
+	struct ipc_ctl_refused no = { .text = STR_LIT("that login may not") };
+	struct ipc_packet p = { .data = BUF_INIT };
+	struct err err = ERR_INIT;
+	struct answer got;
+	struct ipc_in in;
+
+	/* A channel of its own, which ends with the answer. */
+	ask(f, fd, "errand 1001");
+	up = errand_give(f, 1001);
+	upstream_answer(f, up);
+	assert_int_equal(answers_take(f, fd, &got, 1, 2000), 1);
+	assert_string_equal(got.value, "from above");
+	assert_int_equal(ipc_recv(up, &p, 2000, &err), ST_FAIL);
+	close(up);
+
+	/* It had just ended: another is asked for, once; a channel of another login is none. */
+	ask(f, fd, "errand 1002");
+	close(errand_give(f, 1002));
+	other = errand_give(f, 1001);
+	assert_int_equal(ipc_recv(other, &p, 1000, &err), ST_FAIL);
+	assert_int_equal(answers_take(f, fd, &got, 1, 3000), 1);
+	assert_string_equal(got.value, "no process for it is there now");
+	close(other);
+	ask(f, fd, "errand 1003");
+	close(errand_give(f, 1003));
+	close(errand_give(f, 1003));
+	assert_int_equal(answers_take(f, fd, &got, 1, 1000), 1);
+	assert_string_equal(got.value, "query ended before it answered");
+
+	/* Refused. */
+	ask(f, fd, "errand 1004");
+	while (!f->errand.uid)
+		assert_true(master_wait(f, &ipc_type_ctl_need, &in, 2000));
+	no.cookie = f->errand.cookie;
+	f->errand.uid = 0;
+	master_send(f, &ipc_type_ctl_refused, &no, NULL, 0);
+	assert_int_equal(answers_take(f, fd, &got, 1, 1000), 1);
+	assert_string_equal(got.value, "that login may not");
+	ask(f, fd, "fine");
+	assert_int_equal(answers_take(f, fd, &got, 1, 2000), 1);
+	ipc_packet_clear(&p);
+	close(fd);
+}
+
 static void test_slow_ones_are_bounded(void **state)
 {
 	struct fixture *f = *state;
@@ -674,6 +753,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_clients_that_misbehave, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_upstream, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_upstream_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_errand, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_slow_ones_are_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_allowed_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drains_when_its_clients_are_gone, setup, teardown),

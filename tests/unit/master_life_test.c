@@ -97,6 +97,17 @@ struct instance {
 	struct ipc_cmd_answer status;
 };
 
+/* Logins for deliveries, and for programs: each group of these is the user's number and one. */
+static const char routers[] = "begin routers\n"
+	"ask:\n driver = queryprogram\n command = /bin/x\n command_user = 64400\n command_group = 64401\n"
+	"root:\n driver = queryprogram\n command = /bin/x\n command_user = 0\n command_group = 1\n"
+	"never:\n driver = queryprogram\n command = /bin/x\n command_user = 64300\n command_group = 64301\n"
+	"daemon:\n driver = queryprogram\n command = /bin/x\n command_user = 64103\n command_group = 64104\n"
+	"group:\n driver = queryprogram\n command = /bin/x\n command_user = 64500\n command_group = 64400\n"
+	"begin transports\nt1:\n driver = appendfile\n file = /x\n user = 64200\n group = 64200\n"
+	"t2:\n driver = appendfile\n file = /x\n user = 64201\n group = ${if eq{a}{a}{64205}}\n"
+	"t3:\n driver = appendfile\n file = /x\n user = nobody\n";
+
 static void conf_write(struct instance *i, const char *domain, const char *more)
 {
 	FILE *f = fopen(i->conf, "w");
@@ -104,18 +115,14 @@ static void conf_write(struct instance *i, const char *domain, const char *more)
 	assert_non_null(f);
 	fprintf(f, "primary_hostname = test.example\nqualify_domain = %s\nspool_directory = %s/spool\nrun_directory = %s/run\n"
 		"hints_directory = %s/hints\nlog_file_path = %s/log/%%slog\nlookup_directories = %s\nstore_directories = %s/mail\n"
-		"local_interfaces = 127.0.0.1\ndaemon_smtp_ports = %u\nshutdown_timeout = 5s\nseccomp = %s\n%s%s\n", domain, i->dir, i->dir, i->dir,
+		"local_interfaces = 127.0.0.1\ndaemon_smtp_ports = %u\nshutdown_timeout = 5s\nseccomp = %s\n%s%s\n%s", domain, i->dir, i->dir, i->dir,
 		i->dir, i->dir, i->dir, i->port,
 #if defined(__SANITIZE_ADDRESS__)
 		"off",
 #else
 		"enforce",
 #endif
-		i->root ? "daemon_uid_base = 64100\nnever_users = 64300\n" : "", more);
-	if (i->root)
-		fputs("begin transports\nt1:\n driver = appendfile\n file = /x\n user = 64200\n group = 64200\n"
-			"t2:\n driver = appendfile\n file = /x\n user = 64201\n group = ${if eq{a}{a}{64205}}\n"
-			"t3:\n driver = appendfile\n file = /x\n user = nobody\n", f);
+		i->root ? "daemon_uid_base = 64100\nnever_users = 64300\n" : "", more, i->root ? routers : "");
 	fclose(f);
 }
 
@@ -430,6 +437,14 @@ static void scenario(bool root)
 		expect(old, "deliver 64300", "never_users");
 		expect(old, "deliver 64103", "it is qmgr's");
 		assert_true(log_wait(&i, "never_users", 1000));
+		/* programs: under the logins of queryprogram routers alone, user and group */
+		expect(old, "ask query 64400", "ran as uid 64400 gid 64401");
+		expect(old, "ask query 64401", "no queryprogram router has that");
+		expect(old, "ask query 64500", "no queryprogram router has that");
+		expect(old, "ask query 64200", "no queryprogram router has that");
+		expect(old, "ask query 0", "no delivery under uid 0");
+		expect(old, "ask query 64300", "never_users");
+		expect(old, "ask query 64103", "it is qmgr's");
 	} else {
 		snprintf(want, sizeof want, "deliver %d", geteuid() == 0 ? UID_NOBODY : (int)geteuid());
 		expect(old, want, "delivered by uid ");

@@ -18,23 +18,46 @@
 #include "common/daemon/daemon.h"
 #include "common/daemon/pool.h"
 
-/* ---- router: lookup KEY gives "KEY router/N gG" ---- */
+/* ---- query: says who it is ---- */
+
+static void stub_query_ask(struct worker *w, struct ipc_in *in)
+{
+	struct ipc_lookup_answer a = { .status = ST_OK, .value = str_printf(&w->arena, "ran as uid %d gid %d", (int)getuid(), (int)getgid()) };
+
+	worker_answer(w, in, &ipc_type_lookup_answer, &a, NULL, 0);
+}
+static const struct pool_handler stub_query_handlers[] = { { IPC_lookup_ask, stub_query_ask }, { 0, NULL } };
+static const struct pool_peer stub_query_peers[] = { { "router", stub_query_handlers }, { NULL, NULL } };
+static const struct pool_spec stub_query = {
+	.name = "query", .what = "stub", .see = V_QUERY, .sys = DAEMON_SYS_READ, .peers = stub_query_peers, .drain_when_idle = true
+};
+
+/* ---- router: lookup KEY gives "KEY router/N gG"; "query UID" what the query process of that uid, with the gid behind it, says ---- */
 
 static void stub_lookup(struct worker *w, struct ipc_in *in)
 {
 	const struct ipc_lookup_ask *q = in->msg;
-	struct ipc_lookup_answer a = { .status = ST_OK };
+	struct ipc_lookup_answer a = { .status = ST_OK }, got;
+	struct err err = ERR_INIT;
+	uint64_t uid;
 
 	if (str_is(q->key, "crash"))
 		abort();
 	a.value = str_printf(&w->arena, "%.*s router g%d", STR_FMT(q->key), (int)w->generation);
+	if (str_begins(q->key, "query ") && str_u64(str_from(q->key, 6), UINT32_MAX, &uid)) {
+		struct worker_login login = { (uid_t)uid, (gid_t)uid + 1 };
+
+		a.value = worker_errand(w, &login, &ipc_type_lookup_ask, q, &ipc_type_lookup_answer, &got, 2000, &err) ?
+			str_of(arena_strdup(&w->arena, err.text)) : got.value;
+	}
 	worker_answer(w, in, &ipc_type_lookup_answer, &a, NULL, 0);
 }
 static const struct pool_handler stub_router_handlers[] = { { IPC_lookup_ask, stub_lookup }, { 0, NULL } };
 static const struct pool_peer stub_router_peers[] = {
 	{ "qmgr", stub_router_handlers }, { "policyd", stub_router_handlers }, { "ctl", stub_router_handlers }, { NULL, NULL }
 };
-static const struct pool_spec stub_router = { .name = "router", .what = "stub", .see = V_ROUTER, .sys = DAEMON_SYS_READ, .peers = stub_router_peers };
+static const struct pool_spec stub_router = { .name = "router", .what = "stub", .see = V_ROUTER, .sys = DAEMON_SYS_READ, .peers = stub_router_peers,
+	.errand = "query" };
 
 /* ---- policyd ---- */
 
@@ -333,6 +356,11 @@ static bool stub_main(int argc, char **argv, int *code_out)
 	const char *name = strrchr(argv[0], '/');
 
 	name = name ? name + 1 : argv[0];
+	for (int i = 1; i + 1 < argc; i++)
+		if (!strcmp(argv[i], "--name") && !strncmp(argv[i + 1], "query/", 6)) {
+			*code_out = pool_main(&stub_query, argc, argv);
+			return true;
+		}
 	for (size_t i = 0; i < 4; i++) {
 		if (!strcmp(name, daemons[i]->name)) {
 			*code_out = daemon_main(daemons[i], argc, argv);

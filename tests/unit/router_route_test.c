@@ -389,6 +389,7 @@ static const struct one cases[] = {
 	{ "sender's domain in trouble", REMOTE, "a@servfail.example", "DEFER  servfail.example: server failure (SERVFAIL)", MODE_VERIFY_SENDER },
 	{ "redirected to :fail:", ALIASES, "gone@here.example", "FAIL 5.7.1 550 5.7.1 moved away, sorry", MODE_VERIFY_RECIPIENT },
 	{ "verify_only", "r:\n driver = accept\n verify_only\n", "who@here.example", "OK r", MODE_VERIFY_RECIPIENT },
+#include "tests/unit/router_query_cases.h"
 };
 
 static struct dns_fake *fake;
@@ -447,6 +448,36 @@ static struct conf *conf_make(const char *routers)
 	return conf;
 }
 
+/* In place of the query process. Words are joined, with bars where /login shows them. */
+static enum status program_fake(void *ctx, const struct worker_login *login, const struct ipc_program_ask *ask, struct ipc_program_answer *out,
+	int timeout_ms, struct err *err)
+{
+	static struct buf said;
+	bool shows = str_is(ask->argv.v[0], "/login");
+	struct str first = ask->argv.n > 1 ? ask->argv.v[1] : STR_NULL;
+
+	assert_null(ctx);
+	assert_in_range(timeout_ms, 1000, ROUTER_PROGRAM_MS + 60000);
+	assert_in_range(ask->limit_s, 1, ROUTER_PROGRAM_MS / 1000);
+	buf_reset(&said);
+	if (shows)
+		buf_printf(&said, "fail %u %u %.*s", (unsigned)login->uid, (unsigned)login->gid, STR_FMT(ask->router));
+	for (uint32_t i = 1; i < ask->argv.n; i++) {
+		buf_adds(&said, shows ? "|" : i > 1 ? " " : "");
+		buf_add_str(&said, ask->argv.v[i]);
+	}
+	out->output = buf_str(&said);
+	if (str_is(ask->argv.v[0], "/exits"))
+		str_u64(first, 255, &out->code);
+	if (str_is(ask->argv.v[0], "/killed"))
+		str_u64(first, 255, &out->signal);
+	out->too_late = str_is(ask->argv.v[0], "/late");
+	out->own_time = str_is(first, "own");
+	if (str_is(ask->argv.v[0], "/absent"))
+		out->text = STR_LIT("no such file");
+	return str_is(ask->argv.v[0], "/nobody") ? err_set(err, ST_DEFER, "nobody runs it") : ST_OK;
+}
+
 static void router_make(struct router *r, const struct conf *conf)
 {
 	static char paths[2][100];
@@ -457,6 +488,7 @@ static void router_make(struct router *r, const struct conf *conf)
 	snprintf(paths[1], sizeof paths[1], "%s/group", dir);
 	if (router_open(r, conf, NULL, &system, &err) != ST_OK)
 		fail_msg("%s", err.text);
+	r->program = program_fake;
 }
 
 /* ---- answers as text ---- */
@@ -757,6 +789,12 @@ static void test_refused(void **state)
 		{ "r:\n driver = redirect\n data = x\n one_time\n headers_add = X: y\n", "one_time" },
 		{ "r:\n driver = accept\n transport = smtp\n condition = ${if eq{\n", "" },
 		{ "r:\n driver = accept\n transport = smtp\n set = x = y\n", "r_NAME" },
+		{ "r:\n driver = queryprogram\n command_user = joe\n", "command and command_user must be set" },
+		{ "r:\n driver = queryprogram\n command = /x\n", "command and command_user must be set" },
+		{ "r:\n driver = queryprogram\n command = x y\n command_user = joe\n", "an absolute path" },
+		{ "r:\n driver = queryprogram\n command = /x$domain y\n command_user = joe\n", "written out" },
+		{ "r:\n driver = queryprogram\n command = /x \"y\n command_user = joe\n", "a quote is missing" },
+		{ "r:\n driver = queryprogram\n command = /x ${if x}\n command_user = joe\n", "" },
 	};
 	struct router_files system = { .hosts = "/dev/null" };
 
