@@ -97,7 +97,9 @@ enum status item_match_text(struct list_run *run, const struct list_item *item, 
 			return ST_FAIL;
 		list_run_data(run, item->text, item->text);
 		return ST_OK;
-	case ITEM_ANY:
+	case ITEM_ANY: /* the asterisk stands for all of it */
+		run->ev->num[0] = run->ev->num[1] = text;
+		run->ev->n_num = 2;
 		list_run_data(run, item->text, item->text);
 		return ST_OK;
 	case ITEM_LITERAL:
