@@ -25,6 +25,7 @@ static const struct tls_row {
 	SETTING(tls_try_verify_hosts, TLS_LIST),
 	SETTING(tls_resumption_hosts, TLS_LIST),
 	SETTING(hosts_require_alpn, TLS_LIST),
+	SETTING(tls_verify_client_hostnames, TLS_LIST),
 	SETTING(tls_require_ciphers, TLS_TEXT),
 	SETTING(tls_eccurve, TLS_TEXT),
 	SETTING(tls_alpn, TLS_TEXT),
@@ -36,7 +37,7 @@ static const struct tls_row {
 	SETTING(tls_verify_certificates, TLS_FILES),
 	SETTING(tls_crl, TLS_FILES),
 };
-enum { ROWS = sizeof rows / sizeof *rows, ROWS_FIXED = 9 };
+enum { ROWS = sizeof rows / sizeof *rows, ROWS_FIXED = 10 };
 _Static_assert(ROWS + 2 <= POLICYD_TLS_MAX, "settings, and two more");
 
 struct policyd_tls {

@@ -157,6 +157,7 @@ struct session {
 	bool tls_on_connect;              /* it begins with TLS */
 	bool tls_started;                 /* 220 was said to STARTTLS, or it began so */
 	bool tls_advertised, tls_active;
+	bool tls_verified;                /* the client's certificate, whoever it names */
 	bool starttls_free;               /* as rset_free */
 	bool esmtp, helo_verified, name_looked, name_deferred;
 	bool skip_line;                   /* the rest of a refused line is dropped up to CR LF */

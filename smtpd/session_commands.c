@@ -150,6 +150,7 @@ static void helo_common(struct session *s, struct str name, bool esmtp)
 	s->helo = mem_memdup(name.p, name.len);
 	s->esmtp = esmtp;
 	s->helo_verified = false;
+	tls_names_check(s);
 	policy_ask(s, ACL_HELO, helo_proceed);
 }
 

@@ -267,6 +267,7 @@ static bool answer_keep(struct session *s, const struct ipc_acl_answer *a)
 	if (a->client_name.len && address_hostname_valid(a->client_name)) {
 		mem_free(s->client_name);
 		s->client_name = mem_memdup(a->client_name.p, a->client_name.len);
+		tls_names_check(s);
 	}
 	if (s->txn)
 		for (uint32_t i = 0; i < a->n_edits; i++)

@@ -129,6 +129,7 @@ void auth_mail(struct session *s, void (*next)(struct session *s)); /* AUTH= is 
 bool tls_offered(const struct session *s);                     /* STARTTLS, in the reply to EHLO */
 void tls_begin(struct session *s);                             /* a session that begins with TLS */
 void tls_late(struct session *s);
+void tls_names_check(struct session *s);                       /* the client's names are new: is its certificate still for it? */
 struct str tls_log(struct session *s);                         /* " X=... CV=no ..." for log lines, in scratch; empty without TLS */
 void session_begin(struct session *s);                         /* session.c: the connect stage */
 

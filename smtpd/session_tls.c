@@ -52,6 +52,27 @@ static void facts_keep(struct session *s, const struct tls_facts *f)
 	session_vars_set(&s->tls, v, n);
 }
 
+static struct str *fact_find(struct session *s, const char *name)
+{
+	for (uint32_t i = 0; i < s->tls.n; i++)
+		if (str_is(s->tls.v[i].name, name))
+			return &s->tls.v[i].value;
+	return NULL;
+}
+
+/* Authorities vouch for names; whether the client is the one that it names is another question, asked of those that the list has. */
+void tls_names_check(struct session *s)
+{
+	struct str *verified = fact_find(s, "certificate_verified"), *log = fact_find(s, "CV"), *cert = fact_find(s, "peercert");
+	bool names;
+
+	if (!s->tls_active || !s->tls_verified || !(session_tls(s)->flags & TLS_F_NAMES) || !verified || !log || !cert)
+		return;
+	names = tls_cert_names(*cert, str_of(s->helo)) || tls_cert_names(*cert, str_of(s->client_name));
+	*verified = names ? STR_LIT("1") : STR_LIT("0");
+	*log = names ? STR_LIT("yes") : STR_LIT("no");
+}
+
 struct str tls_log(struct session *s)
 {
 	static const struct { const char *name; uint64_t bit; bool quoted; } rows[] = {
@@ -217,6 +238,8 @@ void session_on_tls_done(struct session *s, const struct tls_facts *facts)
 	s->server->stats.tls++;
 	s->server->stats.tls_resumed += (facts->resumption & TLS_RES_RESUMED) != 0;
 	s->tls_active = true;
+	s->tls_verified = facts->verified;
+	tls_names_check(s);
 	if (s->tls_on_connect) {
 		session_enter(s, SESSION_CONNECT);
 		session_begin(s);

@@ -147,7 +147,8 @@ static void text_set(char **slot, struct str value)
 
 static const struct { const char *name; uint32_t bit; } tls_lists[] = {
 	{ "tls_advertise_hosts", TLS_F_ADVERTISE }, { "tls_verify_hosts", TLS_F_VERIFY }, { "tls_try_verify_hosts", TLS_F_TRY_VERIFY },
-	{ "tls_resumption_hosts", TLS_F_RESUME }, { "hosts_require_alpn", TLS_F_ALPN }, { "tls_sni_wanted", TLS_F_SNI },
+	{ "tls_resumption_hosts", TLS_F_RESUME }, { "hosts_require_alpn", TLS_F_ALPN }, { "tls_verify_client_hostnames", TLS_F_NAMES },
+	 { "tls_sni_wanted", TLS_F_SNI },
 };
 static const char *const tls_names[TLS_NAMES] = {
 	[TLS_N_CERTIFICATE] = "tls_certificate", [TLS_N_PRIVATEKEY] = "tls_privatekey", [TLS_N_OCSP_FILE] = "tls_ocsp_file",

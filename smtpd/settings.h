@@ -78,6 +78,7 @@ enum tls_flag {
 	TLS_F_TRY_VERIFY = 1 << 2,
 	TLS_F_RESUME = 1 << 3,           /* tls_resumption_hosts */
 	TLS_F_ALPN = 1 << 4,             /* hosts_require_alpn */
+	TLS_F_NAMES = 1 << 6,            /* tls_verify_client_hostnames */
 	TLS_F_SNI = 1 << 5,              /* the certificates depend on the client's server name: policyd is asked once it is known */
 };
 

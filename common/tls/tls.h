@@ -123,6 +123,8 @@ struct tls_facts {
 	unsigned ocsp;               /* as $tls_out_ocsp: 0 not asked, 1 no answer, 2 not verified, 3 failed, 4 verified */
 };
 void tls_facts_get(const struct tls_conn *c, struct arena *a, struct tls_facts *out);
+/* Whether a certificate (PEM) is for this host name, or address with or without brackets. */
+bool tls_cert_names(struct str pem, struct str name);
 /* Called with each session that the server gives, DER; for a client's cache. */
 void tls_conn_on_session(struct tls_conn *c, void (*fn)(void *arg, struct str der, uint64_t lifetime_s), void *arg);
 

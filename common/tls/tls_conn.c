@@ -310,6 +310,23 @@ void tls_facts_get(const struct tls_conn *c, struct arena *a, struct tls_facts *
 		out->alpn = str_dup(a, str_make((const char *)alpn, alpn_len));
 }
 
+bool tls_cert_names(struct str pem, struct str name)
+{
+	BIO *bio = BIO_new_mem_buf(pem.p ? pem.p : "", (int)pem.len);
+	X509 *cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+	char text[256];
+	bool found = false;
+
+	if (name.len > 2 && name.p[0] == '[' && name.p[name.len - 1] == ']')
+		name = str_sub(name, 1, name.len - 2);
+	if (cert && name.len && text_keep(text, sizeof text, name))
+		found = X509_check_ip_asc(cert, text, 0) == 1 || X509_check_host(cert, text, name.len, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1;
+	X509_free(cert);
+	BIO_free(bio);
+	ERR_clear_error();
+	return found;
+}
+
 /* ---- OCSP ---- */
 
 enum { OCSP_SKEW_S = 300 };

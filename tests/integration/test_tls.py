@@ -711,6 +711,38 @@ acl_check_rcpt:
     assert try_it("127.0.0.2", "good", ssl.TLSVersion.TLSv1_3) and not try_it("127.0.0.2", "alien", ssl.TLSVersion.TLSv1_3)
 
 
+def test_client_names(bulkhead, place):
+    """tls_verify_client_hostnames: whom a certificate does not name, it does not verify; the name is the one of EHLO behind the handshake."""
+    place.leaf()
+    place.leaf("client", "one.example")
+    b = bulkhead(main=main(place, """
+tls_try_verify_hosts = *
+tls_verify_certificates = %s
+tls_verify_client_hostnames = ! 127.0.0.9 : *
+acl_smtp_helo = acl_helo
+""" % place.ca.pem), acl="""
+acl_helo:
+  accept verify = certificate
+         logwrite = HELO $sender_helo_name verified
+  accept logwrite = HELO $sender_helo_name not verified
+acl_check_rcpt:
+  accept
+""")
+    cert = (place.path("client.pem"), place.path("client.key"))
+    c = secure(b, context(place.ca.pem, cert=cert), helo="clear.example")
+    c.ask("EHLO two.example", 250)
+    c.ask("EHLO one.example", 250)
+    c.mail("yes@x.example", "joe@local.example", b"x\r\n", helo=None)
+    c.mail("no@x.example", "joe@local.example", b"x\r\n", helo="three.example")
+    c = client(b, source=("127.0.0.9", 0)).starttls(context(place.ca.pem, cert=cert))
+    c.ask("EHLO other.example", 250)
+    b.wait_log(r"HELO other.example verified")
+    for want in ("clear.example not", "two.example not", "one.example", "three.example not"):
+        b.wait_log("HELO %s verified$" % want)
+    b.wait_log(r"<= yes@x.example .* CV=yes ")
+    b.wait_log(r"<= no@x.example .* CV=no ")
+
+
 def test_authenticators(bulkhead, place):
     """A certificate lets the client in without AUTH (driver tls); passwords are asked for in TLS only."""
     place.leaf()

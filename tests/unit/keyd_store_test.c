@@ -195,6 +195,7 @@ static void given(void **state)
 	/* The self-signed one; the numbers of one process are nothing to another. */
 	assert_int_equal(store_cert(s, STR_NULL, STR_NULL, STR_NULL, now_ms, &d, &err), ST_OK);
 	assert_true(d.chain.len > 0 && d.key);
+	assert_int_equal(store_sign(other, d.key, false, STR_LIT("x"), &(struct buf)BUF_LIMIT(2048), &err), ST_FAIL);
 	assert_int_equal(store_sign(other, c.key, false, STR_LIT("x"), &(struct buf)BUF_LIMIT(2048), &err), ST_FAIL);
 	assert_int_equal(store_sign(s, 0, false, STR_LIT("x"), &(struct buf)BUF_LIMIT(2048), &err), ST_FAIL);
 	store_count(s, &n);

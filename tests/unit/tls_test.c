@@ -249,6 +249,21 @@ static void names(void **state)
 	}
 }
 
+static void names_of_clients(void **state)
+{
+	static const struct { const char *name; bool ec, want; } cases[] = {
+		{ "mail.example.com", false, true }, { "MAIL.example.com", false, true }, { "mail.example.org", false, false }, { "", false, false },
+		{ "a.wild.example.com", false, true }, { "a.b.wild.example.com", false, false }, { "[192.0.2.1]", false, true }, { "192.0.2.1", false, true },
+		{ "[192.0.2.2]", false, false }, { "cn.example.com", false, false }, { "only.example.com", true, true }, { "[]", true, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+		if (tls_cert_names(cases[i].ec ? ec.cert_pem : rsa.cert_pem, str_of(cases[i].name)) != cases[i].want)
+			fail_msg("%s", cases[i].name);
+	assert_false(tls_cert_names(STR_LIT("no certificate"), STR_LIT("mail.example.com")));
+}
+
 static void keys_elsewhere(void **state)
 {
 	static const struct { const char *options; bool ec; } cases[] = { { "", false }, { "+no_tlsv1_3", false }, { "", true }, { "+no_tlsv1_3", true } };
@@ -314,6 +329,52 @@ static void resumption(void **state)
 		end(&first);
 		for (unsigned i = 0; i < 4; i++)
 			tls_ctx_unref(ctx[i]);
+	}
+}
+
+/* What one context has verified is nothing to another with other anchors, or with none, though they share their ticket keys. */
+static void demands(void **state)
+{
+	uint8_t key[TLS_TICKET_KEY];
+	struct tls_options so[3];
+
+	(void)state;
+	memset(key, 'k', sizeof key);
+	for (unsigned i = 0; i < 3; i++) {
+		so[i] = server_options(&ec);
+		so[i].verify = TLS_VERIFY_TRY;
+		so[i].ca_pem = i == 1 ? rsa.cert_pem : ca.cert_pem;
+	}
+	so[2].verify = TLS_VERIFY_NONE;
+	for (unsigned from = 0; from < 3; from++) {
+		for (unsigned to = 0; to < 3; to++) {
+			for (unsigned round = 0; round < 2; round++) {
+				struct tls_options co = server_options(&rsa);
+				struct tls_peer peer = { .name = STR_NULL };
+				struct tls_ctx *one, *two;
+				struct ends first, second;
+
+				co.server = false;
+				co.openssl_options = round ? STR_LIT("+no_tlsv1_3") : STR_NULL;
+				assert_int_equal(tls_ctx_new(&so[from], &one, NULL), ST_OK);
+				assert_int_equal(tls_ctx_new(&so[to], &two, NULL), ST_OK);
+				tls_ctx_ticket_keys(one, key, NULL);
+				tls_ctx_ticket_keys(two, key, NULL);
+				run(&first, NULL, &co, &peer, one);
+				assert_int_equal(first.server_io, TLS_DONE);
+				assert_int_equal(first.server_facts.verified, from == 0);
+				peer.session = buf_str(&first.session);
+				run(&second, NULL, &co, &peer, two);
+				if (second.server_io == TLS_DONE && (second.server_facts.verified != (to == 0) ||
+					!!(second.server_facts.resumption & TLS_RES_RESUMED) != (from == to)))
+					fail_msg("%u to %u: verified %d, resumption %u", from, to, second.server_facts.verified, second.server_facts.resumption);
+				assert_int_equal(second.server_io, TLS_DONE);
+				end(&first);
+				end(&second);
+				tls_ctx_unref(one);
+				tls_ctx_unref(two);
+			}
+		}
 	}
 }
 
@@ -422,7 +483,7 @@ static void refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(names), cmocka_unit_test(keys_elsewhere), cmocka_unit_test(resumption), cmocka_unit_test(server_chooses),
+		cmocka_unit_test(names), cmocka_unit_test(names_of_clients), cmocka_unit_test(keys_elsewhere), cmocka_unit_test(resumption), cmocka_unit_test(demands), cmocka_unit_test(server_chooses),
 		cmocka_unit_test(dane), cmocka_unit_test(refused),
 	};
 
