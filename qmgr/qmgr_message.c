@@ -557,6 +557,12 @@ void message_flags_record(struct qmgr *q, struct message *m, struct str by)
 		log_message(q, m, "could not record its flags: %s", err.text);
 }
 
+/* auto_thaw is not for reports; nor for what an administrator froze. */
+static bool thaws_alone(const struct qmgr *q, const struct message *m)
+{
+	return q->set->auto_thaw > 0 && !m->null_sender && !(m->flags & MSG_FROZEN_ADMIN);
+}
+
 /* When something must be looked at again: the earliest of the limits for frozen messages. */
 static uint32_t frozen_next(const struct qmgr *q, const struct message *m)
 {
@@ -564,8 +570,8 @@ static uint32_t frozen_next(const struct qmgr *q, const struct message *m)
 	int64_t at = INT64_MAX;
 
 	if (s->timeout_frozen >= 0)
-		at = m->frozen_at + s->timeout_frozen;
-	if (s->auto_thaw > 0 && m->frozen_at + s->auto_thaw < at && !(m->flags & MSG_FROZEN_ADMIN))
+		at = m->received + s->timeout_frozen; /* its age, however long it has been frozen */
+	if (thaws_alone(q, m) && m->frozen_at + s->auto_thaw < at)
 		at = m->frozen_at + s->auto_thaw;
 	if (m->null_sender && s->ignore_bounce_errors >= 0 && m->received + s->ignore_bounce_errors < at)
 		at = m->received + s->ignore_bounce_errors;
@@ -602,7 +608,7 @@ static void frozen_due(struct qmgr *q, struct message *m, uint32_t now)
 {
 	const struct settings *s = q->set;
 
-	if (s->timeout_frozen >= 0 && m->frozen_at + s->timeout_frozen <= now) {
+	if (s->timeout_frozen >= 0 && m->received + s->timeout_frozen <= now) {
 		log_message(q, m, "cancelled by timeout_frozen_after");
 		if (m->null_sender) {
 			message_complete(q, m);
@@ -616,7 +622,7 @@ static void frozen_due(struct qmgr *q, struct message *m, uint32_t now)
 	}
 	if (m->null_sender && s->ignore_bounce_errors >= 0 && m->received + s->ignore_bounce_errors <= now)
 		message_thaw(q, m, "errmsg timer");
-	else if (s->auto_thaw > 0 && m->frozen_at + s->auto_thaw <= now)
+	else if (thaws_alone(q, m) && m->frozen_at + s->auto_thaw <= now)
 		message_thaw(q, m, "auto-thaw");
 	else
 		timer_set(q, m, frozen_next(q, m) > now ? frozen_next(q, m) : now + 60);

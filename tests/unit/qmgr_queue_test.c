@@ -250,6 +250,7 @@ static void test_frozen(void **state)
 		{ "timed out: returned", "s@x.test", 86400, -1, -1, "u@a.test", "cancelled by timeout_frozen_after", 1, 0 },
 		{ "timed out: a report is dropped", "", 86400, -1, -1, "u@a.test", "cancelled by timeout_frozen_after", 0, 0 },
 		{ "thaws", "s@x.test", -1, 3600, -1, "u@a.test", "Unfrozen by auto-thaw", 0, 0 },
+		{ "a report does not thaw", "", -1, 3600, -1, "u@a.test", "Frozen", 0, 1 },
 		{ "report tried once more", "", -1, -1, 7200, "u@fail.test", "error ignored", 0, 0 },
 	};
 
@@ -274,6 +275,27 @@ static void test_frozen(void **state)
 			fail_msg("%s: %u left, %u reports; log:\n%s", cases[i].name, f.q->n_messages, fake_log_count(&f, "<= <> R="), fake_log_text(&f));
 		fake_stop(&f);
 	}
+}
+
+/* timeout_frozen_after counts from the message's arrival, not from its freezing. */
+static void test_frozen_age(void **state)
+{
+	struct fake f;
+
+	(void)state;
+	fake_start(&f);
+	f.set->timeout_frozen = 7200;
+	f.set->ignore_bounce_errors = 864000;
+	assert_true(fake_mail_one(&f, "", "u@defer.test"));
+	fake_turns(&f, 10);
+	fake_pass(&f, 5000);
+	message_freeze(f.q, list_entry(list_first(&f.q->messages), struct message, node), "for a test");
+	fake_pass(&f, 2000);
+	assert_int_equal(f.q->n_messages, 1);
+	fake_pass(&f, 300);
+	assert_int_equal(fake_log_count(&f, "cancelled by timeout_frozen_after"), 1);
+	assert_int_equal(f.q->n_messages, 0);
+	fake_stop(&f);
 }
 
 /* A message that kills the router's workers is set aside. */
@@ -620,6 +642,7 @@ int main(void)
 		cmocka_unit_test(test_report_text),
 		cmocka_unit_test(test_report_survives),
 		cmocka_unit_test(test_frozen),
+		cmocka_unit_test(test_frozen_age),
 		cmocka_unit_test(test_router_lost),
 		cmocka_unit_test(test_router_restart),
 		cmocka_unit_test(test_select),
