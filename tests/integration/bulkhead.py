@@ -16,7 +16,8 @@ TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD = os.environ.get("BULKHEAD_BUILD", os.path.join(TOP, "build"))
 BIN = os.path.join(BUILD, "bin", "bulkhead")
 SENDMAIL = os.path.join(BUILD, "bin", "sendmail")
-UID_BASE = 62000
+# Scenarios that run at the same time (pytest -n) have users of their own.
+UID_BASE = 62000 + 100 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 USERS = ("x", "joe", "ann", "bob", "postmaster")
 
 

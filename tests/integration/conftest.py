@@ -8,8 +8,19 @@ from bulkhead import BIN, Instance, Sink
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "xdist_group(name): tests that run one after the other in one process, where several run at a time")
     if not os.path.exists(BIN):
         raise pytest.UsageError("%s is missing: run make first" % BIN)
+
+
+def pytest_collection_modifyitems(items):
+    """A file's scenarios share its fixtures, and so stay together; all that start a server in a root of tests/peers share that root."""
+    def group(item):
+        uses = any(getattr(v, "__module__", "") == "peers" for v in vars(item.module).values())
+        return "peers" if uses else item.module.__name__
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: group(item) != "peers")   # the longest first
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -11,14 +11,14 @@ import tempfile
 
 import pytest
 
-from bulkhead import TOP, Instance, read, wait_for
+from bulkhead import TOP, UID_BASE, Instance, read, wait_for
 from oracle import Oracle
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="local deliveries under a uid of their own need root")
 
 CORPUS = os.path.join(TOP, "tests/differential/transport")
 CASES_LEAST = 190
-UID = 62050
+UID = UID_BASE + 50
 MESSAGE = b"""From: Ann <a@client.example>
 To: joe@local.example
 Subject: one

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from bulkhead import Client, read, wait_for
+from bulkhead import UID_BASE, Client, read, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="local deliveries under a uid of their own need root")
 
@@ -400,7 +400,7 @@ t:
   user = {mail_uid}
   group = {mail_uid}
 """
-QUEUEFILE_UID = 62005
+QUEUEFILE_UID = UID_BASE + 5
 
 
 def scanner(bulkhead, more="", **kw):
