@@ -153,13 +153,25 @@ static void on_msg_recipients(void *owner, struct ipc_in *in)
 
 static bool text_is_clean(struct str s) { return !str_has_ctl(s); }
 
+/* What the log, hand-over files and header fields have on one line. */
+static bool facts_are_clean(const struct ipc_facts *f)
+{
+	const struct str lines[] = { f->sender, f->client_ip, f->server_ip, f->client_name, f->helo, f->protocol, f->auth_method, f->auth_id, f->auth_sender,
+		f->ident, f->connection_id };
+
+	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+		if (!text_is_clean(lines[i]))
+			return false;
+	return true;
+}
+
 static enum status commit_check(const struct message *m, const struct ipc_msg_commit *msg, struct err *err)
 {
 	const struct intake *in = m->intake;
 	uint32_t n = in->n_rcpt + msg->n_recipients;
 
-	if (!msg->facts || !text_is_clean(msg->facts->sender))
-		return err_set(err, ST_ERROR, "bad sender");
+	if (!msg->facts || !facts_are_clean(msg->facts))
+		return err_set(err, ST_ERROR, "bad sender, or facts of the session");
 	if (msg->recipients_sent != in->n_rcpt || msg->n_recipients > RECIPIENTS_MAX - in->n_rcpt)
 		return err_set(err, ST_ERROR, "recipients are missing");
 	if (!n && !(msg->flags & MSG_DISCARDED))

@@ -556,14 +556,14 @@ struct fake_mail {
 	const char *sender, *const *rcpt;
 	unsigned n, notify;
 	uint64_t flags;
-	const char *content, *ret, *envid, *orcpt;
+	const char *content, *ret, *envid, *orcpt, *helo, *auth_id;
 };
 
 static void fake_commit(struct fake *f, const struct fake_mail *mail)
 {
 	const char *content = mail->content ? mail->content : fake_content;
-	struct ipc_facts facts = { .sender = str_of(mail->sender), .has_sender = true, .client_ip = STR_LIT("192.0.2.9"), .helo = STR_LIT("client.test"),
-		.protocol = STR_LIT("esmtp") };
+	struct ipc_facts facts = { .sender = str_of(mail->sender), .has_sender = true, .client_ip = STR_LIT("192.0.2.9"), .helo = str_of(mail->helo ? mail->helo : "client.test"),
+		.protocol = STR_LIT("esmtp"), .auth_id = str_of(mail->auth_id) };
 	struct ipc_recipient *rcpt = calloc(mail->n + 1, sizeof *rcpt);
 	struct ipc_edit edit = { .op = EDIT_ADD_TOP, .text = STR_LIT("Received: from client.test\r\n") };
 	const char *body = strstr(content, "\r\n\r\n");

@@ -51,6 +51,31 @@ static void test_flow(void **state)
 	}
 }
 
+/* smtpd was taken over: nothing that it says ends a line in the log, in a command or in a file that is handed over. */
+static void test_hostile(void **state)
+{
+	static const char *const good[] = { "u@a.test" }, *const bad[] = { "u@a.test", "x@a.test>\r\nDATA" };
+	static const struct fake_mail mails[] = {
+		{ .sender = "s@x.test", .rcpt = good, .n = 1, .auth_id = "someone" }, { .sender = "s@x.test\r\nRCPT TO:<y@z>", .rcpt = good, .n = 1 },
+		{ .sender = "s@x.test", .rcpt = bad, .n = 2 }, { .sender = "s@x.test", .rcpt = good, .n = 1, .helo = "a\n-local" },
+		{ .sender = "s@x.test", .rcpt = good, .n = 1, .auth_id = "a\n1abc <= forged" }, { .sender = "s@x.test", .rcpt = good, .n = 1, .envid = "a\nb" },
+		{ .sender = "s@x.test", .rcpt = good, .n = 1, .orcpt = "rfc822;a\r\nb" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof mails / sizeof *mails; i++) {
+		struct fake f;
+
+		fake_start(&f);
+		fake_agent_join(&f, 0);
+		if (fake_mail(&f, &mails[i]) != (i == 0))
+			fail_msg("%zu: %s", i, fake_log_text(&f));
+		fake_turns(&f, 30);
+		assert_int_equal(f.q->n_messages, 0);
+		fake_stop(&f);
+	}
+}
+
 /* The fields that log_selector adds, in the order of Exim's lines. */
 static const struct log_case {
 	const char *name, *selector, *rcpt, *want;
@@ -92,7 +117,7 @@ static void test_log(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_flow),
+		cmocka_unit_test(test_flow), cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_log),
 	};
 
