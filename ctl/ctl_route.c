@@ -19,8 +19,10 @@ static void host_print(const struct ipc_host *h)
 		printf(" [%.*s]", STR_FMT(h->ip));
 	if (h->port)
 		printf(" port=%llu", (unsigned long long)h->port);
-	if (h->group)
-		printf(" MX=%llu", (unsigned long long)h->group);
+	if (h->group >= HOST_GROUP_FALLBACK)
+		printf(" fallback");
+	else if (h->mx)
+		printf(" MX");
 	puts(h->secure ? " dnssec" : "");
 }
 

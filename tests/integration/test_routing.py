@@ -341,3 +341,9 @@ forward:
         i.wait_maildir("joe")
     else:
         i.wait_log(r"== joe@local.example .*/home/\.forward: Permission denied for router's user, uid \d+ \(ignore_eacces passes over such files\)")
+
+
+def test_route_tells_fallback_hosts_apart(bulkhead):
+    i = bulkhead(routers="r:\n  driver = manualroute\n  route_list = * 127.0.0.2:127.0.0.3\n  transport = smtp\n  fallback_hosts = 127.0.0.4\n")
+    hosts = [line.split(" ", 3)[3] for line in i.command("route", "x@y.example").splitlines() if line.startswith("  host ")]
+    assert hosts == ["127.0.0.2 [127.0.0.2] port=25", "127.0.0.3 [127.0.0.3] port=25", "127.0.0.4 [127.0.0.4] port=25 fallback"]
