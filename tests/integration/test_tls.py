@@ -166,6 +166,22 @@ def test_large_message(bulkhead, place):
     assert c.data(body).startswith("250")
     assert b.wait_maildir("joe")[0].split(b"\n", 8)[-1].replace(b"\r\n", b"\n").endswith(body[-5000:].replace(b"\r\n", b"\n"))
     assert len(b.maildir("joe")[0].replace(b"\r\n", b"\n")) > len(body) - 20100
+    # All there at once, and more than fits into one read, whose end falls into the last record: nothing more comes that would wake anybody.
+    pid = b.daemons("smtpd")[0]["pid"]
+    for size in (10000, 13000, 15000):
+        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 200000)
+        c.ask("MAIL FROM:<a@b.example>", 250)
+        c.ask("RCPT TO:<joe@local.example>", 250)
+        c.ask("DATA", 354)
+        os.kill(pid, signal.SIGSTOP)
+        count = 131072 // size + 1
+        try:
+            for i in range(count):
+                line = b"x" * 998 + b"\r\n"
+                c.send(line * (size // 1000) if i < count - 1 else line * (size // 1000 - 1) + b"x" * 993 + b"\r\n.\r\n")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert c.reply().startswith("250"), size
 
 
 def test_on_connect(bulkhead, place):
