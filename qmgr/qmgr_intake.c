@@ -162,6 +162,9 @@ static bool facts_are_clean(const struct ipc_facts *f)
 	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
 		if (!text_is_clean(lines[i]))
 			return false;
+	for (uint32_t i = 0; i < f->n_tls; i++) /* but for the client's certificate, which has lines of its own */
+		if (!text_is_clean(f->tls[i].name) || (!text_is_clean(f->tls[i].value) && !str_is(f->tls[i].name, "peercert")))
+			return false;
 	return true;
 }
 

@@ -556,7 +556,7 @@ struct fake_mail {
 	const char *sender, *const *rcpt;
 	unsigned n, notify;
 	uint64_t flags;
-	const char *content, *ret, *envid, *orcpt, *helo, *auth_id;
+	const char *content, *ret, *envid, *orcpt, *helo, *auth_id, *dn, *peercert;
 };
 
 static void fake_commit(struct fake *f, const struct fake_mail *mail)
@@ -564,6 +564,7 @@ static void fake_commit(struct fake *f, const struct fake_mail *mail)
 	const char *content = mail->content ? mail->content : fake_content;
 	struct ipc_facts facts = { .sender = str_of(mail->sender), .has_sender = true, .client_ip = STR_LIT("192.0.2.9"), .helo = str_of(mail->helo ? mail->helo : "client.test"),
 		.protocol = STR_LIT("esmtp"), .auth_id = str_of(mail->auth_id) };
+	struct ipc_pair tls[] = { { .name = STR_LIT("DN"), .value = str_of(mail->dn) }, { .name = STR_LIT("peercert"), .value = str_of(mail->peercert) } };
 	struct ipc_recipient *rcpt = calloc(mail->n + 1, sizeof *rcpt);
 	struct ipc_edit edit = { .op = EDIT_ADD_TOP, .text = STR_LIT("Received: from client.test\r\n") };
 	const char *body = strstr(content, "\r\n\r\n");
@@ -571,6 +572,8 @@ static void fake_commit(struct fake *f, const struct fake_mail *mail)
 		.content = strlen(content), .header_size = body ? (uint64_t)(body + 4 - content) : strlen(content), .flags = mail->flags, .ret = str_of(mail->ret),
 		.envid = str_of(mail->envid), .header_message_id = STR_LIT("m1@b"), .longest_line = 40 };
 
+	facts.tls = tls;
+	facts.n_tls = mail->dn || mail->peercert ? 2 : 0;
 	for (unsigned i = 0; i < mail->n; i++)
 		rcpt[i] = (struct ipc_recipient){ .addr = str_of(mail->rcpt[i]), .index = i, .notify = mail->notify, .orcpt = str_of(mail->orcpt) };
 	for (unsigned at = 0; mail->n - at > 512; at += 512) {

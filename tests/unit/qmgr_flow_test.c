@@ -60,6 +60,8 @@ static void test_hostile(void **state)
 		{ .sender = "s@x.test", .rcpt = bad, .n = 2 }, { .sender = "s@x.test", .rcpt = good, .n = 1, .helo = "a\n-local" },
 		{ .sender = "s@x.test", .rcpt = good, .n = 1, .auth_id = "a\n1abc <= forged" }, { .sender = "s@x.test", .rcpt = good, .n = 1, .envid = "a\nb" },
 		{ .sender = "s@x.test", .rcpt = good, .n = 1, .orcpt = "rfc822;a\r\nb" },
+		{ .sender = "s@x.test", .rcpt = good, .n = 1, .dn = "CN=a\n1abc <= forged" },
+		{ .sender = "s@x.test", .rcpt = good, .n = 1, .dn = "CN=a", .peercert = "-----BEGIN\n-----END\n" },
 	};
 
 	(void)state;
@@ -68,7 +70,7 @@ static void test_hostile(void **state)
 
 		fake_start(&f);
 		fake_agent_join(&f, 0);
-		if (fake_mail(&f, &mails[i]) != (i == 0))
+		if (fake_mail(&f, &mails[i]) != (i == 0 || mails[i].peercert))
 			fail_msg("%zu: %s", i, fake_log_text(&f));
 		fake_turns(&f, 30);
 		assert_int_equal(f.q->n_messages, 0);
