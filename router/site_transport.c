@@ -62,8 +62,11 @@ static enum status late_make(struct site *site, const struct conf_option *row, c
 	struct conf_text marked = *t;
 
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-		if (!strcmp(row->name, rows[i].option) && !conf_late_mark(t->text, rows[i].variable, &site->arena, &marked.text))
-			return err_set(err, ST_ERROR, "%s: $%s within ${...}", row->name, rows[i].variable);
+		if (!strcmp(row->name, rows[i].option) && !conf_late_mark(t->text, rows[i].variable, &site->arena, &marked.text)) {
+			if (!conf_late_guarded(t->text, rows[i].variable, &site->arena))
+				return err_set(err, ST_ERROR, "%s: $%s within ${...}", row->name, rows[i].variable);
+			marked = *t;
+		}
 	return site_text(site, &marked, out, err);
 }
 

@@ -320,7 +320,12 @@ static void late_check(struct check *c, const struct conf_instance *t, const cha
 {
 	struct str marked;
 
-	if (text->set && !conf_late_mark(text->text, variable, &c->scratch, &marked))
+	if (!text->set || conf_late_mark(text->text, variable, &c->scratch, &marked))
+		return;
+	if (conf_late_guarded(text->text, variable, &c->scratch))
+		conf_problem_add(c->conf, CONF_WARNING, text->place, "transport %.*s: option \"%s\": def:%s is false: it is known only %s", STR_FMT(t->name), option,
+			variable, when);
+	else
 		conf_problem_add(c->conf, CONF_ERROR, text->place, "transport %.*s: option \"%s\": $%s is known only %s: it can stand by itself, but not "
 			"within ${...}", STR_FMT(t->name), option, variable, when);
 }

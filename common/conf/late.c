@@ -15,6 +15,11 @@ static size_t name_len(struct str s, uint32_t at)
 	return end - at;
 }
 
+bool conf_late_guarded(struct str text, const char *variable, struct arena *a)
+{
+	return str_find_str(text, str_printf(a, "def:%s", variable)) >= 0;
+}
+
 bool conf_late_mark(struct str text, const char *variable, struct arena *a, struct str *out)
 {
 	size_t n = strlen(variable);

@@ -201,6 +201,8 @@ size_t conf_time_format(char out[32], int64_t seconds);                         
 /* A variable that only the agent knows becomes CONF_LATE_MARK. False: it stands within another item, where the agent can't put it. */
 #define CONF_LATE_MARK '\001'
 bool conf_late_mark(struct str text, const char *variable, struct arena *a, struct str *out);
+/* Does the text ask for itself whether the variable is known ("def:NAME")? Then it may have it anywhere: it is not known yet. */
+bool conf_late_guarded(struct str text, const char *variable, struct arena *a);
 
 /* Takes the next item off a list: separator ':' or as "<c" at the start says, doubled for itself, blanks trimmed, an empty last
  * item ignored. Begin with CONF_LIST_WALK(text). The item may be built in the arena. */

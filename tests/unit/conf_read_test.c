@@ -539,6 +539,9 @@ static const struct {
 	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = smtp\n  helo_data = ${if eq{$sending_ip_address}{x}{y}}\n",
 		"t:15: transport out: option \"helo_data\": $sending_ip_address is known only when the connection is open: it can stand by itself, but "
 		"not within ${...}\n" },
+	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = smtp\n"
+		"  helo_data = ${if def:sending_ip_address {${uc:$sending_ip_address}}{$primary_hostname}}\n",
+		"t:15: warning: transport out: option \"helo_data\": def:sending_ip_address is false: it is known only when the connection is open\n" },
 	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = appendfile\n  directory = /x\n"
 		"  maildir_tag = ,S=${eval:$message_size+1}\n  directory_file = ${lc:$inode}\n",
 		"t:16: transport out: option \"maildir_tag\": $message_size is known only when the message has been written: it can stand by itself, "
