@@ -51,7 +51,7 @@ begin retry
 """ % parts
 
 
-BMI, SPF, SRS, DCC, DMARC, ARC, EVENT, PROXY, SOCKS, OCSP = ("bmi_", "spf", "srs", "dcc", "dmarc_", "arc", "event_action", "hosts_proxy",
+BMI, SPF, SRS, DCC, DMARC, ARC, EVENT, SOCKS, OCSP = ("bmi_", "spf", "srs", "dcc", "dmarc_", "arc", "event_action",
                                                               "socks_proxy", "hosts_request_ocsp")
 # number, where, text, what a warning names (None: all of it is served)
 SAMPLES = [
@@ -128,7 +128,7 @@ SAMPLES = [
      "{${lookup pgsql {SELECT * FROM record_Delivery('${quote_pgsql:$sender_address_domain}', "
      "'${quote_pgsql:${lc:$sender_address_local_part}}', '${quote_pgsql:$domain}', '${quote_pgsql:${lc:$local_part}}', "
      "'${quote_pgsql:$host_address}', '${quote_pgsql:${lc:$host}}', '${quote_pgsql:$message_exim_id}')}}} {}}\n", EVENT),
-    ("62", "main", "proxy_required_hosts = 192.0.2.0/24\n", PROXY),
+    ("62", "main", "proxy_required_hosts = 192.0.2.0/24\n", None),
     ("63", "main", "log_selector = +proxy\n", None),
     ("64", "connect", "  warn condition = ${if and{ {bool{$proxy_session}} {eq{$proxy_host_address}{}} } }\n"
      "    log_message = Failed required proxy protocol negotiation\n", None),
