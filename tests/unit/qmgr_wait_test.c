@@ -137,6 +137,30 @@ static void test_load(void **state)
 	fake_stop(&f);
 }
 
+/* retry_data_expire: what was learnt of a host longer ago holds nothing up any more. */
+static void test_retry_data_expire(void **state)
+{
+	struct fake f;
+
+	(void)state;
+	fake_start(&f);
+	f.set->retry_data_expire = 300; /* shorter than the rule's ten minutes */
+	fake_agent_join(&f, 0);
+	assert_true(fake_mail_one(&f, "", "down@a.test"));
+	fake_turns(&f, 10);
+	assert_int_equal(f.n_sent, 1);
+	f.now_us += 200 * INT64_C(1000000);
+	assert_true(fake_mail_one(&f, "", "u@a.test"));
+	fake_turns(&f, 10);
+	assert_int_equal(f.n_sent, 1);
+	f.now_us += 101 * INT64_C(1000000);
+	assert_true(fake_mail_one(&f, "", "v@a.test"));
+	fake_turns(&f, 10);
+	assert_true(f.n_sent >= 2);
+	assert_string_equal(f.sent[1].first, "v@a.test");
+	fake_stop(&f);
+}
+
 /* ---- one message's deliveries ---- */
 
 static void answer_next(struct fake *f)
@@ -245,7 +269,7 @@ static void test_parallel_others(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_waiting), cmocka_unit_test(test_held_long), cmocka_unit_test(test_queued_restart), cmocka_unit_test(test_load),
+		cmocka_unit_test(test_waiting), cmocka_unit_test(test_held_long), cmocka_unit_test(test_queued_restart), cmocka_unit_test(test_load), cmocka_unit_test(test_retry_data_expire),
 		cmocka_unit_test(test_parallel), cmocka_unit_test(test_parallel_others),
 	};
 
