@@ -12,7 +12,6 @@
 #include "common/base/clock.h"
 #include "common/conf/option.h"
 #include "common/lang/scan_server.h"
-#include "common/mail/addrlist.h"
 #include "policyd/policyd_auth.h"
 #include "policyd/scan.h"
 
@@ -139,33 +138,6 @@ static bool stage_is_bare(const struct policyd *p, const struct ipc_acl_ask *ask
 	return ask->stage == ACL_RCPT && (!acl_option(p->conf, ACL_RCPT)->text.len || str_is(ask->facts->protocol, "local")) && ask->facts->local;
 }
 
-/* EXPN was permitted: what the address expands to is the reply. */
-static void expn_answer(struct policyd *p, struct eval *ev, const struct ipc_facts *facts, struct ipc_acl_answer *out)
-{
-	struct ipc_verify_answer found = { 0 };
-	struct ipc_facts whole = *facts;
-	struct ipc_verify_ask ask = { .expn = true, .facts = &whole };
-	const struct lang_services *services = lang_services(p->lang);
-	struct str argument = facts->command;
-	struct addrlist_item item;
-	struct err err = ERR_INIT;
-	ptrdiff_t at = str_find(argument, ' ');
-	enum status st;
-
-	argument = at < 0 ? STR_NULL : str_trim(str_from(argument, (size_t)at));
-	if (addrlist_item_parse(argument, ADDR_LENIENT | ADDR_UTF8, ev->arena, &item, &err) != ST_OK || !item.addr.len) {
-		*out = (struct ipc_acl_answer){ .verdict = ACL_DENY, .code = 501, .text = STR_LIT("5.1.3 malformed address"), .log_text = STR_LIT("malformed address") };
-		return;
-	}
-	ask.addr = item.addr;
-	st = services->verify ? services->verify(services->ctx, ev->arena, &ask, &found, &err) : err_set(&err, ST_ERROR, "nobody can tell here");
-	if (st != ST_OK)
-		*out = (struct ipc_acl_answer){ .verdict = st == ST_FAIL ? ACL_DENY : ACL_DEFER, .text = st == ST_FAIL ? found.text : STR_NULL,
-			.log_text = str_of(arena_strdup(ev->arena, err.text)) };
-	else
-		out->text = found.text;
-}
-
 static void stage_run(struct policyd *p, struct eval *ev, const struct ipc_acl_ask *ask, struct ipc_facts *facts, struct ipc_acl_answer *out)
 {
 	bool content = stage_has_content(ask->stage);
@@ -186,8 +158,10 @@ static void stage_run(struct policyd *p, struct eval *ev, const struct ipc_acl_a
 		acl_stage_run(ev, out);
 	out->delay_ms = out->delay_ms + delay < ACL_DELAY_MAX_MS ? out->delay_ms + delay : ACL_DELAY_MAX_MS;
 	out->rewritten = sender;
-	if (ask->stage == ACL_EXPN && out->verdict == ACL_ACCEPT && !out->text.len)
-		expn_answer(p, ev, ask->facts, out);
+	if (ask->stage == ACL_EXPN && out->verdict == ACL_ACCEPT)
+		policyd_expn_answer(p, ev, facts, out);
+	if (ask->stage == ACL_VRFY && out->verdict == ACL_ACCEPT)
+		policyd_vrfy_answer(p, ev, facts, out);
 	if (ask->stage == ACL_RCPT && out->verdict == ACL_ACCEPT)
 		policyd_rewrite_recipient(ev, out);
 	if (n) {
@@ -231,7 +205,11 @@ void policyd_answer(struct policyd *p, struct arena *a, const struct ipc_acl_ask
 		eval_clear(&ev);
 		return;
 	}
-	address_begin(&ev, ask->facts);
+	if (ask->stage == ACL_VRFY && !policyd_vrfy_begin(&ev, &facts, out)) {
+		eval_clear(&ev);
+		return;
+	}
+	address_begin(&ev, &facts);
 	for (uint32_t i = 0; i < ask->facts->n_results; i++)
 		if (ask->stage == ACL_NOTQUIT && str_is(ask->facts->results[i].name, "notquit_reason"))
 			eval_set(&ev, EV_smtp_notquit_reason, ask->facts->results[i].value);

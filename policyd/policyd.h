@@ -97,6 +97,12 @@ void policyd_rewrite_recipient(struct eval *ev, struct ipc_acl_answer *out);
 /* The sender, if it changed, and the fields to be replaced; both are put into the facts, too, which the ACL is to see. */
 struct ipc_edit *policyd_rewrite_message(struct policyd *p, struct eval *ev, struct ipc_facts *facts, struct str *sender_out, uint32_t *n_out);
 
+/* policyd_vrfy.c: VRFY and EXPN. Before the ACL of VRFY: the address is the recipient that it is about; false: it is none, *out says so. */
+bool policyd_vrfy_begin(struct eval *ev, struct ipc_facts *facts, struct ipc_acl_answer *out);
+/* Behind an ACL that accepted. */
+void policyd_vrfy_answer(struct policyd *p, struct eval *ev, const struct ipc_facts *facts, struct ipc_acl_answer *out);
+void policyd_expn_answer(struct policyd *p, struct eval *ev, const struct ipc_facts *facts, struct ipc_acl_answer *out);
+
 /* policyd_services.c */
 void policyd_services_init(struct policyd *p, struct lang_services *out);
 /* policyd_files.c: files as router sees them, kept. */

@@ -336,6 +336,7 @@ static enum status item_refusal(struct work *w, const struct redirect_item *item
 	} else {
 		redirect_codes_drop(&text);
 	}
+	w->out->told = true;
 	err_set(err, fail ? ST_FAIL : ST_DEFER, "%.*s", STR_FMT(text));
 	if (!text.len)
 		err_set(err, err->status, fail ? "address is refused" : "address is deferred");

@@ -491,6 +491,7 @@ static void turn_take(struct route *rt, struct addr *addr, const struct site_rou
 		break;
 	case RT_DEFER:
 	case RT_FREEZE:
+		rt->told = out->told;
 		leaf_end(rt, addr, r, ROUTE_DEFER, verdict == RT_FREEZE, out->status, err->text);
 		break;
 	case RT_PASS:

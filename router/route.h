@@ -68,6 +68,7 @@ struct driver_out {
 	uint32_t n_hosts;
 	struct str host_text;                 /* a host list for a local transport: $host */
 	struct str status;                    /* enhanced status of a failure */
+	bool told;                            /* a deferral's reason was written for clients */
 };
 
 /* Hosts found once for a router and a domain. */
@@ -127,6 +128,7 @@ struct route {
 	bool wants_plan;                      /* a callout follows */
 	const struct ipc_plan *callout_plan;  /* of the accepted address, if it goes to other hosts */
 	enum status verdict;
+	bool told;                            /* as in struct driver_out, of what deferred it */
 	const struct addr *verified;
 	struct ipc_leaf *verify_leaf;
 };

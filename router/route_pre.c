@@ -57,7 +57,7 @@ static enum status check_mode(const struct check *c, struct err *err)
 		return err_set(err, ST_FAIL, "not for verifying recipients (no_verify_recipient)");
 	if (mode == MODE_VERIFY_SENDER && !(o->verify && o->verify_sender))
 		return err_set(err, ST_FAIL, "not for verifying senders (no_verify_sender)");
-	if (mode == MODE_TEST && !o->address_test)
+	if ((mode == MODE_TEST || mode == MODE_EXPN) && !o->address_test) /* EXPN is a test of an address, too */
 		return err_set(err, ST_FAIL, "not for address tests (no_address_test)");
 	if (mode == MODE_EXPN && !o->expn)
 		return err_set(err, ST_FAIL, "not for EXPN (no_expn)");

@@ -105,7 +105,7 @@ static void router_expn(struct router *r, struct arena *a, const struct ipc_veri
 		out->text = out->log_text = l->text;
 		out->status = l->outcome == ROUTE_FAIL ? ST_FAIL : l->outcome == ROUTE_DEFER ? ST_DEFER : ST_OK;
 		if (out->status == ST_OK)
-			buf_printf(&b, "<%.*s>", STR_FMT(str_sub(l->addr, 0, ADDRESS_OCTETS_MAX - 4)));
+			buf_printf(&b, l->outcome == ROUTE_DISCARD ? "mail to <%.*s> is discarded" : "<%.*s>", STR_FMT(str_sub(l->addr, 0, ADDRESS_OCTETS_MAX - 4)));
 	}
 	if (b.len)
 		out->text = str_dup(a, buf_str(&b));
@@ -149,8 +149,9 @@ void router_verify(struct router *r, struct arena *a, const struct ipc_verify_as
 	if (out->status != ST_OK)
 		out->failure = STR_LIT("route");
 	if (l) {
-		out->text = l->text;
 		out->log_text = l->text;
+		if (rt->verdict != ST_DEFER || rt->told) /* what is wrong with a router or its data is no client's business */
+			out->text = l->text;
 		out->router = l->router;
 		out->code = l->status;
 		out->addr = l->addr;

@@ -216,16 +216,28 @@ void verb_quit(struct session *s, struct str args)
 	policy_ask(s, ACL_QUIT, quit_proceed);
 }
 
-/* ---- VRFY and EXPN: denied without an ACL ---- */
+/* ---- VRFY and EXPN: denied without an ACL; behind it, policyd says what the router knows ---- */
+
+static const char *enhanced_of(unsigned code)
+{
+	return code == 501 ? "5.1.3" : code == 252 ? "2.5.2" : code / 100 == 5 ? "5.1.1" : code / 100 == 4 ? "4.3.0" : "2.1.5";
+}
+
+static void known_tell(struct session *s, const struct ipc_acl_answer *answer, const char *what, const char *unknown)
+{
+	struct str subject = str_from(str_of(s->line), 5);
+	unsigned code = answer && answer->text.len ? answer->code ? (unsigned)answer->code : 250 : 252;
+
+	if (code / 100 > 2 && code != 501)
+		session_logf(s, LOG_MAIN, "%s failed for %.*s %.*s%s%.*s", what, STR_FMT(subject), STR_FMT(log_host(s)), answer->log_text.len ? ": " : "",
+			STR_FMT(answer->log_text));
+	reply(s, code, enhanced_of(code), code == 252 && !(answer && answer->text.len) ? str_of(unknown) : answer->text);
+}
 
 static void vrfy_proceed(struct session *s, const struct ipc_acl_answer *answer)
 {
-	if (!policy_accepts(s, answer, "VRFY", str_from(str_of(s->line), 5)))
-		return;
-	if (answer && answer->text.len)
-		reply(s, 250, "2.1.5", answer->text);
-	else
-		reply(s, 252, "2.5.2", STR_LIT("Cannot VRFY user, but will accept message and attempt delivery"));
+	if (policy_accepts(s, answer, "VRFY", str_from(str_of(s->line), 5)))
+		known_tell(s, answer, "VRFY", "Cannot VRFY user, but will accept message and attempt delivery");
 }
 
 void verb_vrfy(struct session *s, struct str args)
@@ -242,12 +254,8 @@ void verb_vrfy(struct session *s, struct str args)
 
 static void expn_proceed(struct session *s, const struct ipc_acl_answer *answer)
 {
-	if (!policy_accepts(s, answer, "EXPN", str_from(str_of(s->line), 5)))
-		return;
-	if (answer && answer->text.len)
-		reply(s, 250, "2.1.5", answer->text);
-	else
-		reply(s, 252, "2.5.2", STR_LIT("Lists are not expanded for clients"));
+	if (policy_accepts(s, answer, "EXPN", str_from(str_of(s->line), 5)))
+		known_tell(s, answer, "EXPN", "Lists are not expanded for clients");
 }
 
 void verb_expn(struct session *s, struct str args)

@@ -221,9 +221,51 @@ hidden:
     said = c.ask("EXPN <list@local.example>", 250)
     assert all("<%s>" % a in said for a in ("joe@local.example", "sub@local.example", "far@away.example")), said
     assert "<joe@local.example>" in c.ask("EXPN joe@local.example", 250)
-    assert "Unrouteable address" in c.ask("EXPN nobody@local.example", 550)
+    assert "<nobody@local.example> is undeliverable" in c.ask("EXPN nobody@local.example", 550)
     c.ask("EXPN a@@b", 501)
     c.close()
+
+
+def test_vrfy_asks_the_routers(bulkhead):
+    """Codes and texts of every kind of answer; what a router says of itself is the log's alone, what it says to clients is told."""
+    i = bulkhead(main="acl_smtp_vrfy = acl_vrfy\nacl_smtp_expn = acl_expn\nsmtp_accept_max_nonmail = 100\n", acl="acl_check_rcpt:\n  require verify = recipient\n  accept\n"
+                 "acl_vrfy:\n  deny local_parts = hidden\n  accept\nacl_expn:\n  accept\n", routers="""
+said:
+  driver = redirect
+  local_parts = gone : later
+  allow_fail
+  allow_defer
+  data = ${if eq{$local_part}{gone}{:fail: moved away}{:defer: come again}}
+broken:
+  driver = accept
+  local_parts = broken
+  address_data = ${lookup{x}lsearch{{dir}/secret-file}}
+  transport = maildir
+umlaut:
+  driver = redirect
+  local_parts = umlaut
+  data = j\u00fcrgen@local.example
+""" + LOCAL, users=["joe"])
+    c = Client(i.port)
+    c.ask("EHLO client.example", 250)
+    assert c.ask("VRFY Joe <joe@local.example>", 250) == "250 2.1.5 <joe@local.example> is deliverable"
+    assert c.ask("VRFY nobody@local.example", 550).endswith("<nobody@local.example> Unrouteable address")
+    assert c.ask("VRFY gone@local.example", 550).endswith("<gone@local.example> moved away")
+    assert c.ask("VRFY later@local.example", 451).endswith("<later@local.example> come again")
+    assert c.ask("VRFY broken@local.example", 451).endswith("Cannot resolve <broken@local.example> at this time")
+    assert "hidden" not in c.ask("VRFY hidden@local.example", 252)
+    c.ask("VRFY joe", 501)
+    c.ask("VRFY joe@@local.example", 501)
+    assert c.ask("VRFY joe@local.example SMTPUTF8", 250).endswith("<joe@local.example> is deliverable")
+    assert "needs SMTPUTF8" in c.ask("EXPN umlaut@local.example", 550)
+    assert c.ask("EXPN umlaut@local.example smtputf8", 250).encode("latin-1").decode() == "250 2.1.5 <j\u00fcrgen@local.example>"
+    c.ask("MAIL FROM:<s@client.example>", 250)
+    assert "secret" not in c.ask("RCPT TO:<broken@local.example>", 451)
+    assert "come again" in c.ask("RCPT TO:<later@local.example>", 451)
+    c.close()
+    i.wait_log(r"VRFY failed for nobody@local.example H=\(client.example\) \[127.0.0.1\]$")
+    i.wait_log("VRFY failed for broken@local.example .*secret-file")
+    i.wait_log("temporarily rejected RCPT <broken@local.example>: .*secret-file")
 
 
 HEADER = (b"From: x@{0}\r\nReply-To: \"<x@{0}>\" <me@{0}>\r\nTo: G: a@{0} (a@{0}),\r\n b@away.example;\r\nCc: a@sub.{0}\r\n"

@@ -89,8 +89,8 @@
 	{ "query: verified", SAYS("accept"), "a@q.example", "OK q", MODE_VERIFY_RECIPIENT },
 	{ "query: verified without a transport", "q:\n driver = queryprogram\n command = /says accept\n command_user = joe\n verify_only\n", "a@q.example", "OK q", MODE_VERIFY_SENDER },
 	{ "query: not verified", SAYS("fail no such person"), "a@q.example", "FAIL 5.1.1 no such person", MODE_VERIFY_RECIPIENT },
-	{ "query: verification can't be done", SAYS("freeze later"), "a@q.example", "DEFER  later", MODE_VERIFY_SENDER },
-	{ "query: verification with hosts that are not there", SAYS("accept transport=smtp hosts=nowhere.example"), "a@q.example", "DEFER  *", MODE_VERIFY_RECIPIENT },
+	{ "query: verification can't be done", SAYS("freeze later"), "a@q.example", "DEFER  later (not told)", MODE_VERIFY_SENDER },
+	{ "query: verification with hosts that are not there", SAYS("accept transport=smtp hosts=nowhere.example"), "a@q.example", "*(not told)*", MODE_VERIFY_RECIPIENT },
 	{ "query: redirected, and that verifies", SAYS("redirect x@away.example"), "a@q.example", "OK z", MODE_VERIFY_RECIPIENT },
 #undef QUERY
 #undef SAYS

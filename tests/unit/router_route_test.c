@@ -386,7 +386,9 @@ static const struct one cases[] = {
 	{ "fail_verify", "r:\n driver = accept\n fail_verify_sender\n transport = smtp\n", "who@here.example", "FAIL 5.1.1 r router forced verify failure", MODE_VERIFY_SENDER },
 	{ "fail_verify of the other kind", "r:\n driver = accept\n fail_verify_sender\n transport = smtp\n", "who@here.example", "OK r", MODE_VERIFY_RECIPIENT },
 	{ "sender's domain", REMOTE, "a@nowhere.example", "FAIL 5.1.2 Unrouteable address: nowhere.example does not exist", MODE_VERIFY_SENDER },
-	{ "sender's domain in trouble", REMOTE, "a@servfail.example", "DEFER  servfail.example: server failure (SERVFAIL)", MODE_VERIFY_SENDER },
+	{ "sender's domain in trouble", REMOTE, "a@servfail.example", "DEFER  servfail.example: server failure (SERVFAIL) (not told)", MODE_VERIFY_SENDER },
+	{ "redirected to :defer:", ALIASES, "later@here.example", "DEFER 4.3.9 451 4.3.9 back soon", MODE_VERIFY_RECIPIENT },
+	{ "redirected to a mistake", ALIASES, "bad@here.example", "*(not told)*", MODE_VERIFY_RECIPIENT },
 	{ "redirected to :fail:", ALIASES, "gone@here.example", "FAIL 5.7.1 550 5.7.1 moved away, sorry", MODE_VERIFY_RECIPIENT },
 	{ "verify_only", "r:\n driver = accept\n verify_only\n", "who@here.example", "OK r", MODE_VERIFY_RECIPIENT },
 #include "tests/unit/router_query_cases.h"
@@ -603,7 +605,7 @@ static void verify(struct router *r, struct arena *a, const struct one *c, struc
 	if (x.status == ST_OK)
 		buf_printf(out, "%.*s", STR_FMT(x.router));
 	else
-		buf_printf(out, "%.*s %.*s", STR_FMT(x.code), STR_FMT(x.text));
+		buf_printf(out, "%.*s %.*s%s", STR_FMT(x.code), STR_FMT(x.log_text), x.text.len ? "" : " (not told)");
 }
 
 /* "*" at either end of what is wanted stands for any text. */
