@@ -239,6 +239,7 @@ static void item_check(struct acl_compiler *c, struct conf *conf, const struct c
 		conf_problem_add(conf, CONF_WARNING, from->place, "\"%s = %.*s\" is not served in this build: it %s", item.row->name,
 			STR_FMT(str_sub(item.text, 0, 80)), item.pending);
 	lang_names_check(conf, from->place, from->value.text);
+	lang_paths_check(conf, from->place, from->value.text);
 }
 
 /* Item by item, so that each gives its own problem. */

@@ -151,8 +151,9 @@ const char *acl_stages_words(struct arena *a, uint32_t stages);
 
 /* Checks of a configuration: problems of one ACL, and whether the ACL may stand at a stage. */
 void lang_names_check(struct conf *conf, struct conf_place place, struct str text);
-/* Warnings of files outside of lookup_directories and store_directories: lang_paths.c */
+/* Warnings of files outside of lookup_directories, store_directories and tls_directories: lang_paths.c */
 void lang_paths_check(struct conf *conf, struct conf_place place, struct str text);
+void lang_keys_check(struct conf *conf, const struct conf_option *option, const struct conf_text *text);
 void lang_store_check(struct conf *conf, const struct conf_option *option, const char *owner, const struct conf_text *text);
 void acl_check(struct lang *lang, struct conf *conf, const struct conf_acl *conf_acl);
 enum status acl_stage_check(const struct acl *acl, enum acl_stage stage, struct err *err);

@@ -125,6 +125,7 @@ static void check_value(void *ctx, struct conf *conf, const struct conf_option *
 	check_scanners(conf, option, text);
 	lang_paths_check(conf, text->place, text->text);
 	lang_store_check(conf, option, owner, text);
+	lang_keys_check(conf, option, text);
 	if (kind_list(option->kind, &kind))
 		st = lang_list_build(lang, &scratch, kind, text->text, true, &list, &err);
 	else if (option->flags & F_EXPANDED)

@@ -78,9 +78,9 @@ static bool path_begins(struct str text, uint32_t at)
 }
 
 /* One warning for a file, wherever it is named first. */
-static void file_warn(struct conf *conf, struct conf_place place, struct str path, struct arena *a)
+static void file_warn(struct conf *conf, struct conf_place place, const char *who, struct str path, const char *option, struct arena *a)
 {
-	struct str text = str_printf(a, "router will not see %.*s: name its directory in lookup_directories", STR_FMT(path));
+	struct str text = str_printf(a, "%s will not see %.*s: name its directory in %s", who, STR_FMT(path), option);
 
 	for (uint32_t i = 0; i < conf->n_problems; i++)
 		if (str_eq(conf->problems[i].text, text))
@@ -104,8 +104,29 @@ void lang_paths_check(struct conf *conf, struct conf_place place, struct str tex
 		path = path_constant(str_sub(text, i, n));
 		if (path.len > 1 && !lang_path_covered(o->lookup_directories.text, path, &scratch) && !lang_path_covered(o->sqlite_writable.text, path, &scratch) &&
 		    !lang_path_covered(o->lmdb_writable.text, path, &scratch))
-			file_warn(conf, place, path, &scratch);
+			file_warn(conf, place, "router", path, "lookup_directories", &scratch);
 		i += n ? n - 1 : 0;
+	}
+	arena_clear(&scratch);
+}
+
+/* Files of TLS: where the value is known before it is expanded. */
+void lang_keys_check(struct conf *conf, const struct conf_option *option, const struct conf_text *text)
+{
+	static const char *const options[] = { "tls_certificate", "tls_privatekey", "tls_ocsp_file", "tls_crl", "tls_dhparam", "tls_verify_certificates" };
+	struct lang_split split = LANG_SPLIT(text->text);
+	struct arena scratch = ARENA_INIT;
+	bool files = false;
+	struct str path;
+
+	for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+		files |= !strcmp(option->name, options[i]);
+	while (files && str_find(text->text, '$') < 0 && lang_split_next(&split, &scratch, &path)) {
+		if (str_begins(path, "PEM ") || str_begins(path, "DER "))
+			path = str_trim(str_from(path, 4));
+		if (str_begins(path, "/") && !lang_path_covered(conf->main.tls_directories.text, path, &scratch) &&
+		    !lang_path_covered(STR_LIT("/etc/ssl/certs"), path, &scratch))
+			file_warn(conf, text->place, "keyd", path, "tls_directories", &scratch);
 	}
 	arena_clear(&scratch);
 }

@@ -152,6 +152,20 @@ def test_not_advertised(bulkhead):
     c.mail("a@b.example", "joe@local.example", b"x\r\n")
 
 
+def test_clients_that_leave(bulkhead, place):
+    """With a farewell of TLS or without one: the session ends, and the log says so."""
+    place.leaf()
+    b = bulkhead(main=main(place))
+    for name, leave in (("bye.example", lambda c: c.sock.unwrap()), ("gone.example", lambda c: c.sock.shutdown(socket.SHUT_WR))):
+        c = secure(b, context(place.ca.pem))
+        c.ask("EHLO " + name, 250)
+        c.f.close()
+        leave(c)
+        b.wait_log(r"unexpected disconnection while reading SMTP command from \(%s\) \[127.0.0.1\]" % name)
+        c.sock.close()
+    wait_for(lambda: b.daemons("smtpd")[0]["counters"]["open"] == 0, why=lambda: b.command("status"))
+
+
 def test_large_message(bulkhead, place):
     """Many records, both ways, pipelined; octet by octet what was sent."""
     place.leaf()

@@ -35,6 +35,12 @@ static const struct {
 	{ "begin transports\na:\n driver = appendfile\n file = /var/spool/mail/$local_part_data", "/var/spool/mail" },
 	{ "begin transports\na:\n driver = appendfile\n directory = /var/mail/$local_part_data/Maildir", NULL },
 	{ "begin transports\na:\n driver = appendfile\n directory = $home/Maildir", NULL },
+	{ "tls_certificate = /etc/ssl/a.pem : /etc/letsencrypt/b.pem", NULL },
+	{ "tls_certificate = /etc/ssl/a.pem : /etc/exim4/b.pem", "/etc/exim4/b.pem" },
+	{ "tls_ocsp_file = PEM /etc/exim4/b.ocsp", "/etc/exim4/b.ocsp" },
+	{ "tls_directories = /etc/exim4\ntls_privatekey = /etc/exim4/b.key\ntls_verify_certificates = /etc/ssl/certs/x.pem\ntls_dhparam = none", NULL },
+	{ "tls_certificate = ${if eq{a}{b}{/etc/x}{/etc/y}}", NULL },
+	{ "tls_require_ciphers = /nothing", NULL },
 };
 
 static void test_paths(void **state)
