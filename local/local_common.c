@@ -28,16 +28,20 @@ bool local_fault_set(struct local_fault *f, enum retry_error error, const char *
 
 bool local_fault_errno(struct local_fault *f, int error_no, const char *fmt, ...)
 {
+	char sight[80] = "";
 	struct err what;
 	va_list ap;
 
 	va_start(ap, fmt);
 	err_vset(&what, ST_DEFER, fmt, ap);
 	va_end(ap);
+	/* What root sees may not be there for us. */
+	if (error_no == EACCES || error_no == ENOENT || error_no == EROFS)
+		snprintf(sight, sizeof sight, " (uid %u, which sees store_directories alone)", (unsigned)geteuid());
 	if (error_no == EDQUOT)
 		local_fault_set(f, RETRY_QUOTA, "4.2.2", "mailbox is full: %s: %s", what.text, strerror(error_no));
 	else
-		local_fault_set(f, RETRY_OTHER, error_no == ENOSPC ? "4.3.1" : "4.3.0", "%s: %s", what.text, strerror(error_no));
+		local_fault_set(f, RETRY_OTHER, error_no == ENOSPC ? "4.3.1" : "4.3.0", "%s: %s%s", what.text, strerror(error_no), sight);
 	f->error_no = error_no;
 	return false;
 }

@@ -92,10 +92,14 @@ static const char *program_find(const struct local_job *job, const struct pipe_o
 static bool directory_enter(const struct pipe_options *o, struct arena *a, struct local_fault *f)
 {
 	const char *dir = o->directory.len ? str_cstr(a, o->directory) : "/";
+	int error;
 
 	if (chdir(dir) == 0)
 		return true;
-	return local_fault_errno(f, errno, "failed to chdir to %s", dir);
+	error = errno;
+	local_fault_set(f, RETRY_OTHER, "4.3.0", "failed to chdir to %s: %s", dir, strerror(error)); /* commands see the whole machine */
+	f->error_no = error;
+	return false;
 }
 
 /* ---- judging ---- */

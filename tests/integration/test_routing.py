@@ -389,3 +389,12 @@ def test_route_tells_fallback_hosts_apart(bulkhead):
     i = bulkhead(routers="r:\n  driver = manualroute\n  route_list = * 127.0.0.2:127.0.0.3\n  transport = smtp\n  fallback_hosts = 127.0.0.4\n")
     hosts = [line.split(" ", 3)[3] for line in i.command("route", "x@y.example").splitlines() if line.startswith("  host ")]
     assert hosts == ["127.0.0.2 [127.0.0.2] port=25", "127.0.0.3 [127.0.0.3] port=25", "127.0.0.4 [127.0.0.4] port=25 fallback"]
+
+
+def test_mail_store_outside_of_store_directories(bulkhead):
+    """Nothing is made there, and the reason names the option: what root sees is not there for local."""
+    i = bulkhead(routers=LOCAL.replace("transport = maildir", "transport = out"), users=["joe"],
+                 transports="out:\n  driver = appendfile\n  directory = /srv/elsewhere/$local_part_data\n  maildir_format\n  user = {mail_uid}\n  group = {mail_uid}\n")
+    i.send("a@client.example", "joe@local.example")
+    i.wait_log(r"== joe@local.example .*: cannot create directory /srv: Permission denied \(uid \d+, which sees store_directories alone\)")
+    assert not os.path.exists("/srv/elsewhere")
