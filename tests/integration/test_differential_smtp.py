@@ -148,7 +148,7 @@ class Server:
 
 class Case(base.Case):
     """offer: what EHLO's reply has; listen: addresses of the server; reply WHAT = TEXT: other replies; lmtp: LMTP's replies;
-    unordered: which recipient goes first is either side's affair."""
+    unordered: which recipient goes first, and over which connection, is either side's affair."""
 
     def __init__(self, name):
         super().__init__(name)
@@ -244,7 +244,10 @@ def both(tmp_path_factory):
 def dialogue(servers, top, case):
     """All connections, in the order of their beginnings."""
     out = [re.sub(r"(?<= SIZE=)(\d+)", lambda m: m.group(1)[:-2] + "..", base.plain(line, top)) for lines in servers[case].heard for line in lines if line != "(closed)"]
-    return [re.sub(r"<(joe|ann|bob)@", "<someone@", line) for line in out] if servers[case].case.unordered else out
+    if not servers[case].case.unordered:
+        return out
+    parts = re.split(r"(?m)^(?=MAIL )", "\n".join(out))[1:]
+    return sorted(re.sub(r"<(joe|ann|bob)@", "<someone@", re.split(r"(?m)^(?:RSET|QUIT|--.*)$", p)[0].rstrip()) for p in parts)
 
 
 def results(side, servers, case):
