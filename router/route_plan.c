@@ -251,7 +251,7 @@ static enum status option_value(struct making *m, const struct site_option *o, s
 	*value = o->constant;
 	if (o->hosts) {
 		enum status st = host_list_value(m, o, value, err);
-		*got = value->len > 0;
+		*got = value->len > 0 || o->row->fallback; /* else the agent would take the default */
 		return st;
 	}
 	return o->x ? maybe_expand(m, o->x, o->row->name, value, got, err) : ST_OK;

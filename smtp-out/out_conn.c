@@ -239,6 +239,8 @@ struct out_conn *out_conn_open(struct out_delivery *d, uint32_t host, struct smt
 	conn->delivery = d;
 	d->conn = conn;
 	smtp_client_init(&conn->client, out_plan_profile(p, h), &d->txn);
+	conn->client.try_chunking = h && out_host_matches(o->try_chunking, h->name, h->ip);
+	conn->client.try_prdr = h && out_host_matches(o->try_prdr, h->name, h->ip);
 	loop_fd_init(&conn->watch, so->loop, fd, conn_event, conn);
 	loop_fd_set(&conn->watch, LOOP_WRITE);
 	conn_timer_set(conn, o->connect_ms);
@@ -351,12 +353,37 @@ static enum flush conn_flush(struct out_conn *conn)
 	return FLUSH_ALL;
 }
 
+/* A piece of the content behind its BDAT: how long it is is known only when line ends have been looked after. */
+static void chunk_fill(struct out_conn *conn)
+{
+	struct out_delivery *d = conn->delivery;
+	struct err err = ERR_INIT;
+	struct buf piece = BUF_INIT;
+	enum status st;
+
+	d->content.dots.plain = true;
+	st = out_content_fill(&d->content, &piece, OUT_FILL, conn->so->scratch, &err);
+	if (st == ST_OK) {
+		smtp_client_chunk(&conn->client, piece.len, d->content.ended);
+		buf_add(&conn->client.out, piece.p, piece.len);
+	}
+	buf_clear(&piece);
+	if (st == ST_OK)
+		return;
+	d->failed_here = true;
+	conn_lost(conn, SMTP_LOST_CONTENT, err.text);
+}
+
 static void conn_fill(struct out_conn *conn)
 {
 	struct out_delivery *d = conn->delivery;
 	struct err err = ERR_INIT;
 	uint64_t room = d->content.size + d->content.size / 64 + 64;
 
+	if (d->txn.chunked) {
+		chunk_fill(conn);
+		return;
+	}
 	buf_room(&conn->client.out, room < OUT_FILL ? room : OUT_FILL + OUT_FILL / 8);
 	if (out_content_fill(&d->content, &conn->client.out, OUT_FILL, conn->so->scratch, &err) == ST_OK)
 		return;

@@ -140,12 +140,16 @@ static bool conn_is_worth_keeping(const struct out_conn *conn)
 static void delivery_report(struct out_delivery *d, struct out_conn *conn)
 {
 	struct ipc_delivered out = { .delivery = d->msg.delivery, .hosts = d->hosts, .n_hosts = d->n_hosts, .bytes = d->bytes };
-	struct ipc_pair log[3];
+	struct ipc_pair log[5];
 
 	outcomes_fill(d, &out);
 	out.log = log;
 	if (d->txn.pipelined)
 		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("L") };
+	if (d->txn.prdr)
+		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("PRDR") };
+	if (d->txn.chunked)
+		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("K") };
 	if (d->txn.confirmation.len)
 		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("C"), .value = confirmation_quote(&d->arena, d->txn.confirmation), .tainted = true };
 	if (conn && conn->client.authenticated) {

@@ -193,6 +193,8 @@ static enum status smtp_take(const struct conf_opts_transport_smtp *o, struct ou
 	out->interface = o->interface.text;
 	out->avoid_esmtp = o->hosts_avoid_esmtp.text;
 	out->avoid_pipelining = o->hosts_avoid_pipelining.text;
+	out->try_chunking = o->hosts_try_chunking.text;
+	out->try_prdr = o->hosts_try_prdr.text;
 	out->try_auth = o->hosts_try_auth.text;
 	out->require_auth = o->hosts_require_auth.text;
 	out->auth_sender_force = o->authenticated_sender_force;

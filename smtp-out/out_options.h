@@ -18,7 +18,7 @@ struct out_options {
 	struct str helo;             /* empty: the host's name */
 	struct str interface;        /* addresses to send from, list */
 	struct str socket;           /* Unix socket of driver lmtp */
-	struct str avoid_esmtp, avoid_pipelining, try_auth, require_auth; /* host lists */
+	struct str avoid_esmtp, avoid_pipelining, try_auth, require_auth, try_chunking, try_prdr; /* host lists */
 	uint64_t line_max;           /* octets of the longest line that is sent; 0: no limit */
 	int64_t size_addition;
 	bool lmtp, ignore_quota, keepalive, auth_sender_force;

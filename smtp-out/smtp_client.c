@@ -183,6 +183,7 @@ static void send_rset(struct smtp_client *c)
 
 static void send_mail(struct smtp_client *c)
 {
+	c->prdr_asked = smtp_prdr_wanted(c);
 	smtp_command_mail(c, &c->out);
 	c->send_rcpt = rcpt_next(c->txn, 0);
 	command_end(c, SMTP_RCPT);
@@ -197,11 +198,25 @@ static void send_rcpt(struct smtp_client *c)
 	command_end(c, c->send_rcpt < c->txn->n_rcpts ? SMTP_RCPT : SMTP_DATA);
 }
 
+/* Several pieces go without waiting for the reply to each, which only PIPELINING allows. */
+static bool is_chunking(const struct smtp_client *c)
+{
+	return (c->offers & SMTP_O_CHUNKING) && (c->offers & SMTP_O_PIPELINING) && !c->profile->lmtp;
+}
+
 static void send_data(struct smtp_client *c)
 {
+	if (is_chunking(c) && !all_answered(c))
+		return; /* there is no reply between RCPT and the content: who is accepted must be known before */
 	if (all_answered(c) && !c->txn->n_accepted) { /* not worth it */
 		c->rset = true;
 		txn_done(c);
+		return;
+	}
+	if (is_chunking(c)) {
+		c->txn->chunked = true;
+		c->send = c->recv = SMTP_CONTENT;
+		c->phase = SMTP_BODY;
 		return;
 	}
 	buf_add(&c->out, "DATA", 4);
@@ -235,7 +250,8 @@ static void txn_start(struct smtp_client *c)
 		return;
 	}
 	c->phase = SMTP_BUSY;
-	c->lone_dot = false;
+	c->lone_dot = c->prdr_asked = c->prdr_answers = false;
+	c->chunks = 0;
 	t->dsn_passed = c->offers & SMTP_O_DSN;
 	smtp_txn_check(c);
 	if (rcpt_next(t, 0) == t->n_rcpts) {
@@ -416,10 +432,16 @@ static void reply_data(struct smtp_client *c)
 	}
 }
 
-/* Before the content has all been sent: nothing but an error makes sense, and the dialogue can't be continued. */
+/* Before the content has all been sent: nothing but an error makes sense, and the dialogue can't be continued; pieces have replies. */
 static void reply_content(struct smtp_client *c)
 {
 	struct smtp_verdict v;
+
+	if (c->chunks && reply_is(c, 2)) {
+		c->chunks--;
+		c->replies++;
+		return;
+	}
 
 	if (!reply_is(c, 4) && !reply_is(c, 5)) {
 		client_malformed(c, "too early");
@@ -442,10 +464,60 @@ static void delivered(struct smtp_client *c, struct smtp_rcpt *r)
 	smtp_verdict_give(r, &v);
 }
 
+/* PRDR: a reply for each recipient that was accepted; those who get a positive one wait for that to all. */
+static void reply_prdr(struct smtp_client *c)
+{
+	struct smtp_txn *t = c->txn;
+	struct smtp_rcpt *r = c->recv_rcpt < t->n_rcpts ? &t->rcpts[c->recv_rcpt] : NULL;
+	struct smtp_verdict v;
+
+	if (r) {
+		if (reply_is(c, 2)) {
+			r->text = smtp_reply_words(t, &c->reply);
+		} else {
+			v = verdict_now(c, RETRY_DATA_4XX);
+			smtp_verdict_give(r, &v);
+		}
+		c->recv_rcpt = rcpt_next_accepted(t, c->recv_rcpt + 1);
+		return;
+	}
+	if (!reply_is(c, 2))
+		v = verdict_now(c, RETRY_DATA_4XX);
+	for (uint32_t i = rcpt_next_accepted(t, 0); i < t->n_rcpts; i = rcpt_next_accepted(t, i + 1)) {
+		if (!reply_is(c, 2)) {
+			smtp_verdict_give(&t->rcpts[i], &v);
+			continue;
+		}
+		t->confirmation = str_taint(str_printf(t->arena, "%.*s\n%.*s", STR_FMT(t->rcpts[i].text), STR_FMT(smtp_reply_words(t, &c->reply))));
+		delivered(c, &t->rcpts[i]);
+	}
+	txn_done(c);
+}
+
 static void reply_dot(struct smtp_client *c)
 {
 	struct smtp_txn *t = c->txn;
 	struct smtp_verdict v;
+
+	if (c->chunks) { /* of a piece before the last one */
+		c->chunks--;
+		if (reply_is(c, 2))
+			return;
+		v = verdict_now(c, RETRY_DATA_4XX);
+		smtp_verdict_give_all(t, &v);
+		client_over(c);
+		return;
+	}
+	if (c->prdr_answers && !reply_is(c, 3)) {
+		reply_prdr(c);
+		return;
+	}
+	if (c->prdr_asked && !c->prdr_answers && c->reply.code == 353) {
+		c->prdr_answers = t->prdr = true;
+		c->owed = t->n_accepted + 1;
+		c->commands += c->owed;
+		return;
+	}
 
 	if (c->lone_dot) {
 		txn_done(c);
@@ -575,12 +647,24 @@ void smtp_client_input(struct smtp_client *c, const char *p, size_t n)
 			client_malformed(c, "before its command");
 		else
 			reply_take(c);
+		asked += c->owed; /* they may come in the same packet */
+		c->owed = 0;
 	}
 }
 
 void smtp_client_sent(struct smtp_client *c, size_t n)
 {
 	buf_drop(&c->out, n);
+}
+
+void smtp_client_chunk(struct smtp_client *c, size_t octets, bool last)
+{
+	bug_on(c->phase != SMTP_BODY || !c->txn->chunked);
+	buf_printf(&c->out, "BDAT %zu%s\r\n", octets, last ? " LAST" : "");
+	if (last)
+		return;
+	c->commands++;
+	c->chunks++;
 }
 
 void smtp_client_body_sent(struct smtp_client *c)

@@ -10,12 +10,14 @@
  *             ahead, so TLS and CHUNKING are further rows.
  * Shell:      after every call: send `out` (smtp_client_sent() takes off what went), and look at `phase`:
  *             BUSY  waits for replies; the time-out is smtp_client_timer().
- *             BODY  send the content with its final dot, then call smtp_client_body_sent(); replies may come meanwhile.
+ *             BODY  send the content with its final dot, then call smtp_client_body_sent(); replies may come meanwhile. With
+ *                   txn->chunked: without dots, each piece behind smtp_client_chunk().
  *             READY no transaction: the connection may wait, carry another, or be quit.
  *             OVER  close the connection; nothing more will come of it.
  *             `txn` is NULL again once every recipient has its result.
  * Errors:     all trouble ends in results of recipients and in txn->host_error.
- * Standards:  RFC 5321, 1870 (SIZE), 2033 (LMTP), 2920 (PIPELINING), 3461 (DSN), 6152 (8BITMIME). */
+ * Standards:  RFC 5321, 1870 (SIZE), 2033 (LMTP), 2920 (PIPELINING), 3030 (CHUNKING), 3461 (DSN), 6152 (8BITMIME);
+ *             draft-hall-prdr (PRDR). */
 #ifndef SMTP_CLIENT_H
 #define SMTP_CLIENT_H
 
@@ -72,6 +74,7 @@ struct smtp_txn {
 	bool mail_answered;       /* some reply to MAIL came: the connection was alive */
 	bool dsn_passed;          /* the peer offers DSN */
 	bool pipelined;
+	bool prdr, chunked;       /* used */
 	struct str confirmation;  /* reply to the end of data */
 };
 
@@ -85,6 +88,7 @@ enum smtp_offer {
 	SMTP_O_PIPELINING = 1, SMTP_O_SIZE = 2, SMTP_O_8BITMIME = 4, SMTP_O_DSN = 8, SMTP_O_SMTPUTF8 = 16, SMTP_O_IGNOREQUOTA = 32,
 	SMTP_O_STARTTLS = 64, SMTP_O_CHUNKING = 128, SMTP_O_AUTH = 256, SMTP_O_REQUIRETLS = 512,
 	SMTP_O_ESMTP = 1024,      /* EHLO was taken */
+	SMTP_O_PRDR = 2048,
 };
 enum smtp_loss { SMTP_LOST_CLOSED, SMTP_LOST_ERROR, SMTP_LOST_TIMEOUT, SMTP_LOST_CONTENT /* our file could not be read */ };
 
@@ -108,6 +112,10 @@ struct smtp_client {
 	bool ahead;               /* the command sent last allows the next one to follow at once */
 	bool rset;                /* the last transaction was not finished: RSET before the next */
 	bool peer_closes;         /* 421 was said */
+	bool try_chunking, try_prdr; /* set by the shell: use them where they are offered */
+	bool prdr_asked, prdr_answers; /* PRDR was said with MAIL; 353 has come: a reply for each recipient, and one for all */
+	uint32_t owed;            /* replies that have just been announced, for which no command goes out */
+	uint32_t chunks;          /* BDAT commands, but the last, that wait for their replies */
 	bool lone_dot;            /* DATA was taken though no recipient was: its content is empty */
 };
 
@@ -118,6 +126,8 @@ void smtp_client_begin(struct smtp_client *c, struct smtp_txn *txn);
 void smtp_client_input(struct smtp_client *c, const char *p, size_t n);
 void smtp_client_sent(struct smtp_client *c, size_t n);
 void smtp_client_body_sent(struct smtp_client *c);
+/* Writes the BDAT command for the next octets of the content. */
+void smtp_client_chunk(struct smtp_client *c, size_t octets, bool last);
 /* The connection is gone, or has to be given up; `text` for errors, may be NULL. Phase becomes OVER. */
 void smtp_client_lost(struct smtp_client *c, enum smtp_loss loss, const char *text);
 void smtp_client_quit(struct smtp_client *c);

@@ -46,6 +46,15 @@ static bool str_is_ascii(struct str s)
 	return true;
 }
 
+bool smtp_prdr_wanted(const struct smtp_client *c)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < c->txn->n_rcpts; i++)
+		n += !c->txn->rcpts[i].skip;
+	return (c->offers & SMTP_O_PRDR) && n > 1 && !c->txn->probe;
+}
+
 void smtp_command_mail(const struct smtp_client *c, struct buf *out)
 {
 	const struct smtp_txn *t = c->txn;
@@ -53,6 +62,8 @@ void smtp_command_mail(const struct smtp_client *c, struct buf *out)
 	buf_printf(out, "MAIL FROM:<%.*s>", STR_FMT(t->sender));
 	if ((c->offers & SMTP_O_SIZE) && c->profile->size_addition >= 0 && !t->probe)
 		buf_printf(out, " SIZE=%" PRIu64, t->size + (uint64_t)c->profile->size_addition);
+	if (smtp_prdr_wanted(c))
+		buf_adds(out, " PRDR");
 	if ((c->offers & SMTP_O_8BITMIME) && t->eightbit)
 		buf_adds(out, " BODY=8BITMIME");
 	if ((c->offers & SMTP_O_SMTPUTF8) && t->utf8)
@@ -105,7 +116,7 @@ void smtp_offers_read(struct smtp_client *c)
 	static const struct { const char *name; enum smtp_offer offer; } rows[] = {
 		{ "PIPELINING", SMTP_O_PIPELINING }, { "SIZE", SMTP_O_SIZE }, { "8BITMIME", SMTP_O_8BITMIME }, { "DSN", SMTP_O_DSN },
 		{ "SMTPUTF8", SMTP_O_SMTPUTF8 }, { "IGNOREQUOTA", SMTP_O_IGNOREQUOTA }, { "STARTTLS", SMTP_O_STARTTLS },
-		{ "CHUNKING", SMTP_O_CHUNKING }, { "AUTH", SMTP_O_AUTH }, { "REQUIRETLS", SMTP_O_REQUIRETLS },
+		{ "CHUNKING", SMTP_O_CHUNKING }, { "PRDR", SMTP_O_PRDR }, { "AUTH", SMTP_O_AUTH }, { "REQUIRETLS", SMTP_O_REQUIRETLS },
 	};
 	struct str line, word;
 	size_t at = 0;
@@ -128,6 +139,10 @@ void smtp_offers_read(struct smtp_client *c)
 	}
 	if (c->profile->avoid_pipelining)
 		c->offers &= (uint16_t)~SMTP_O_PIPELINING;
+	if (!c->try_chunking)
+		c->offers &= (uint16_t)~SMTP_O_CHUNKING;
+	if (!c->try_prdr || c->profile->lmtp)
+		c->offers &= (uint16_t)~SMTP_O_PRDR;
 }
 
 void smtp_txn_check(struct smtp_client *c)

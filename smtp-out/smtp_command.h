@@ -7,6 +7,7 @@
 
 #include "smtp-out/smtp_client.h"
 
+bool smtp_prdr_wanted(const struct smtp_client *c); /* several recipients, and a host that has it */
 /* Appended without CRLF, as the log shows them. */
 void smtp_command_mail(const struct smtp_client *c, struct buf *out);
 void smtp_command_rcpt(const struct smtp_client *c, const struct smtp_rcpt *r, struct buf *out);

@@ -25,7 +25,7 @@ void smtp_dots_add(struct smtp_dots *d, const char *p, size_t n, struct buf *out
 	while (p < end) {
 		const char *stop, *cr;
 
-		if (d->bol && *p == '.') {
+		if (d->bol && *p == '.' && !d->plain) {
 			buf_add(out, span, (size_t)(p - span));
 			buf_addc(out, '.');
 			span = p;
@@ -66,5 +66,6 @@ void smtp_dots_end(struct smtp_dots *d, struct buf *out)
 	if (d->cr || !d->bol)
 		crlf_add(d, out);
 	d->cr = false;
-	buf_add(out, ".\r\n", 3);
+	if (!d->plain)
+		buf_add(out, ".\r\n", 3);
 }

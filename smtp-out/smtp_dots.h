@@ -13,8 +13,9 @@
 struct smtp_dots {
 	bool bol;  /* at the beginning of a line */
 	bool cr;   /* the last octet was a CR; it has not been written */
+	bool plain; /* BDAT: line ends are looked after, dots are not */
 };
-#define SMTP_DOTS_INIT { true, false }
+#define SMTP_DOTS_INIT { true, false, false }
 
 void smtp_dots_add(struct smtp_dots *d, const char *p, size_t n, struct buf *out);
 /* Ends the last line if need be, and the content with its lone dot. */

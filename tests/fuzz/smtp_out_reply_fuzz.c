@@ -35,8 +35,12 @@ static void out_check(struct smtp_client *c)
 
 static void event(struct smtp_client *c, struct smtp_txn *t, struct smtp_rcpt *r, struct arena *a, unsigned what, unsigned kind)
 {
-	if (what == 0 && c->phase == SMTP_BODY)
+	if (what == 0 && c->phase == SMTP_BODY) {
+		if (t->chunked)
+			smtp_client_chunk(c, 9, true);
 		smtp_client_body_sent(c);
+	} else if (what == 7 && c->phase == SMTP_BODY && t->chunked)
+		smtp_client_chunk(c, 10, false);
 	else if (what == 1 && c->phase == SMTP_READY)
 		smtp_client_quit(c);
 	else if (what == 2 && c->phase == SMTP_READY) {
@@ -69,6 +73,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	profile.ignore_quota = kind & 8;
 	txn_set(&t, rcpts, &a, kind);
 	smtp_client_init(&c, &profile, &t);
+	c.try_chunking = kind & 32;
+	c.try_prdr = kind & 64;
 	while (size && c.phase != SMTP_OVER && a.used < 1000000) {
 		const uint8_t *mark = memchr(data, 0xff, size);
 		size_t n = mark ? (size_t)(mark - data) : size;

@@ -17,6 +17,7 @@
  *   "!TEXT"   the server sends TEXT as it is, no line end
  *   ">TEXT"   the client has sent exactly TEXT since the last such step ("|" stands for CRLF)
  *   "BODY"    the client asks for the content; it is sent
+ *   "PIECE" "LAST"  one of it goes by BDAT: 100 octets, 7 octets
  *   "CLOSE" "RESET" "TIMEOUT" "UNREADABLE"
  *   "READY" "OVER" "BUSY"  the phase must be this
  *   "QUIT"    the client is told to quit
@@ -30,11 +31,16 @@ struct script {
 	const char *want[4];
 	const char *text;        /* part of the first recipient's text that must be there */
 };
-enum { LMTP = 1, NO_PIPELINING = 2, NO_ESMTP = 4, EIGHTBIT = 8, BIG = 16, DSN = 32, UTF8 = 64, BAD_SENDER = 128, BAD_RCPT = 256 };
+enum { LMTP = 1, NO_PIPELINING = 2, NO_ESMTP = 4, EIGHTBIT = 8, BIG = 16, DSN = 32, UTF8 = 64, BAD_SENDER = 128, BAD_RCPT = 256, CHUNK = 512, PRDR = 1024 };
 
 #define PIPE "<250-peer hello\n250-PIPELINING\n250 SIZE 100000"
 #define PLAIN "<250 peer hello"
 #define HELLO "<220 peer", ">EHLO me|"
+#define BIND "<250-peer\n250-PIPELINING\n250 CHUNKING"
+#define BIND1 ">MAIL FROM:<s@x>|RCPT TO:<r0@y>|"
+#define ONES "<250-peer\n250-PIPELINING\n250 PRDR"
+#define ONES2 ">MAIL FROM:<s@x> PRDR|RCPT TO:<r0@y>|RCPT TO:<r1@y>|DATA|"
+#define ONES3 ">MAIL FROM:<s@x> PRDR|RCPT TO:<r0@y>|RCPT TO:<r1@y>|RCPT TO:<r2@y>|DATA|"
 #define GROUP1 ">MAIL FROM:<s@x> SIZE=2024|RCPT TO:<r0@y>|DATA|"
 #define GROUP2 ">MAIL FROM:<s@x> SIZE=2024|RCPT TO:<r0@y>|RCPT TO:<r1@y>|DATA|"
 
@@ -131,6 +137,42 @@ static const struct script scripts[] = {
 	{ "sender that can't be said", BAD_SENDER, 1, { HELLO, PIPE, ">", "READY" }, { "failed 0 other" }, NULL },
 	{ "recipient that can't be said", BAD_RCPT, 2, { HELLO, PIPE, ">MAIL FROM:<s@x> SIZE=2024|RCPT TO:<r1@y>|DATA|", "<250 ok\n250 ok\n354 go", "BODY",
 		"<250 queued" }, { "failed 0 other", "delivered 250 none" }, NULL },
+
+	{ "CHUNKING: one piece", CHUNK, 2, { HELLO, BIND, ">MAIL FROM:<s@x>|RCPT TO:<r0@y>|RCPT TO:<r1@y>|", "<250 ok\n250 ok\n550 no", ">", "LAST",
+		">BDAT 7 LAST|", "BUSY", "<250 kept", "READY" }, { "delivered 250 none", "failed 550 other" }, "250 kept" },
+	{ "CHUNKING: pieces, and their replies at any time", CHUNK, 1, { HELLO, BIND, BIND1, "<250 ok\n250 ok", "PIECE", "PIECE", "<250 one", "PIECE",
+		">BDAT 100|BDAT 100|BDAT 100|", "LAST", ">BDAT 7 LAST|", "<250 two\n250 three", "BUSY", "<250 kept", "READY" },
+		{ "delivered 250 none" }, "250 kept" },
+	{ "CHUNKING: a piece refused while others go out", CHUNK, 1, { HELLO, BIND, BIND1, "<250 ok\n250 ok", "PIECE", "PIECE", "<552 too much", "OVER" },
+		{ "failed 552 other" }, "after pipelined sending data block: 552 too much" },
+	{ "CHUNKING: a piece refused behind the last one", CHUNK, 1, { HELLO, BIND, BIND1, "<250 ok\n250 ok", "PIECE", "LAST", "<451 later", "OVER" },
+		{ "deferred 451 data_4xx" }, NULL },
+	{ "CHUNKING: more replies than pieces", CHUNK, 1, { HELLO, BIND, BIND1, "<250 ok\n250 ok", "PIECE", "<250 one\n250 two", "OVER" },
+		{ "deferred 0 other host" }, "too early" },
+	{ "CHUNKING: closed behind the last piece", CHUNK, 1, { HELLO, BIND, BIND1, "<250 ok\n250 ok", "PIECE", "LAST", "<250 one", "CLOSE" },
+		{ "deferred 0 lost_connection" }, NULL },
+	{ "CHUNKING: nobody accepted", CHUNK, 1, { HELLO, BIND, BIND1, "<250 ok\n550 no", ">", "READY", "AGAIN",
+		">RSET|MAIL FROM:<s@x>|RCPT TO:<r0@y>|", "<250 ok\n250 ok\n250 ok", "LAST", "<250 kept" }, { "delivered 250 none" }, NULL },
+	{ "CHUNKING without PIPELINING, or unwanted: DATA", CHUNK, 1, { HELLO, "<250-p\n250 CHUNKING", ">MAIL FROM:<s@x>|", "<250 ok", ">RCPT TO:<r0@y>|",
+		"<250 ok", ">DATA|", "<354 go", "BODY", "<250 kept" }, { "delivered 250 none" }, NULL },
+	{ "CHUNKING unwanted", 0, 1, { HELLO, BIND, ">MAIL FROM:<s@x>|RCPT TO:<r0@y>|DATA|", "<250 ok\n250 ok\n354 go", "BODY", "<250 kept" },
+		{ "delivered 250 none" }, NULL },
+
+	{ "PRDR: each its own", PRDR, 3, { HELLO, ONES, ONES3, "<250 ok\n250 ok\n250 ok\n250 ok\n354 go", "BODY", "<353 wait", "BUSY",
+		"<250 one\n550 two\n450 three", "BUSY", "<250 all", "READY" },
+		{ "delivered 250 none", "failed 550 other", "deferred 450 data_4xx" }, "250 one\n250 all" },
+	{ "PRDR: one was refused before", PRDR, 2, { HELLO, ONES, ONES2, "<250 ok\n550 no\n250 ok\n354 go", "BODY", "<353 wait\n250 two\n250 all", "READY" },
+		{ "failed 550 other", "delivered 250 none" }, NULL },
+	{ "PRDR: refused in the end", PRDR, 2, { HELLO, ONES, ONES2, "<250 ok\n250 ok\n250 ok\n354 go", "BODY", "<353 wait\n250 one\n450 two\n554 all", "READY" },
+		{ "failed 554 other", "deferred 450 data_4xx" }, NULL },
+	{ "PRDR: asked for, and one reply for all", PRDR, 2, { HELLO, ONES, ONES2, "<250 ok\n250 ok\n250 ok\n354 go", "BODY", "<250 both", "READY" },
+		{ "delivered 250 none", "delivered 250 none" }, "250 both" },
+	{ "PRDR: closed before the last word", PRDR, 2, { HELLO, ONES, ONES2, "<250 ok\n250 ok\n250 ok\n354 go", "BODY", "<353 wait\n250 one\n550 two", "CLOSE" },
+		{ "deferred 0 lost_connection", "failed 550 other" }, NULL },
+	{ "PRDR: 353 twice", PRDR, 2, { HELLO, ONES, ONES2, "<250 ok\n250 ok\n250 ok\n354 go", "BODY", "<353 wait\n353 wait", "OVER" },
+		{ "deferred 0 other", "deferred 0 other" }, NULL },
+	{ "PRDR: not for one", PRDR, 1, { HELLO, ONES, ">MAIL FROM:<s@x>|RCPT TO:<r0@y>|DATA|", "<250 ok\n250 ok\n354 go", "BODY", "<353 what", "OVER" },
+		{ "deferred 0 other" }, NULL },
 
 	{ "LMTP: one reply each", LMTP, 3, { "<220 peer", ">LHLO me|", PIPE, ">MAIL FROM:<s@x> SIZE=2024|RCPT TO:<r0@y>|RCPT TO:<r1@y>|RCPT TO:<r2@y>|DATA|",
 		"<250 ok\n250 ok\n550 no\n250 ok\n354 go", "BODY", "<250 one", "BUSY", "<452 full", "READY" },
@@ -234,6 +276,12 @@ static void step_run(struct run *r, const struct script *s, const char *step)
 		if (r->c.phase != SMTP_BODY)
 			fail_msg("%s: step %s: the content is not asked for", s->name, smtp_step_name(r->c.recv));
 		smtp_client_body_sent(&r->c);
+	} else if (!strcmp(step, "PIECE")) {
+		smtp_client_chunk(&r->c, 100, false);
+	} else if (!strcmp(step, "LAST")) {
+		smtp_client_chunk(&r->c, 7, true);
+		take_sent(r);
+		smtp_client_body_sent(&r->c);
 	} else if (!strcmp(step, "CLOSE")) {
 		smtp_client_lost(&r->c, SMTP_LOST_CLOSED, NULL);
 	} else if (!strcmp(step, "RESET")) {
@@ -264,6 +312,8 @@ static void script_run(const struct script *s, bool bytewise)
 	};
 	txn_set(&r, s);
 	smtp_client_init(&r.c, &r.profile, &r.txn);
+	r.c.try_chunking = s->flags & CHUNK;
+	r.c.try_prdr = s->flags & PRDR;
 	for (unsigned i = 0; i < 16 && s->steps[i]; i++)
 		step_run(&r, s, s->steps[i]);
 	if (r.c.txn)
