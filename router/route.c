@@ -552,7 +552,7 @@ static void router_run(struct route *rt, struct addr *addr, const struct site_ro
 		at->router = r;
 		verdict = r->driver->run(rt, at, r, &out, &err);
 		/* the address goes on besides its children: there are several, which verification does not follow */
-		if (verdict == RT_REDIRECT && unseen && route_is_verify(rt)) {
+		if (verdict == RT_REDIRECT && unseen && route_is_verify(rt) && !router_fails_verify(rt, r)) {
 			leaf_redirected(rt, addr, r);
 			turn->over = true;
 			return;
@@ -568,6 +568,16 @@ static void router_run(struct route *rt, struct addr *addr, const struct site_ro
 		out.transport = r->transport_fixed;
 	if (rt->trace_on)
 		verdict_trace(rt, r, verdict, &out, &err);
+	if (route_is_verify(rt) && verdict < RT_DECLINE && router_fails_verify(rt, r)) {
+		leaf_verify_failed(rt, addr, r);
+		turn->over = true;
+		return;
+	}
+	/* verification follows what goes on */
+	if (route_is_verify(rt) && verdict == RT_ACCEPT && unseen && router_after(rt, r)) {
+		unseen_go_on(addr, &before, r, rt, turn);
+		return;
+	}
 	if (is_copy && verdict >= RT_DECLINE)
 		at->unseen = before.unseen;
 	turn->unseen = before.unseen;

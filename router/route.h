@@ -207,6 +207,7 @@ void leaf_remote(struct route *rt, const struct addr *addr, struct ipc_leaf *l);
 
 /* ---- leaves (route_leaf.c) ---- */
 bool router_fails_verify(const struct route *rt, const struct site_router *r);
+void leaf_verify_failed(struct route *rt, struct addr *addr, const struct site_router *r); /* fail_verify */
 void leaf_deliver(struct route *rt, struct addr *addr, const struct site_router *r, uint32_t plan);
 void leaf_end(struct route *rt, struct addr *addr, const struct site_router *r, enum route_outcome outcome, bool freeze, struct str status,
 	const char *text);

@@ -129,7 +129,15 @@ static void verified(struct route *rt, const struct addr *addr, enum status st)
 
 bool router_fails_verify(const struct route *rt, const struct site_router *r)
 {
-	return r->o->fail_verify || (rt->mode == MODE_VERIFY_SENDER ? r->o->fail_verify_sender : r->o->fail_verify_recipient);
+	return rt->mode == MODE_VERIFY_SENDER ? r->fail_sender : r->fail_recipient;
+}
+
+void leaf_verify_failed(struct route *rt, struct addr *addr, const struct site_router *r)
+{
+	struct err why = ERR_INIT;
+
+	err_set(&why, ST_FAIL, "%.*s router forced verify failure", STR_FMT(r->conf->name));
+	leaf_end(rt, addr, r, ROUTE_FAIL, false, STR_LIT("5.1.1"), why.text);
 }
 
 void leaf_deliver(struct route *rt, struct addr *addr, const struct site_router *r, uint32_t plan)
@@ -139,9 +147,7 @@ void leaf_deliver(struct route *rt, struct addr *addr, const struct site_router 
 
 	if (route_is_verify(rt)) {
 		if (router_fails_verify(rt, r)) {
-			struct err why = ERR_INIT;
-			err_set(&why, ST_FAIL, "%.*s router forced verify failure", STR_FMT(r->conf->name));
-			leaf_end(rt, addr, r, ROUTE_FAIL, false, STR_LIT("5.1.1"), why.text);
+			leaf_verify_failed(rt, addr, r);
 			return;
 		}
 	} else if (leaf_is_twice(rt, addr, plan)) {

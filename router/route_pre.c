@@ -53,9 +53,9 @@ static enum status check_mode(const struct check *c, struct err *err)
 	const struct conf_opts_router *o = c->r->o;
 	enum route_mode mode = c->rt->mode;
 
-	if (mode == MODE_VERIFY_RECIPIENT && !(o->verify && o->verify_recipient))
+	if (mode == MODE_VERIFY_RECIPIENT && !c->r->verify_recipient)
 		return err_set(err, ST_FAIL, "not for verifying recipients (no_verify_recipient)");
-	if (mode == MODE_VERIFY_SENDER && !(o->verify && o->verify_sender))
+	if (mode == MODE_VERIFY_SENDER && !c->r->verify_sender)
 		return err_set(err, ST_FAIL, "not for verifying senders (no_verify_sender)");
 	if ((mode == MODE_TEST || mode == MODE_EXPN) && !o->address_test) /* EXPN is a test of an address, too */
 		return err_set(err, ST_FAIL, "not for address tests (no_address_test)");

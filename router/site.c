@@ -306,6 +306,26 @@ static enum status texts_make(struct site *site, struct site_router *r, struct e
 	return ST_OK;
 }
 
+/* `whole` sets both of its parts; what is written later holds. */
+static bool part_is(const struct conf_meta *whole, bool whole_value, const struct conf_meta *part, bool part_value)
+{
+	bool part_holds = !whole->set || (part->set && (part->place.file != whole->place.file || part->place.line > whole->place.line));
+
+	return part_holds ? part_value : whole_value;
+}
+
+static void modes_make(struct site_router *r)
+{
+	const struct conf_meta *m = r->conf->generic_meta;
+	const struct conf_opts_router *o = r->o;
+	const struct conf_meta *verify = &m[CONF_INDEX(router, verify)], *fail = &m[CONF_INDEX(router, fail_verify)];
+
+	r->verify_recipient = part_is(verify, o->verify, &m[CONF_INDEX(router, verify_recipient)], o->verify_recipient);
+	r->verify_sender = part_is(verify, o->verify, &m[CONF_INDEX(router, verify_sender)], o->verify_sender);
+	r->fail_recipient = part_is(fail, o->fail_verify, &m[CONF_INDEX(router, fail_verify_recipient)], o->fail_verify_recipient);
+	r->fail_sender = part_is(fail, o->fail_verify, &m[CONF_INDEX(router, fail_verify_sender)], o->fail_verify_sender);
+}
+
 static bool constant_or_unset(const struct expansion *x)
 {
 	return !x || expansion_is_constant(x);
@@ -321,6 +341,7 @@ static enum status router_make(struct site *site, struct site_router *r, struct 
 	if (!r->driver)
 		return err_set(err, ST_ERROR, "driver %s does not work here", r->conf->driver->name);
 	r->log_as_local = r->conf->generic_meta[CONF_INDEX(router, log_as_local)].set ? o->log_as_local : r->driver == &router_accept;
+	modes_make(r);
 	affixes_make(site, &o->local_part_prefix, &r->prefixes, &r->n_prefixes);
 	affixes_make(site, &o->local_part_suffix, &r->suffixes, &r->n_suffixes);
 	if (lists_make(site, r, err) != ST_OK || texts_make(site, r, err) != ST_OK || conditions_make(site, r, err) != ST_OK ||

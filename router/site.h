@@ -90,6 +90,8 @@ struct site_router {
 	enum self_action self;
 	struct str reroute_to;
 	bool reroute_rewrite;
+	bool verify_recipient, verify_sender;   /* for these; `verify` counts where it stands behind them */
+	bool fail_recipient, fail_sender;       /* fail_verify and its kin, likewise */
 	bool log_as_local;                   /* default: the accept router's alone */
 	struct host_items fallback;
 	bool reads_message;                  /* an option names its header or body */
