@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -179,13 +180,10 @@ def lines(answers, mode):
 # ---- the world that both see ----
 
 class World:
-    def __init__(self, tmp_path_factory):
-        self.dir = str(tmp_path_factory.mktemp("route"))
+    def __init__(self):
+        # not below pytest's folder, which each other run of pytest closes to other logins
+        self.dir = tempfile.mkdtemp(prefix="bulkhead-route-")
         os.chmod(self.dir, 0o755)
-        top = self.dir
-        while top != "/tmp" and top != "/":
-            os.chmod(top, os.stat(top).st_mode | 0o055)
-            top = os.path.dirname(top)
         self.files = os.path.join(self.dir, "files")
         shutil.copytree(os.path.join(CASES, "files"), self.files)
         for base, _, names in os.walk(self.files):
@@ -230,6 +228,7 @@ class World:
             self.nsd.terminate()
             self.nsd.wait()
         subprocess.run(["ip", "netns", "del", self.netns])
+        shutil.rmtree(self.dir, ignore_errors=True)
 
     def system_file(self, name):
         return open(os.path.join(CASES, "system", name)).read()
@@ -243,8 +242,8 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    w = World(tmp_path_factory)
+def world():
+    w = World()
     try:
         w.start()
         w.oracle = Oracle(w.dir, shared=[w.files])
