@@ -388,6 +388,7 @@ void session_start(struct session *s)
 	server->stats.sessions++;
 	server->stats.open++;
 	s->counted = true;
+	s->connections = server->stats.open;
 	if (server->settings.accept_queue && server->stats.open > server->settings.accept_queue)
 		s->queue_only = true;
 	if (s->local) {
@@ -498,6 +499,12 @@ static void unknown_command(struct session *s)
 	reply(s, 500, "5.5.2", STR_LIT("unrecognized command"));
 }
 
+static void verb_remember(struct session *s, const struct verb *v)
+{
+	memmove(s->verbs, s->verbs + 1, sizeof s->verbs - 1);
+	s->verbs[SESSION_VERBS - 1] = (uint8_t)(v - session_verbs + 1);
+}
+
 static void line_handle(struct session *s, struct str line, struct str next)
 {
 	struct str args = STR_NULL;
@@ -524,6 +531,7 @@ static void line_handle(struct session *s, struct str line, struct str next)
 	if (sync_broken(s, v, next) || nonmail_over(s, v) || proxy_refuses(s, v))
 		return;
 	s->verb = v;
+	verb_remember(s, v);
 	v->check(s, args);
 	s->secret = STR_NULL;
 }

@@ -31,6 +31,7 @@
 #include "smtpd/proxy_header.h"
 #include "smtpd/settings.h"
 
+enum { SESSION_VERBS = 20 /* commands that $smtp_command_history has */ };
 enum {
 	SESSION_ASK_MAX = 3,                    /* how often a question may lose its worker */
 	SESSION_POLICY_WAIT_MS = 300 * 1000,    /* for an answer of policyd: what RFC 5321 section 4.5.3.2 lets clients wait */
@@ -162,6 +163,8 @@ struct session {
 	bool esmtp, helo_verified, name_looked, name_deferred;
 	bool skip_line;                   /* the rest of a refused line is dropped up to CR LF */
 	bool queue_only;                  /* smtp_accept_queue was exceeded when it connected */
+	uint8_t verbs[SESSION_VERBS];     /* places of the last commands in session_verbs, + 1; the latest last */
+	uint32_t connections;             /* open when it began */
 	bool queue_load;                  /* queue_only_load was exceeded, and holds (queue_only_load_latch) */
 	bool counted;                     /* in stats.open */
 	bool rset_free, helo_free;        /* the next RSET, HELO is not counted as nonmail */

@@ -312,6 +312,8 @@ static void commit_send(struct session *s)
 	f.n_tls -= f.n_tls && str_is(f.tls[f.n_tls - 1].name, "ourcert");
 	f.command = f.recipient = STR_NULL;
 	f.house = NULL;
+	f.command_history = STR_NULL;
+	f.connections = 0;
 	edits_collect(s, &f, &commit);
 	commit.flags = f.flags | (t->scan.header_closed ? 0 : MSG_HEADER_OPEN);
 	commit.header_message_id = header_msgid(buf_str(&t->scan.message_id));

@@ -63,6 +63,25 @@ static void txn_facts(const struct txn *t, struct ipc_facts *f, struct session *
 	}
 }
 
+static struct str command_history(struct session *s)
+{
+	char text[256];
+	size_t n = 0;
+
+	for (size_t i = 0; i < SESSION_VERBS; i++) {
+		const char *name = s->verbs[i] ? session_verbs[s->verbs[i] - 1].name : "";
+		size_t len = strlen(name);
+
+		if (!len || n + len + 1 > sizeof text)
+			continue;
+		if (n)
+			text[n++] = ',';
+		memcpy(text + n, name, len);
+		n += len;
+	}
+	return n ? str_make(arena_memdup(&s->server->scratch, text, n), n) : STR_NULL;
+}
+
 void session_facts(struct session *s, struct ipc_facts *f)
 {
 	memset(f, 0, sizeof *f);
@@ -94,6 +113,8 @@ void session_facts(struct session *s, struct ipc_facts *f)
 		f->auth_sender = str_printf(&s->server->scratch, "%s@%.*s", s->ident ? s->ident : "", STR_FMT(s->server->settings.qualify_domain));
 	}
 	f->house = &s->server->house;
+	f->command_history = command_history(s);
+	f->connections = s->local ? 0 : s->connections;
 	f->local = s->local;
 	f->uid = s->uid;
 	f->gid = s->gid;

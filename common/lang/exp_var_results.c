@@ -13,8 +13,6 @@ const struct var_row exp_vars_results[] = {
 	RESULT("requiretls", "no", "yes when the message must be passed on over TLS only (RFC 8689)"),
 	RESULT("sender_helo_dnssec", "no", "yes when the name of HELO was verified with DNSSEC"),
 	RESULT("sender_host_dnssec", "no", "yes when the client's name was verified with DNSSEC"),
-	RESULT("smtp_command_history", NULL, "the last commands of the session, with commas"),
-	RESULT("smtp_count_at_connection_start", "0", "number of connections when this one began"),
 	/* SPF, DKIM, DMARC, ARC */
 	RESULT("spf_guess", "v=spf1 a/24 mx/24 ptr ?all", "SPF record that the guess uses (option spf_guess)"),
 	RESULT("spf_header_comment", NULL, "result of SPF as one line for people or the log"),

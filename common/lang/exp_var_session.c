@@ -155,5 +155,8 @@ const struct var_row exp_vars_session[] = {
 	{ "originator_gid", VAR_FN, DEP_SESSION, 0, false, NULL, var_gid, "gid of the local submitter of the message" },
 	{ "smtp_command", VAR_FACT, DEP_SESSION, FACT(command), false, NULL, NULL, "SMTP command being handled" },
 	{ "smtp_command_argument", VAR_FN, DEP_SESSION, 0, false, NULL, var_command_argument, "argument of the SMTP command being handled" },
+	{ "smtp_command_history", VAR_FACT, DEP_SESSION, FACT(command_history), true, NULL, NULL, "the last commands of the session, with commas" },
+	{ "smtp_count_at_connection_start", VAR_FACT_U64, DEP_SESSION, FACT(connections), true, NULL, NULL,
+		"open connections of its process when this one began, itself among them" },
 	{ NULL }
 };

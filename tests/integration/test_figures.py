@@ -76,3 +76,14 @@ def test_check_log_space(bulkhead):
         c.close()
         return got.startswith("250")
     wait_for(taken, 20)
+
+
+def test_connections(bulkhead):
+    """$smtp_count_at_connection_start: as many as were open, itself among them, and for good."""
+    b = bulkhead(main="acl_smtp_mail = check_mail\n", acl="check_mail:\n  deny message = n=$smtp_count_at_connection_start\nacl_check_rcpt:\n  accept\n")
+    open_ = [b.client() for _ in range(3)]
+    for n, c in enumerate(open_, 1):
+        c.ask("EHLO x", 250)
+        assert re.fullmatch(r"550 (5\S+ )?n=%d" % n, c.ask("MAIL FROM:<a@b.example>")), n
+    for c in open_:
+        c.close()

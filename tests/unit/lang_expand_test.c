@@ -261,6 +261,7 @@ static const struct ctx_case ctx_cases[] = {
 	{ "${if crypteq{test}{\\{rot13\\}x}{y}{n}}", ST_ERROR, "unknown encryption", -1 },
 	/* the message counted; this software and machine */
 	{ "$body_linecount $body_zerocount $message_linecount $max_received_linelength", ST_OK, "2 0 14 44", 0 },
+	{ "$smtp_command_history $smtp_count_at_connection_start", ST_OK, " 0", 0 },
 	{ "$queue_size $spool_space $spool_inodes $log_space $log_inodes", ST_OK, " -1 -1 -1 -1", 0 },
 	{ "${if match{$compile_date}{\\N^\\d\\d-\\w{3}-\\d{4} [\\d:]{8}$\\N}{y}}$compile_number ${if match{$exim_uid $exim_gid $load_average}{\\N^\\d+ \\d+ \\d+$\\N}{y}}", ST_OK, "y1 y", 0 },
 	{ "$exim_path ${if eq{$exim_version}{$version_number}{same}} $localhost_number", ST_OK, "/usr/sbin/bulkhead same 0", 0 },
