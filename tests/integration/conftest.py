@@ -13,6 +13,7 @@ def pytest_configure(config):
         raise pytest.UsageError("%s is missing: run make first" % BIN)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """A file's scenarios share its fixtures, and so stay together; all that start a server in a root of tests/peers share that root."""
     def group(item):
