@@ -13,6 +13,14 @@ def pytest_configure(config):
         raise pytest.UsageError("%s is missing: run make first" % BIN)
 
 
+def pytest_runtest_logreport(report):
+    """The ids of what failed, one a line, for who wants to run these once more; without the group that the plugin adds to them."""
+    path = os.environ.get("BULKHEAD_FAILED")
+    if report.failed and path and "PYTEST_XDIST_WORKER" not in os.environ:
+        with open(path, "a") as f:
+            f.write((report.nodeid.rsplit("@", 1)[0] if hasattr(report, "node") else report.nodeid) + "\n")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """A file's scenarios share its fixtures, and so stay together; all that start a server in a root of tests/peers share that root."""
