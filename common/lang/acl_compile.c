@@ -240,7 +240,6 @@ static void item_check(struct acl_compiler *c, struct conf *conf, const struct c
 			STR_FMT(str_sub(item.text, 0, 80)), item.pending);
 	lang_names_check(conf, from->place, from->value.text);
 	lang_paths_check(conf, from->place, from->value.text);
-	lang_paths_check(conf, from->place, from->value.text);
 }
 
 /* Item by item, so that each gives its own problem. */
