@@ -236,7 +236,8 @@ enum tls_io tls_write(struct tls_conn *c, const void *p, size_t n, size_t *n_out
 
 size_t tls_pending(const struct tls_conn *c)
 {
-	return (size_t)SSL_pending(c->ssl) ? (size_t)SSL_pending(c->ssl) : (size_t)SSL_has_pending(c->ssl);
+	/* Not SSL_has_pending(), which counts the beginning of a record: the rest of that is told by the descriptor. */
+	return (size_t)SSL_pending(c->ssl);
 }
 
 void tls_shutdown(struct tls_conn *c)

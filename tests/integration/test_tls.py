@@ -166,6 +166,45 @@ def test_clients_that_leave(bulkhead, place):
     wait_for(lambda: b.daemons("smtpd")[0]["counters"]["open"] == 0, why=lambda: b.command("status"))
 
 
+def test_half_a_record(bulkhead, place):
+    """The rest of a record comes later, or never: others are served meanwhile, and its own time runs."""
+    place.leaf()
+    b = bulkhead(main=main(place, "smtp_command_timeout = 20s\nsmtp_receive_timeout = 8s\n"))
+
+    def halves():
+        """A session, and the two halves of a record with a command."""
+        c = client(b)
+        c.ask("EHLO half.example", 250)
+        c.ask("STARTTLS", 220)
+        incoming, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context(place.ca.pem).wrap_bio(incoming, out, server_hostname=NAME)
+        while True:
+            try:
+                tls.do_handshake()
+                c.sock.sendall(out.read())
+                break
+            except ssl.SSLWantReadError:
+                c.sock.sendall(out.read())
+                incoming.write(c.sock.recv(65536))
+        tls.write(b"EHLO half.example\r\n")
+        record = out.read()
+        return c, tls, incoming, record[:len(record) // 2], record[len(record) // 2:]
+    for cut in (1, 3, 5, 6, None):
+        c, tls, incoming, one, two = halves()
+        one, two = (one, two) if cut is None else ((one + two)[:cut], (one + two)[cut:])
+        c.send(one)
+        secure(b, context(place.ca.pem)).ask("EHLO other.example", 250)
+        c.send(two)
+        incoming.write(c.sock.recv(65536))
+        assert tls.read(1000).startswith(b"250-")
+        c.close()
+    c, tls, incoming, one, two = halves()
+    c.send(one)
+    assert c.sock.recv(65536)             # 421 in TLS
+    b.wait_log(r"SMTP command timeout on connection from \[127.0.0.1\]")
+    assert b.daemons("smtpd")[0]["state"] == "ready"
+
+
 def test_large_message(bulkhead, place):
     """Many records, both ways, pipelined; octet by octet what was sent."""
     place.leaf()
