@@ -98,7 +98,7 @@ const struct lookup_type lookup_types[] = {
 	{ "lmdb", LOOKUP_KEY, LOOKUP_FILE, NULL,
 		"an LMDB file, or the directory of one. db=NAME names a database within it. put and del write, where lmdb_writable names the file: "
 		"${lookup {<; KEY ; VALUE} lmdb,put {FILE}} and ${lookup {KEY} lmdb,del {FILE}} give OK" },
-	{ "dnsdb", LOOKUP_QUERY, LOOKUP_STRANGERS, NULL, "the DNS, for TYPE=NAME, with modifiers and a separator before it" },
+	{ "dnsdb", LOOKUP_QUERY, LOOKUP_STRANGERS, NULL, "the DNS, for TYPE=NAME, with modifiers and a separator before it; the answer is tainted" },
 	{ "mysql", LOOKUP_QUERY, LOOKUP_SQL | LOOKUP_SERVERS | ABSENT_MYSQL, quote_mysql,
 		"a MySQL or MariaDB server of mysql_servers, or of servers=LIST" },
 	{ "passwd", LOOKUP_QUERY, 0, NULL, "/etc/passwd for a login: the value is its line, with * for name and password" },
