@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: ISC
 """Conditions on content with real daemons: the ACL for MIME parts, scanners for malware and spam."""
+import base64
 import os
 import re
+import socket
 import subprocess
 
-from bulkhead import SENDMAIL, wait_for
+import pytest
+
+from bulkhead import BIN, SENDMAIL, Instance, free_port, wait_for
 from scanners import CLOSE, EARLY, REFUSE, SILENT, SLOW, Scanner, rspamd_answer, spamd_answer
 
 LOCAL = """
@@ -226,6 +230,88 @@ def test_spam_is_asked_once_a_user(bulkhead):
         assert [re.search(rb"User: (\w+)", r).group(1) for r in s.requests] == [b"joe", b"ann"]
     mail, = lines(b, 1)
     assert "X-Always: 20" in mail and "X-Ann: 30" in mail and "X-Over: yes" not in mail and "X-Never: yes" not in mail, mail
+
+
+def test_scores_are_known_at_delivery(bulkhead):
+    transports = Instance.TRANSPORTS + "  headers_add = X-At-Delivery: $spam_score $spam_score_int $spam_bar $spam_action $malware_name\n"
+    with Scanner("spamd", spamd_answer("2.1", "5.0")) as s, Scanner("clamd", b"stream: V FOUND\0") as c:
+        b = bulkhead(main="acl_smtp_data = acl_data\nspamd_address = 127.0.0.1 %d\nav_scanner = clamd:127.0.0.1 %d\n" % (s.port, c.port),
+                     acl=SCAN_ACL % "  warn spam = nobody:true\n       malware = *", routers=LOCAL, transports=transports)
+        assert send(b, CONTENT)[0].startswith("250")
+    assert "X-At-Delivery: 2.1 21 ++ no action V" in lines(b, 1)[0]
+
+
+def test_an_acl_in_line_opens_no_sockets(bulkhead):
+    """What nobody announced is refused before the filter of system calls would end the worker."""
+    b = bulkhead(main="acl_smtp_data = deny spam = nobody\n", routers=LOCAL)
+    assert send(b, CONTENT)[0].startswith("451")
+    b.wait_log("spam acl condition: an ACL that is not in the configuration file needs spamd_address to be set")
+    assert len(b.daemons("policyd")) >= 1 and "SIGSYS" not in b.log()
+
+
+def test_offline_sessions_ask_scanners(bulkhead, tmp_path):
+    with Scanner("clamd", b"stream: V FOUND\0") as s:
+        b = bulkhead(main="acl_smtp_data = acl_data\nav_scanner = clamd:127.0.0.1 %d\n" % s.port, acl=SCAN_ACL % (VIRUS % "*"), routers=LOCAL)
+        said = "EHLO c\r\nMAIL FROM:<a@sender.example>\r\nRCPT TO:<ann@local.example>\r\nDATA\r\n%s.\r\nQUIT\r\n" % CONTENT
+        done = subprocess.run([BIN, "-C", b.conf, "session", "192.0.2.1"], input=said.encode(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+        assert b"550 5.7.1 virus <V>" in done.stdout, done.stdout
+
+
+@pytest.mark.skipif(not os.path.exists("/usr/sbin/clamd"), reason="needs clamav-daemon")
+def test_real_clamd(bulkhead, tmp_path):
+    """Debian's clamd, with one signature of our own; over a Unix socket, and with a limit that is too small for one message."""
+    folder = str(tmp_path)
+    for d in [folder] + [str(p) for p in tmp_path.parents if str(p).startswith("/tmp/")]:
+        os.chmod(d, 0o755)
+    with open(os.path.join(folder, "own.ndb"), "w") as f:
+        f.write("Own.Test:0:*:%s\n" % b"this is malware, they say".hex())
+    conf, path = os.path.join(folder, "clamd.conf"), os.path.join(folder, "ctl")
+    with open(conf, "w") as f:
+        f.write("DatabaseDirectory %s\nLocalSocket %s\nLocalSocketMode 666\nForeground yes\nUser root\nStreamMaxLength 1M\n" % (folder, path))
+    clamd = subprocess.Popen(["/usr/sbin/clamd", "-c", conf], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        wait_for(lambda: os.path.exists(path), 60)
+        b = scanning(bulkhead, "av_scanner = clamd:%s\n" % path, VIRUS % "*")
+        assert send(b, CONTENT)[0].startswith("250")
+        reply, _ = send(b, CONTENT + "well, this is malware, they say\r\n")
+        assert reply.startswith("550 virus <Own.Test"), reply
+        reply, _ = send(b, PARTS % ("x", base64.b64encode(b"well, this is malware, they say").decode()))
+        assert reply.startswith("550 virus <Own.Test"), reply
+        reply, _ = send(b, CONTENT + "0123456789abcdef0123456789abcdef\r\n" * 60000)
+        assert reply.startswith("451"), reply
+        b.wait_log("malware acl condition: .*(malformed result \"INSTREAM size limit|closed)")
+    finally:
+        clamd.terminate()
+        clamd.wait(30)
+
+
+GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
+
+
+@pytest.mark.skipif(not os.path.exists("/usr/sbin/spamd"), reason="needs spamd")
+def test_real_spamd(bulkhead, tmp_path):
+    """Debian's spamd without the network; GTUBE is what every SpamAssassin takes for spam."""
+    port = free_port()
+    spamd = subprocess.Popen(["/usr/sbin/spamd", "-L", "-x", "-m", "1", "-u", "nobody", "-H", str(tmp_path), "-i", "127.0.0.1", "-p", str(port),
+                              "-s", "stderr"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def up():
+        with socket.socket() as c:
+            return c.connect_ex(("127.0.0.1", port)) == 0
+    try:
+        wait_for(up, 120)
+        b = scanning(bulkhead, "spamd_address = 127.0.0.1 %d\n" % port, SPAM % "nobody")
+        reply, _ = send(b, CONTENT)
+        assert reply.startswith("250"), (reply, b.logs())
+        reply, _ = send(b, CONTENT + GTUBE + "\r\n")
+        assert re.match(r"550 spam \d{3,4}\.\d \(\d{4,5}\) \+{50}: reject", reply), (reply, b.logs())
+        mail, = lines(b, 1)
+        score = [m for m in (re.match(r"X-Spam: (-?\d+)\.\d -?\d+ \S+ <no action>$", line) for line in mail) if m]
+        assert score and -10 < int(score[0].group(1)) < 10, mail
+        assert any(re.match(r"X-Report: .*Spam detection software", line) for line in mail) or any("pts rule name" in line for line in mail), mail
+    finally:
+        spamd.terminate()
+        spamd.wait(30)
 
 
 def test_rspamd(bulkhead):
