@@ -13,10 +13,9 @@ enum status scan_clamd_read(struct str text, struct lang_scan_answer *out, struc
 	if (colon >= 0 && str_is(rest, "OK"))
 		return ST_OK;
 	if (colon >= 0 && str_ends(rest, " FOUND")) {
-		out->name = str_trim(str_sub(rest, 0, rest.len - 6));
-		out->found = out->name.len > 0;
-		if (out->found)
-			return ST_OK;
+		out->name = str_trim(str_sub(rest, 0, rest.len - 6)); /* not empty: rest has no blank at its beginning */
+		out->found = true;
+		return ST_OK;
 	}
 	return err_set(err, ST_DEFER, "malformed result \"%.*s\"", STR_FMT(str_sub(text, 0, 200)));
 }
