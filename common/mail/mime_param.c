@@ -29,14 +29,33 @@ static uint32_t comment_skip(struct str s, uint32_t i)
 	return s.len;
 }
 
-/* The value at *at, up to the semicolon: quotes and comments taken off, wherever they stand. */
-static struct str value_read(struct arena *a, struct str s, uint32_t *at)
+/* Where a value that begins at i ends: at the semicolon that is neither quoted nor in a comment. */
+static uint32_t value_end(struct str s, uint32_t i)
 {
-	uint32_t i = blanks_skip(s, *at), n = 0, kept = 0;
-	char *p = arena_alloc(a, s.len - i + 1);
 	bool quoted = false;
 
 	while (i < s.len && (quoted || s.p[i] != ';')) {
+		if (!quoted && s.p[i] == '(') {
+			i = comment_skip(s, i);
+			continue;
+		}
+		if (s.p[i] == '"')
+			quoted = !quoted;
+		else if (quoted && s.p[i] == '\\' && i + 1 < s.len)
+			i++;
+		i++;
+	}
+	return i;
+}
+
+/* A value with quotes and comments taken off, wherever they stand. */
+static struct str value_clean(struct arena *a, struct str s)
+{
+	uint32_t i = blanks_skip(s, 0), n = 0, kept = 0;
+	char *p = arena_alloc(a, s.len + 1);
+	bool quoted = false;
+
+	while (i < s.len) {
 		if (!quoted && s.p[i] == '(') {
 			i = comment_skip(s, i);
 			continue;
@@ -51,23 +70,14 @@ static struct str value_read(struct arena *a, struct str s, uint32_t *at)
 			kept = n;
 		i++;
 	}
-	*at = i;
 	return (struct str){ p, kept, s.tainted };
 }
 
-/* The next NAME=VALUE behind the semicolon at or after *at. */
-static bool param_next(struct arena *a, struct str s, uint32_t *at, struct str *name, struct str *value)
+/* The next NAME=VALUE behind the semicolon at or after *at; the value as it stands. */
+static bool param_next(struct str s, uint32_t *at, struct str *name, struct str *value)
 {
-	uint32_t i = *at, from;
+	uint32_t i = value_end(s, *at), from;
 
-	while (i < s.len && s.p[i] != ';') {
-		if (s.p[i] == '(')
-			i = comment_skip(s, i);
-		else if (s.p[i] == '"')
-			value_read(a, s, &i);
-		else
-			i++;
-	}
 	if (i >= s.len)
 		return false;
 	i = blanks_skip(s, i + 1);
@@ -78,8 +88,9 @@ static bool param_next(struct arena *a, struct str s, uint32_t *at, struct str *
 	*name = str_trim(str_sub(s, from, i - from));
 	*value = STR_NULL;
 	if (i < s.len && s.p[i] == '=') {
-		i++;
-		*value = value_read(a, s, &i);
+		from = i + 1;
+		i = value_end(s, from);
+		*value = str_sub(s, from, i - from);
 	}
 	*at = i;
 	return true;
@@ -148,30 +159,40 @@ static void param_note(struct found *f, struct str name, struct str value, struc
 	}
 }
 
+/* Piece after piece, as they are numbered. */
+static void segments_join(struct arena *a, const struct found *f, struct buf *out)
+{
+	for (unsigned i = 0; i < SEGMENTS_MAX && f->segment[i].set; i++) {
+		struct str piece = value_clean(a, f->segment[i].text);
+
+		if (i == 0 && f->segment[i].percent)
+			charset_drop(&piece);
+		if (f->segment[i].percent)
+			percent_decode(out, piece);
+		else
+			buf_add_str(out, piece);
+	}
+}
+
 bool mime_param(struct arena *a, struct str value, const char *name, struct str *out)
 {
-	struct found *f = arena_alloc(a, sizeof *f);
+	struct found f = { .has_plain = false };
 	struct buf text = BUF_LIMIT(MIME_HEADER_MAX);
 	struct str p_name, p_value;
 	uint32_t at = 0;
 
-	for (unsigned n = 0; n < PARAMS_MAX && param_next(a, value, &at, &p_name, &p_value); n++)
-		param_note(f, p_name, p_value, str_of(name));
-	if (!f->has_extended && !f->segment[0].set && !f->has_plain)
+	for (unsigned n = 0; n < PARAMS_MAX && param_next(value, &at, &p_name, &p_value); n++)
+		param_note(&f, p_name, p_value, str_of(name));
+	if (!f.has_extended && !f.segment[0].set && !f.has_plain)
 		return false;
-	if (f->has_extended) {
-		charset_drop(&f->extended);
-		percent_decode(&text, f->extended);
-	} else if (f->segment[0].set) {
-		if (f->segment[0].percent)
-			charset_drop(&f->segment[0].text);
-		for (unsigned i = 0; i < SEGMENTS_MAX && f->segment[i].set; i++)
-			if (f->segment[i].percent)
-				percent_decode(&text, f->segment[i].text);
-			else
-				buf_add_str(&text, f->segment[i].text);
+	if (f.has_extended) {
+		p_value = value_clean(a, f.extended);
+		charset_drop(&p_value);
+		percent_decode(&text, p_value);
+	} else if (f.segment[0].set) {
+		segments_join(a, &f, &text);
 	} else {
-		buf_add_str(&text, f->plain);
+		buf_add_str(&text, value_clean(a, f.plain));
 	}
 	*out = str_taint(str_dup(a, buf_str(&text)));
 	buf_clear(&text);
