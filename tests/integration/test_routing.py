@@ -207,6 +207,11 @@ aliases:
   domains = +local_domains
   qualify_preserve_domain
   data = ${lookup{$local_part}lsearch{{dir}/aliases}}
+untested:
+  driver = redirect
+  no_address_test
+  local_parts = untested
+  data = joe@local.example
 hidden:
   driver = redirect
   no_expn
@@ -222,6 +227,7 @@ hidden:
     assert all("<%s>" % a in said for a in ("joe@local.example", "sub@local.example", "far@away.example")), said
     assert "<joe@local.example>" in c.ask("EXPN joe@local.example", 250)
     assert "<nobody@local.example> is undeliverable" in c.ask("EXPN nobody@local.example", 550)
+    c.ask("EXPN untested@local.example", 550)
     c.ask("EXPN a@@b", 501)
     c.close()
 
