@@ -7,9 +7,10 @@
 #include "common/conf/option.h"
 #include "common/lang/lang_header.h"
 #include "common/lang/lang_regex.h"
+#include "common/lang/rewrite.h"
 
 /* One more is one row; smtpd reads them by name. */
-enum { TEXT_RECEIVED, TEXT_ID_DOMAIN, TEXT_ID_TEXT, TEXT_FULL_NAME, TEXTS };
+enum { TEXT_RECEIVED, TEXT_ID_DOMAIN, TEXT_ID_TEXT, TEXT_FULL_NAME, TEXT_FROM, TEXTS };
 static const struct {
 	const char *name, *option;
 	size_t offset;          /* of a struct conf_text in the main options */
@@ -20,6 +21,7 @@ static const struct {
 	[TEXT_ID_DOMAIN] = { "message_id_domain", "message_id_header_domain", offsetof(struct conf_opts_main, message_id_header_domain), true, false },
 	[TEXT_ID_TEXT] = { "message_id_text", "message_id_header_text", offsetof(struct conf_opts_main, message_id_header_text), true, false },
 	[TEXT_FULL_NAME] = { "full_name", "gecos_name", offsetof(struct conf_opts_main, gecos_name), true, false },
+	[TEXT_FROM] = { "from", NULL, 0, true, false },
 };
 
 struct policyd_texts {
@@ -36,7 +38,7 @@ enum status policyd_message_compile(struct policyd *p, struct err *err)
 	for (size_t i = 0; i < TEXTS; i++) {
 		const struct conf_text *text = (const struct conf_text *)(const void *)((const char *)&p->conf->main + rows[i].offset);
 
-		if (text->text.len && (text->set || !rows[i].set_only) && lang_compile(p->lang, text->text, text->place, &t->x[i], err) != ST_OK)
+		if (rows[i].option && text->text.len && (text->set || !rows[i].set_only) && lang_compile(p->lang, text->text, text->place, &t->x[i], err) != ST_OK)
 			return err_prefix(err, "%s", rows[i].option);
 	}
 	if (pattern->text.len && !(t->gecos = regex_new(pattern->text, 0, err)))
@@ -86,11 +88,28 @@ static struct str full_name(struct policyd *p, struct eval *ev)
 	return name;
 }
 
+/* The address of a From: that smtpd adds, as the rewriting rules want it; empty: as it would be anyway. */
+static struct str from_address(struct eval *ev)
+{
+	const struct ipc_facts *f = ev->facts;
+	struct str address = str_taint(f->sender.len ? f->sender : f->auth_sender), made;
+	const struct rewrite *rules;
+
+	if (!address.len || rewrite_rules(ev->lang, &rules, NULL) || !(rewrite_kinds(rules) & REWRITE_FROM))
+		return STR_NULL;
+	made = rewrite_address_by(ev, rules, REWRITE_FROM, address);
+	return str_eq(made, address) ? STR_NULL : made;
+}
+
 static enum status text_run(struct policyd *p, struct eval *ev, size_t i, struct str *out, struct err *err)
 {
 	*out = STR_NULL;
 	if (i == TEXT_FULL_NAME) {
 		*out = full_name(p, ev);
+		return ST_OK;
+	}
+	if (i == TEXT_FROM) {
+		*out = from_address(ev);
 		return ST_OK;
 	}
 	return p->texts->x[i] ? expand(ev, p->texts->x[i], out, err) : ST_OK;

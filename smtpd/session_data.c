@@ -343,7 +343,7 @@ static void texts_take(struct txn *t, const struct ipc_acl_answer *answer)
 {
 	const struct { const char *name; struct str *slot; } rows[] = {
 		{ "received_header", &t->texts.received }, { "message_id_domain", &t->texts.id_domain }, { "message_id_text", &t->texts.id_text },
-		{ "full_name", &t->texts.full_name },
+		{ "full_name", &t->texts.full_name }, { "from", &t->texts.from },
 	};
 
 	for (uint32_t i = 0; i < answer->n_settings; i++)

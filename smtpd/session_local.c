@@ -205,6 +205,7 @@ static void from_fix(struct session *s, const struct submission *sub, struct str
 	const char *name = arena_printf(&t->arena, "%sFrom", resent);
 	struct str from = t->sender.len ? t->sender : who;
 	struct header_field field;
+	struct address rewritten;
 
 	if (header_find(header, name, 0, &field)) {
 		if (!t->local_message || !s->ident || !str_eqi(str_trim(field.value), str_of(s->ident)))
@@ -212,6 +213,9 @@ static void from_fix(struct session *s, const struct submission *sub, struct str
 		from = who;
 		txn_edit_add(t, EDIT_REMOVE, str_of(name));
 	}
+	/* Rewriting rules hold for it, too; what came is checked like any address that comes from outside. */
+	if (t->texts.from.len && (t->sender.len || s->local) && address_parse(t->texts.from, ADDR_LITERALS | ADDR_LENIENT | ADDR_UTF8, &rewritten, NULL) == ST_OK)
+		from = t->texts.from;
 	if (from.len)
 		field_add(t, str_printf(&t->arena, "%s: %.*s\r\n", name, STR_FMT(addrlist_format(&t->arena, submitter_name(s, sub), from))));
 }

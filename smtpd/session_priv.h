@@ -38,7 +38,7 @@ struct txn {
 	struct str reply;             /* accept's own text for the final 250 */
 	struct str data_text;         /* and for 354 */
 	struct str full_name;         /* that a local submitter gave */
-	struct { struct str received, id_domain, id_text, full_name; } texts; /* that policyd made for the message; empty: the usual */
+	struct { struct str received, id_domain, id_text, full_name, from; } texts; /* that policyd made for the message; empty: the usual */
 	uint16_t reply_code, data_code;
 	struct str discard_text;      /* why, for the log */
 	bool discarded;               /* MAIL or DATA: goes nowhere */

@@ -86,6 +86,16 @@ def test_from(bulkhead, main, args, content, want):
     assert "someone" not in got
 
 
+@pytest.mark.parametrize("rules, args, want", [
+    ("root@mx.test.example boss@else.example f", [], "boss@else.example"),
+    ("root@mx.test.example boss@else.example t", [], "root@mx.test.example"),
+    ("*@given.example $1@changed.example f", ["-f", "someone@given.example"], "someone@changed.example"),
+])
+def test_added_from_is_rewritten(bulkhead, rules, args, want):
+    b = bulkhead(retry="* * F,2h,1s\n\nbegin rewrite\n\n" + rules)
+    assert field(submit(b, "Subject: s\n\nx\n", *args), "From").endswith("<%s>" % want)
+
+
 @pytest.mark.parametrize("main, sender, added", [
     ("", "list-nobody@mx.test.example", True),
     ("local_from_prefix = list- : *+", "list-nobody@mx.test.example", False),
