@@ -205,7 +205,9 @@ void active_step(struct qmgr *q, struct active *a);
 void active_withdraw(struct qmgr *q, struct active *a);            /* takes back what waits to be delivered, not what is in flight */
 void message_due(struct qmgr *q, struct message *m);               /* its time has come */
 void message_defer(struct qmgr *q, struct message *m, uint32_t when); /* no active part any more */
-void message_freeze(struct qmgr *q, struct message *m, const char *why);
+void message_freeze(struct qmgr *q, struct message *m, const char *why); /* qmgr_frozen.c */
+void message_frozen_due(struct qmgr *q, struct message *m, uint32_t now);
+void message_state_set(struct qmgr *q, struct message *m, enum message_state state);
 void message_complete(struct qmgr *q, struct message *m);
 void message_hold(struct qmgr *q, struct message *m);              /* in no list, no timer */
 void message_flags_record(struct qmgr *q, struct message *m, struct str by);

@@ -17,7 +17,7 @@ static const char *const state_names[M_STATES] = {
 const char *message_state_name(const struct message *m) { return state_names[m->state]; }
 bool message_is_bounce(const struct message *m) { return m->null_sender; }
 
-static void state_set(struct qmgr *q, struct message *m, enum message_state state)
+void message_state_set(struct qmgr *q, struct message *m, enum message_state state)
 {
 	q->n_state[m->state]--;
 	q->n_state[state]++;
@@ -256,7 +256,7 @@ static uint32_t fill_next_try(const struct active *a)
 
 static void message_activate(struct qmgr *q, struct message *m)
 {
-	state_set(q, m, M_ACTIVE);
+	message_state_set(q, m, M_ACTIVE);
 	m->active->first = !m->tries;
 	list_push(&q->actives, &m->active->node);
 	q->n_active++;
@@ -296,7 +296,7 @@ static void message_place(struct qmgr *q, struct message *m, uint32_t next_try)
 	uint32_t now = qmgr_now(q), warn = report_next_warning(q, m);
 
 	if (m->flags & MSG_HELD)
-		state_set(q, m, M_HELD);
+		message_state_set(q, m, M_HELD);
 	else if (m->flags & MSG_FREEZE)
 		message_freeze(q, m, NULL);
 	else if (next_try <= now || warn <= now)
@@ -312,7 +312,7 @@ void message_scanned(struct qmgr *q, const struct spool_loaded *loaded)
 	uint32_t next_try;
 
 	a->env = loaded->envelope;
-	state_set(q, m, M_COMMITTING);
+	message_state_set(q, m, M_COMMITTING);
 	m->active = a;
 	list_push(&q->messages, &m->node);
 	active_fill(a, loaded->records, loaded->n_records);
@@ -336,7 +336,7 @@ void message_ready(struct qmgr *q, struct message *m, bool fresh)
 	dest_unwait(q, m);
 	list_remove(&m->queue);
 	list_push(&q->ready[fresh ? 0 : 1], &m->queue);
-	state_set(q, m, M_READY);
+	message_state_set(q, m, M_READY);
 	qmgr_pump(q);
 }
 
@@ -479,7 +479,7 @@ static void round_close(struct qmgr *q, struct active *a)
 	if (a->parked) {
 		dest_wait(a->parked, m, true);
 		active_free(q, a);
-		state_set(q, m, M_PARKED);
+		message_state_set(q, m, M_PARKED);
 		q->counts.parked++;
 		return;
 	}
@@ -526,7 +526,7 @@ void message_defer(struct qmgr *q, struct message *m, uint32_t when)
 		when = now + 1;
 	if (warn <= now) /* its condition could not be asked for: later */
 		warn = now + 3600;
-	state_set(q, m, M_DEFERRED);
+	message_state_set(q, m, M_DEFERRED);
 	timer_set(q, m, when < warn ? when : warn);
 }
 
@@ -543,89 +543,7 @@ void message_complete(struct qmgr *q, struct message *m)
 
 void message_hold(struct qmgr *q, struct message *m)
 {
-	state_set(q, m, M_HELD);
-}
-
-/* ---- frozen ---- */
-
-void message_flags_record(struct qmgr *q, struct message *m, struct str by)
-{
-	struct ipc_spool_record rec = { .kind = SPOOL_FLAGS, .when_us = qmgr_now_us(q), .flags = m->flags, .by = by };
-	struct err err = ERR_INIT;
-
-	if (spool_record(q->spool, m->file, &rec, 1, NULL, NULL, &err))
-		log_message(q, m, "could not record its flags: %s", err.text);
-}
-
-/* auto_thaw is not for reports; nor for what an administrator froze. */
-static bool thaws_alone(const struct qmgr *q, const struct message *m)
-{
-	return q->set->auto_thaw > 0 && !m->null_sender && !(m->flags & MSG_FROZEN_ADMIN);
-}
-
-/* When something must be looked at again: the earliest of the limits for frozen messages. */
-static uint32_t frozen_next(const struct qmgr *q, const struct message *m)
-{
-	const struct settings *s = q->set;
-	int64_t at = INT64_MAX;
-
-	if (s->timeout_frozen >= 0)
-		at = m->received + s->timeout_frozen; /* its age, however long it has been frozen */
-	if (thaws_alone(q, m) && m->frozen_at + s->auto_thaw < at)
-		at = m->frozen_at + s->auto_thaw;
-	if (m->null_sender && s->ignore_bounce_errors >= 0 && m->received + s->ignore_bounce_errors < at)
-		at = m->received + s->ignore_bounce_errors;
-	return at >= TRY_NEVER ? TRY_NEVER : (uint32_t)at;
-}
-
-/* why: for the log, in brackets where not empty; NULL: it was frozen before. */
-void message_freeze(struct qmgr *q, struct message *m, const char *why)
-{
-	if ((m->state == M_ACTIVE || m->state == M_COMMITTING) && m->active)
-		active_free(q, m->active);
-	list_remove(&m->queue);
-	dest_unwait(q, m);
-	if (!m->frozen_at || why)
-		m->frozen_at = qmgr_now(q);
-	if (why) {
-		m->flags |= MSG_FREEZE;
-		message_flags_record(q, m, STR_NULL);
-		log_message(q, m, *why ? "Frozen (%s)" : "Frozen%s", why);
-	}
-	state_set(q, m, M_FROZEN);
-	timer_set(q, m, frozen_next(q, m));
-}
-
-static void message_thaw(struct qmgr *q, struct message *m, const char *by)
-{
-	m->flags &= ~(uint32_t)(MSG_FREEZE | MSG_FROZEN_ADMIN);
-	message_flags_record(q, m, str_of(by));
-	log_message(q, m, "Unfrozen by %s", by);
-	message_ready(q, m, false);
-}
-
-static void frozen_due(struct qmgr *q, struct message *m, uint32_t now)
-{
-	const struct settings *s = q->set;
-
-	if (s->timeout_frozen >= 0 && m->received + s->timeout_frozen <= now) {
-		log_message(q, m, "cancelled by timeout_frozen_after");
-		if (m->null_sender) {
-			message_complete(q, m);
-			return;
-		}
-		m->cancel = CANCEL_FROZEN;
-		m->flags &= ~(uint32_t)(MSG_FREEZE | MSG_FROZEN_ADMIN);
-		message_flags_record(q, m, STR_NULL);
-		message_ready(q, m, false);
-		return;
-	}
-	if (m->null_sender && s->ignore_bounce_errors >= 0 && m->received + s->ignore_bounce_errors <= now)
-		message_thaw(q, m, "errmsg timer");
-	else if (thaws_alone(q, m) && m->frozen_at + s->auto_thaw <= now)
-		message_thaw(q, m, "auto-thaw");
-	else
-		timer_set(q, m, frozen_next(q, m) > now ? frozen_next(q, m) : now + 60);
+	message_state_set(q, m, M_HELD);
 }
 
 void message_due(struct qmgr *q, struct message *m)
@@ -634,7 +552,7 @@ void message_due(struct qmgr *q, struct message *m)
 	struct dest *d = m->dest;
 
 	if (m->state == M_FROZEN) {
-		frozen_due(q, m, now);
+		message_frozen_due(q, m, now);
 		return;
 	}
 	if (m->state != M_DEFERRED)
