@@ -1,25 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /* route_plan.c - how an accepted address is delivered: transport, its options expanded, hosts, identity. */
-#include <openssl/sha.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "common/lang/rewrite.h"
+#include "router/plan_impl.h"
 #include "router/route_command.h"
 #include "router/route_reply.h"
-#include "router/route.h"
-
-enum { KEY_HEX = 32, NAME_MAX_OUT = 500 };
-
-struct making {
-	struct route *rt;
-	struct addr *addr;
-	const struct site_router *r;
-	const struct site_transport *t;
-	struct ipc_plan plan;
-	struct buf identity;           /* what makes a connection what it is */
-	struct str store;              /* path of a local delivery, or socket */
-};
 
 enum status route_transport(struct route *rt, const struct site_router *r, const struct site_transport **out, struct err *err)
 {
@@ -43,13 +28,13 @@ enum status route_transport(struct route *rt, const struct site_router *r, const
 	return *out ? ST_OK : err_set(err, ST_ERROR, "transport: there is no transport \"%.*s\"", STR_FMT(name));
 }
 
-static bool is_local(const struct site_transport *t)
+bool plan_is_local(const struct site_transport *t)
 {
 	return !t->smtp && !t->lmtp && t->conf->driver->table != &conf_table_transport_queuefile;
 }
 
 /* An expansion that may be missing, or be forced to fail: then *out stays as it is and *got is false. */
-static enum status maybe_expand(struct making *m, const struct expansion *x, const char *name, struct str *out, bool *got, struct err *err)
+enum status plan_expand(struct making *m, const struct expansion *x, const char *name, struct str *out, bool *got, struct err *err)
 {
 	struct str value;
 	enum status st;
@@ -78,7 +63,7 @@ static enum status own_hosts_items(struct making *m, struct host_items *items, s
 	*items = m->t->hosts_fixed;
 	if (m->t->has_hosts_fixed)
 		return ST_OK;
-	st = maybe_expand(m, m->t->hosts, "hosts", &text, &got, err);
+	st = plan_expand(m, m->t->hosts, "hosts", &text, &got, err);
 	if (st != ST_OK || !got)
 		return st;
 	return host_items_parse(text, m->rt->a, items, err);
@@ -239,12 +224,6 @@ static enum status path_check(const struct making *m, const struct site_option *
 	return ST_OK;
 }
 
-static void identity_add(struct making *m, struct str name, struct str value)
-{
-	buf_printf(&m->identity, "\n%.*s=%u:", STR_FMT(name), value.len);
-	buf_add_str(&m->identity, value);
-}
-
 static enum status option_value(struct making *m, const struct site_option *o, struct str *value, bool *got, struct err *err)
 {
 	*got = true;
@@ -254,7 +233,7 @@ static enum status option_value(struct making *m, const struct site_option *o, s
 		*got = value->len > 0 || o->row->fallback; /* else the agent would take the default */
 		return st;
 	}
-	return o->x ? maybe_expand(m, o->x, o->row->name, value, got, err) : ST_OK;
+	return o->x ? plan_expand(m, o->x, o->row->name, value, got, err) : ST_OK;
 }
 
 static enum status make_options(struct making *m, struct err *err)
@@ -278,7 +257,7 @@ static enum status make_options(struct making *m, struct err *err)
 		if (!got)
 			continue;
 		if (o->row->flags & F_REUSE)
-			identity_add(m, o->name, value);
+			plan_identity_add(m, o->name, value);
 		v[n++] = (struct ipc_pair){ .name = o->name, .value = value };
 	}
 	m->plan.options = v;
@@ -302,141 +281,6 @@ static enum status make_redirected_path(struct making *m, struct err *err)
 	m->store = addr->text;
 	m->plan.options[m->plan.n_options++] = (struct ipc_pair){ .name = addr->kind == KIND_FILE ? STR_LIT("file") : STR_LIT("directory"),
 		.value = addr->kind == KIND_FILE ? addr->text : str_sub(addr->text, 0, addr->text.len - 1) };
-	return ST_OK;
-}
-
-/* ---- under which login ---- */
-
-struct login {
-	bool has_uid, has_gid, gid_of_name;
-	uint64_t uid, gid;         /* gid: that of the named user */
-	struct str name;
-};
-
-static enum status login_find(struct making *m, const struct expansion *x, const char *option, struct login *out, struct err *err)
-{
-	struct str value;
-	struct user user;
-	bool got;
-	enum status st = maybe_expand(m, x, option, &value, &got, err);
-
-	if (st != ST_OK || !got)
-		return st;
-	value = str_trim(value);
-	out->name = value;
-	out->has_uid = true;
-	out->gid_of_name = false;
-	if (str_u64(value, UINT32_MAX, &out->uid))
-		return ST_OK;
-	st = users_find(m->rt->r->users, value, &user, err);
-	if (st != ST_OK) {
-		err_prefix(err, "%s", option);
-		return st == ST_FAIL ? err_set(err, ST_ERROR, "%s: there is no login \"%.*s\"", option, STR_FMT(value)) : st;
-	}
-	out->uid = user.uid;
-	out->gid = user.gid;
-	out->gid_of_name = true;
-	return ST_OK;
-}
-
-static enum status group_find(struct making *m, const struct expansion *x, uint64_t *gid, bool *got, struct err *err)
-{
-	struct str value;
-	enum status st = maybe_expand(m, x, "group", &value, got, err);
-
-	if (st != ST_OK || !*got)
-		return st;
-	st = users_group(m->rt->r->users, str_trim(value), gid, err);
-	return st == ST_FAIL ? err_set(err, ST_ERROR, "group: there is no group \"%.*s\"", STR_FMT(value)) : st;
-}
-
-/* pipe_as_creator: whoever submitted the message here. */
-static void creator_take(struct making *m, struct login *out, uint64_t *gid, bool *got)
-{
-	const struct ipc_facts *f = m->rt->facts;
-
-	if (!f->local || !f->uid || !f->gid)
-		return;
-	*out = (struct login){ .has_uid = true, .uid = f->uid - 1, .name = f->ident };
-	if (!*got)
-		*gid = f->gid - 1;
-	*got = true;
-}
-
-/* The order of preference of the specification's section 23.2. */
-static enum status make_login(struct making *m, struct err *err)
-{
-	struct login of_router = { false, false, false, 0, 0, STR_NULL }, of_transport = of_router, *chosen = &of_router;
-	uint64_t gid = 0;
-	bool got = false;
-	enum status st;
-
-	if (!is_local(m->t))
-		return ST_OK;
-	if (m->addr->has_user)
-		of_router = (struct login){ true, true, true, m->addr->uid, m->addr->gid, m->addr->user };
-	st = login_find(m, m->r->user, "user", &of_router, err);
-	if (st == ST_OK)
-		st = login_find(m, m->t->user, "user", &of_transport, err);
-	if (st == ST_OK && m->t->group)
-		st = group_find(m, m->t->group, &gid, &got, err);
-	if (st == ST_OK && !got && m->r->group)
-		st = group_find(m, m->r->group, &gid, &got, err);
-	if (st != ST_OK)
-		return st;
-	if (m->t->pipe && m->t->pipe->pipe_as_creator && !of_transport.has_uid)
-		creator_take(m, &of_router, &gid, &got);
-	if (of_transport.has_uid)
-		chosen = &of_transport;
-	if (!chosen->has_uid)
-		return m->rt->r->unprivileged ? ST_OK : err_set(err, ST_ERROR, "no login to deliver as: set user in the transport or the router, or "
-			"check_local_user in the router");
-	if (!got && (of_router.gid_of_name || of_transport.gid_of_name)) {
-		gid = of_router.gid_of_name ? of_router.gid : of_transport.gid;
-		got = true;
-	}
-	if (!got)
-		return err_set(err, ST_ERROR, "user is a number, so group must be set, too");
-	m->plan.uid = chosen->uid + 1;
-	m->plan.gid = gid + 1;
-	m->plan.user = str_sub(str_dup(m->rt->a, chosen->name), 0, 64);
-	m->plan.initgroups = chosen == &of_transport ? m->t->o->initgroups : m->r->o->initgroups;
-	return ST_OK;
-}
-
-static enum status make_home(struct making *m, struct err *err)
-{
-	struct str value = m->addr->home.p ? m->addr->home : m->addr->router_home;
-	bool got;
-	enum status st;
-
-	if (!is_local(m->t))
-		return ST_OK;
-	st = maybe_expand(m, m->r->transport_home, "transport_home_directory", &value, &got, err);
-	if (st == ST_OK)
-		st = maybe_expand(m, m->t->home, "home_directory", &value, &got, err);
-	m->plan.home = value;
-	eval_set(m->rt->ev, EV_home, value);
-	return st;
-}
-
-/* Absolute, and no text of a stranger's; none: the home directory. */
-static enum status make_directory(struct making *m, struct err *err)
-{
-	struct str value = m->plan.home;
-	bool got;
-	enum status st;
-
-	if (!is_local(m->t))
-		return ST_OK;
-	st = maybe_expand(m, m->r->transport_directory, "transport_current_directory", &value, &got, err);
-	if (st == ST_OK)
-		st = maybe_expand(m, m->t->directory, "current_directory", &value, &got, err);
-	if (st != ST_OK || !value.len)
-		return st;
-	if (value.tainted || value.p[0] != '/' || value.len > 4000 || memchr(value.p, 0, value.len))
-		return err_set(err, ST_ERROR, "current_directory: \"%.*s\" is %s", STR_FMT(str_sub(value, 0, 200)), value.tainted ? "tainted" : "no absolute path");
-	m->plan.directory = value;
 	return ST_OK;
 }
 
@@ -467,225 +311,6 @@ static enum status make_manners(struct making *m, struct err *err)
 	if (st != ST_OK)
 		return st == ST_FAIL ? (err_clear(err), ST_OK) : err_prefix(err, "max_parallel");
 	m->plan.max_parallel = most > 0 ? (uint64_t)most : 0;
-	return ST_OK;
-}
-
-/* ---- what is done to the message ---- */
-
-/* Fields with CRLF ends; what is no field would break the message. */
-static enum status field_format(struct making *m, struct str text, struct str *out, struct err *err)
-{
-	struct buf b = BUF_INIT;
-	ptrdiff_t colon = str_find(text, ':');
-	bool ok = colon > 0;
-
-	for (ptrdiff_t i = 0; i < colon; i++)
-		ok = ok && (unsigned char)text.p[i] > ' ' && (unsigned char)text.p[i] < 0x7f;
-	if (!ok)
-		return err_set(err, ST_ERROR, "headers_add: \"%.*s\" is no header field", STR_FMT(str_sub(text, 0, 100)));
-	for (uint32_t i = 0; i < text.len; i++) {
-		if (text.p[i] == '\n')
-			buf_addc(&b, '\r');
-		if (text.p[i] != '\r' && text.p[i] != 0)
-			buf_addc(&b, text.p[i]);
-	}
-	buf_adds(&b, "\r\n");
-	*out = str_dup(m->rt->a, buf_str(&b));
-	buf_clear(&b);
-	return ST_OK;
-}
-
-/* One expansion may give several fields: a line that begins with no blank begins another. */
-static bool field_next(struct str *rest, struct str *out)
-{
-	uint32_t i = 0;
-
-	if (!rest->len)
-		return false;
-	while (i < rest->len && !(rest->p[i] == '\n' && i + 1 < rest->len && rest->p[i + 1] != ' ' && rest->p[i + 1] != '\t'))
-		i++;
-	*out = str_trim(str_sub(*rest, 0, i));
-	*rest = str_from(*rest, i + 1);
-	return true;
-}
-
-static enum status fields_add(struct making *m, struct str value, struct str *v, uint32_t *n, struct err *err)
-{
-	struct str field;
-
-	while (field_next(&value, &field)) {
-		if (!field.len)
-			continue;
-		if (*n == SITE_HEADERS_MAX)
-			return err_set(err, ST_ERROR, "headers_add: more than %d fields", SITE_HEADERS_MAX);
-		if (field_format(m, field, &v[(*n)++], err) != ST_OK)
-			return err->status;
-	}
-	return ST_OK;
-}
-
-static enum status make_fields_added(struct making *m, struct err *err)
-{
-	const struct site_texts *own = &m->t->headers_add;
-	struct str *v, value;
-	uint32_t n = 0;
-	bool got;
-	enum status st = ST_OK;
-
-	if (!m->addr->n_add && !own->n)
-		return ST_OK;
-	v = arena_alloc(m->rt->a, SITE_HEADERS_MAX * sizeof *v);
-	for (uint32_t i = 0; st == ST_OK && i < m->addr->n_add; i++)
-		st = fields_add(m, m->addr->headers_add[i], v, &n, err);
-	for (uint32_t i = 0; st == ST_OK && i < own->n; i++) {
-		st = maybe_expand(m, own->v[i], "headers_add", &value, &got, err);
-		if (st == ST_OK && got)
-			st = fields_add(m, str_trim(value), v, &n, err);
-	}
-	m->plan.headers_add = (struct ipc_strs){ v, n };
-	return st;
-}
-
-static enum status make_fields_removed(struct making *m, struct err *err)
-{
-	const struct site_texts *own = &m->t->headers_remove;
-	struct str *v, value;
-	uint32_t n = m->addr->n_remove;
-	bool got;
-
-	if (!n && !own->n)
-		return ST_OK;
-	v = arena_alloc(m->rt->a, (n + own->n) * sizeof *v);
-	if (n)
-		memcpy(v, m->addr->headers_remove, n * sizeof *v);
-	for (uint32_t i = 0; i < own->n; i++) {
-		enum status st = maybe_expand(m, own->v[i], "headers_remove", &value, &got, err);
-		if (st != ST_OK)
-			return st;
-		value = str_trim(value);
-		if (!got || !value.len)
-			continue;
-		if (n == SITE_REMOVES_MAX)
-			return err_set(err, ST_ERROR, "headers_remove: more than %d fields", SITE_REMOVES_MAX);
-		v[n++] = value;
-	}
-	m->plan.headers_remove = (struct ipc_strs){ v, n };
-	return ST_OK;
-}
-
-/* What changed domains and headers_rewrite make of this message's fields. */
-static enum status make_rewrites(struct making *m, struct err *err)
-{
-	const struct rewrite_wish wish = { .changes = m->rt->changes, .n_changes = m->rt->n_changes, .rules = m->t->rewrite };
-	struct str header;
-	enum status st;
-
-	if (!wish.rules && !wish.n_changes)
-		return ST_OK;
-	st = rewrite_header_read(m->rt->ev, &header, err);
-	if (st == ST_OK && header.len)
-		m->plan.rewrites = rewrite_outgoing(m->rt->ev, &wish, header, &m->plan.n_rewrites);
-	return st ? err_prefix(err, wish.rules ? "headers_rewrite" : "rewriting header fields") : ST_OK;
-}
-
-static enum status make_return_path(struct making *m, struct err *err)
-{
-	struct str value = m->addr->errors_to;
-	bool got;
-	enum status st = maybe_expand(m, m->t->return_path, "return_path", &value, &got, err);
-
-	if (st != ST_OK || (!got && !m->addr->has_errors_to))
-		return st;
-	value = str_trim(value);
-	if (value.len > 2 && value.p[0] == '<' && value.p[value.len - 1] == '>')
-		value = str_sub(value, 1, value.len - 2);
-	if (value.len > 1024 || str_has_ctl(value))
-		return err_set(err, ST_ERROR, "return_path: not an address");
-	m->plan.has_return_path = true;
-	m->plan.return_path = str_is(value, "<>") ? STR_NULL : value;
-	return ST_OK;
-}
-
-static enum status check_size(struct making *m, struct err *err)
-{
-	int64_t limit;
-	enum status st;
-
-	if (!m->t->size_limit || route_is_verify(m->rt))
-		return ST_OK;
-	st = expand_int(m->rt->ev, m->t->size_limit, &limit, err);
-	if (st != ST_OK)
-		return st == ST_FAIL ? ST_OK : err_prefix(err, "message_size_limit");
-	if (limit <= 0 || m->rt->facts->size <= (uint64_t)limit)
-		return ST_OK;
-	return err_set(err, ST_FAIL, "message is too big (transport limit = %lld)", (long long)limit);
-}
-
-/* ---- identity ---- */
-
-static int host_compare(const void *x, const void *y)
-{
-	const struct ipc_host *p = x, *q = y;
-	int c;
-
-	if (p->group != q->group)
-		return p->group < q->group ? -1 : 1;
-	c = str_cmp(p->name, q->name);
-	if (!c)
-		c = str_cmp(p->ip, q->ip);
-	return c ? c : (p->port > q->port) - (p->port < q->port);
-}
-
-/* Hosts of equal preference come in random order; the identity must not depend on it. */
-static void hosts_identity(struct making *m, struct str *first_out, uint16_t *port_out)
-{
-	struct ipc_host *v = arena_memdup(m->rt->a, m->plan.hosts, m->plan.n_hosts * sizeof *v);
-
-	qsort(v, m->plan.n_hosts, sizeof *v, host_compare);
-	for (uint32_t i = 0; i < m->plan.n_hosts; i++)
-		buf_printf(&m->identity, "\n%u %.*s %u", (unsigned)v[i].group, STR_FMT(v[i].ip), (unsigned)v[i].port);
-	*first_out = v[0].name;
-	*port_out = (uint16_t)v[0].port;
-}
-
-static enum status make_identity(struct making *m, struct err *err)
-{
-	static const char hex[] = "0123456789abcdef";
-	struct arena *a = m->rt->a;
-	struct str first = m->store.p ? m->store : m->addr->text, batch = STR_NULL;
-	uint8_t digest[SHA256_DIGEST_LENGTH];
-	char text[KEY_HEX];
-	uint16_t port = 0;
-	bool got;
-	enum status st = maybe_expand(m, m->t->batch_id, "batch_id", &batch, &got, err);
-
-	if (st != ST_OK)
-		return st;
-	if (m->t->pipe && m->t->pipe->batch_max > 1)
-		first = m->plan.argv.v[0]; /* recipients that may share a run */
-	if (got)
-		identity_add(m, STR_LIT("batch_id"), batch);
-	if (m->t->multi_domain) {
-		bool multi = true;
-		st = expand_bool(m->rt->ev, m->t->multi_domain, &multi, err);
-		if (st != ST_OK && st != ST_FAIL)
-			return err_prefix(err, "multi_domain");
-		if (!multi)
-			identity_add(m, STR_LIT("domain"), m->addr->domain);
-	}
-	if (m->plan.n_hosts)
-		hosts_identity(m, &first, &port);
-	if (m->store.p)
-		identity_add(m, STR_LIT("store"), m->store);
-	buf_printf(&m->identity, "\n%llu %llu", (unsigned long long)m->plan.uid, (unsigned long long)m->plan.gid);
-	if (m->plan.initgroups)
-		identity_add(m, STR_LIT("groups"), m->plan.user);
-	SHA256((const unsigned char *)m->identity.p, m->identity.len, digest);
-	for (int i = 0; i < KEY_HEX; i++)
-		text[i] = hex[i & 1 ? digest[i / 2] & 15 : digest[i / 2] >> 4];
-	m->plan.key = str_printf(a, "%.*s/%.*s", STR_FMT(m->plan.transport), KEY_HEX, text);
-	first = str_sub(first, 0, NAME_MAX_OUT);
-	m->plan.destination = port && port != 25 ? str_printf(a, "%.*s:%u", STR_FMT(first), port) : first;
 	return ST_OK;
 }
 
@@ -725,13 +350,13 @@ static enum status plan_fill(struct making *m, const struct driver_out *out, str
 		eval_set(ev, EV_host, out->host_text);
 	}
 	make_limits(m);
-	st = make_home(m, err);
+	st = plan_home(m, err);
 	if (st == ST_OK)
-		st = make_directory(m, err);
+		st = plan_directory(m, err);
 	if (st == ST_OK)
 		st = make_manners(m, err);
 	if (st == ST_OK)
-		st = check_size(m, err);
+		st = plan_size_check(m, err);
 	if (st == ST_OK)
 		st = make_options(m, err);
 	if (st == ST_OK)
@@ -741,18 +366,18 @@ static enum status plan_fill(struct making *m, const struct driver_out *out, str
 	if (st == ST_OK && m->t->autoreply)
 		st = route_reply(m->rt, m->t, &m->plan, err);
 	if (st == ST_OK)
-		st = make_login(m, err);
+		st = plan_login(m, err);
 	if (st == ST_OK)
-		st = make_fields_added(m, err);
+		st = plan_fields_added(m, err);
 	if (st == ST_OK)
-		st = make_fields_removed(m, err);
+		st = plan_fields_removed(m, err);
 	if (st == ST_OK)
-		st = make_rewrites(m, err);
+		st = plan_rewrites(m, err);
 	if (st == ST_OK)
-		st = make_return_path(m, err);
+		st = plan_return_path(m, err);
 	if (st == ST_OK)
 		st = route_auth(m->rt, m->t, &m->plan, &m->identity, err);
-	return st == ST_OK ? make_identity(m, err) : st;
+	return st == ST_OK ? plan_identity(m, err) : st;
 }
 
 static bool is_memorable(const struct addr *addr, const struct site_router *r, const struct site_transport *t)
