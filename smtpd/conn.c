@@ -13,6 +13,8 @@
 #include "common/conf/conf.h"
 #include "smtpd/smtpd.h"
 
+enum { PENDING_ROUNDS = 8 }; /* one read takes all that TLS holds, and one more is needed where the replies had no room */
+
 static struct conn *conn_of(struct session *s)
 {
 	return s->shell;
@@ -223,15 +225,19 @@ static void conn_shut(struct conn *c)
 void conn_leave(struct conn *c)
 {
 	unsigned want = LOOP_READ;
-
 	input_go_on(c);
-	if (c->tls_step == CONN_TLS_ON)
-		pending_read(c);
-	else if (c->tls_step != CONN_CLEAR)
+	if (c->tls_step != CONN_CLEAR && c->tls_step != CONN_TLS_ON)
 		conn_tls_step(c);
-	/* control = no_delay_flush: what has been said goes out with what is held back. */
-	if (c->out.len && !(c->watch.want & LOOP_WRITE) && !(c->session.state == SESSION_DELAY && c->session.flags & MSG_NO_DELAY_FLUSH))
-		conn_send(c);
+	for (unsigned round = 0; round < PENDING_ROUNDS; round++) {
+		if (c->tls_step == CONN_TLS_ON)
+			pending_read(c);
+		/* control = no_delay_flush: what has been said goes out with what is held back. */
+		if (c->out.len && !(c->watch.want & LOOP_WRITE) && !(c->session.state == SESSION_DELAY && c->session.flags & MSG_NO_DELAY_FLUSH))
+			conn_send(c);
+		/* With room for more replies there may be more to read, of which the descriptor will not tell. */
+		if (c->tls_step != CONN_TLS_ON || c->eof || !conn_listens(c) || !tls_pending(c->tls))
+			break;
+	}
 	arena_reset(&c->smtpd->server.scratch);
 	if (c->session.state == SESSION_CLOSING)
 		conn_shut(c);
@@ -296,11 +302,17 @@ static void conn_read(struct conn *c)
 		input_keep(c, buffer + taken, kept + (size_t)n - taken);
 }
 
-/* What TLS has decrypted and nobody has read: the descriptor will not tell of it. */
+/* What TLS has decrypted and nobody has read: the descriptor will not tell of it. It may be the rest of a line whose beginning is kept. */
 static void pending_read(struct conn *c)
 {
-	while (!c->eof && !c->in_len && c->session.state != SESSION_CLOSED && conn_listens(c) && tls_pending(c->tls))
+	size_t before;
+
+	do {
+		before = tls_pending(c->tls);
+		if (!before || c->eof || c->in_len >= SMTPD_READ_MAX || c->session.state == SESSION_CLOSED || !conn_listens(c))
+			return;
 		conn_read(c);
+	} while (tls_pending(c->tls) != before);
 }
 
 static void conn_on_fd(void *arg, unsigned ready)

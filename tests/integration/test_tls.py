@@ -208,7 +208,7 @@ def test_half_a_record(bulkhead, place):
 def test_large_message(bulkhead, place):
     """Many records, both ways, pipelined; octet by octet what was sent."""
     place.leaf()
-    b = bulkhead(main=main(place))
+    b = bulkhead(main=main(place, "smtp_accept_max_per_connection = 0\n"))
     c = secure(b, context(place.ca.pem))
     c.ask("EHLO x.example", 250)
     c.send("".join("MAIL FROM:<a@b.example>\r\nRSET\r\n" for _ in range(500)) + "MAIL FROM:<a@b.example>\r\nRCPT TO:<joe@local.example>\r\nDATA\r\n")
@@ -235,6 +235,16 @@ def test_large_message(bulkhead, place):
         finally:
             os.kill(pid, signal.SIGCONT)
         assert c.reply().startswith("250"), size
+    # The same with commands, one of which is cut by the end of the read.
+    text = b"MAIL FROM:<a@b.example>\r\nRSET\r\n" * 4290
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for i in range(0, len(text), 15000):
+            c.send(text[i:i + 15000])
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    for i in range(8580):
+        assert c.reply().startswith("250"), i
 
 
 def test_on_connect(bulkhead, place):
