@@ -19,10 +19,12 @@ acl_check_rcpt:
 
 def figures(b):
     c = b.client()
+    before = len(re.findall("figures", b.log()))
     c.ask("EHLO x", 250)
     c.ask("MAIL FROM:<a@b.example>", 250)
     c.close()
-    return {k: int(v) for k, v in re.findall(r"(\w)=(-?\d+)", re.findall(r"figures (.*)", b.log())[-1])}
+    lines = wait_for(lambda: re.findall(r"figures (.*)\n", b.log())[before:])
+    return {k: int(v) for k, v in re.findall(r"(\w)=(-?\d+)", lines[-1])}
 
 
 def test_in_acls(bulkhead):

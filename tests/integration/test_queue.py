@@ -24,8 +24,8 @@ def test_deferred_then_delivered(bulkhead):
     b = bulkhead(sink=port)
     b.send("a@b.example", "x@y.example")
     b.wait_log(r"== x@y\.example R=sink T=smtp defer \(111\): Connection refused")
-    row = b.queue()[0]
-    assert row["state"] == "deferred" and row["sender"] == "a@b.example"
+    row = wait_for(lambda: [r for r in b.queue() if r["state"] == "deferred"])[0]
+    assert row["sender"] == "a@b.example"
     s = Sink(port=port)
     try:
         s.wait(1)

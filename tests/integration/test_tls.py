@@ -472,22 +472,15 @@ def test_dribble(bulkhead, place):
     c.ask("STARTTLS", 220)
     one, two = socket.socketpair()
 
-    def out():
-        while True:
-            data = two.recv(65536)
-            if not data:
-                return
-            for i in range(0, len(data), 7):
-                c.sock.sendall(data[i:i + 7])
-
-    def back():
-        while True:
-            data = c.sock.recv(3)
-            if not data:
-                return
-            two.sendall(data)
-    for f in (out, back):
-        threading.Thread(target=f, daemon=True).start()
+    def carry(source, to, at_once, piece):
+        try:
+            while data := source.recv(at_once):
+                for i in range(0, len(data), piece):
+                    to.sendall(data[i:i + piece])
+        except OSError:   # the other end is closed: the test is over
+            pass
+    for args in ((two, c.sock, 65536, 7), (c.sock, two, 3, 3)):
+        threading.Thread(target=carry, args=args, daemon=True).start()
     s = context(place.ca.pem).wrap_socket(one, server_hostname=NAME)
     s.sendall(b"EHLO x.example\r\n")
     assert s.recv(100).startswith(b"250-")
