@@ -328,7 +328,7 @@ static uint64_t counter(struct fixture *f, const char *name)
 
 	while (master_wait(f, &ipc_type_ctl_need, &in, 1))
 		;
-	if (ipc_call(f->control, &ipc_type_ctl_status_ask, &q, NULL, 0, &ipc_type_ctl_status, &f->arena, &a, 2000, &err))
+	if (ipc_call(f->control, &ipc_type_ctl_status_ask, &q, NULL, 0, &ipc_type_ctl_status, &f->arena, &a, 10000, &err))
 		fail_msg("status: %s", err.text);
 	for (uint32_t i = 0; i < a.n_counters; i++)
 		if (str_is(a.counters[i].name, name))
