@@ -40,11 +40,14 @@ OPT_PKG = $(lastword $(subst :, ,$(1)))
 OPT_THERE := $(foreach o,$(OPTIONAL),$(if $(shell pkg-config --exists $(call OPT_PKG,$(o)) && echo y),$(o)))
 PKG_FLAGS += $(foreach o,$(OPT_THERE),$(shell pkg-config --cflags $(call OPT_PKG,$(o))))
 LIBS += $(foreach o,$(OPT_THERE),$(shell pkg-config --libs $(call OPT_PKG,$(o))))
+# Berkeley DB has no file for pkg-config: its header is asked.
+DB_THERE := $(filter 5 6,$(shell echo DB_VERSION_MAJOR | $(CC) -E -P -include db.h - 2>/dev/null | tail -n 1))
+LIBS += $(if $(DB_THERE),-ldb)
 HAVE_H := $(B)/gen/have.h
 HASH := \#
 $(shell mkdir -p $(B)/gen; { echo '/* made by the Makefile */'; \
 	$(foreach o,$(OPTIONAL),echo '$(HASH)define HAVE_$(call OPT_NAME,$(o)) $(if $(filter $(o),$(OPT_THERE)),1,0)';) \
-	} >$(HAVE_H).$$$$; cmp -s $(HAVE_H).$$$$ $(HAVE_H) && rm -f $(HAVE_H).$$$$ || mv $(HAVE_H).$$$$ $(HAVE_H))
+	echo '$(HASH)define HAVE_DB $(if $(DB_THERE),1,0)'; } >$(HAVE_H).$$$$; cmp -s $(HAVE_H).$$$$ $(HAVE_H) && rm -f $(HAVE_H).$$$$ || mv $(HAVE_H).$$$$ $(HAVE_H))
 
 SUBJECTS := base event ipc conf mail spool dns tls lang sign dsn daemon
 DAEMONS := master smtpd policyd router qmgr smtp-out local queuefile keyd

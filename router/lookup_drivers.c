@@ -10,7 +10,8 @@
 const struct lookup_driver *const lookup_drivers[] = {
 	&lookup_driver_lsearch, &lookup_driver_iplsearch, &lookup_driver_dsearch, &lookup_driver_lmdb, &lookup_driver_redis,
 	&lookup_driver_dnsdb, &lookup_driver_cdb, &lookup_driver_json, &lookup_driver_passwd, &lookup_driver_sqlite,
-	&lookup_driver_pgsql, &lookup_driver_mysql, &lookup_driver_psl, &lookup_driver_regdom, NULL,
+	&lookup_driver_pgsql, &lookup_driver_mysql, &lookup_driver_psl, &lookup_driver_regdom,
+	&lookup_driver_dbm, &lookup_driver_dbmnz, &lookup_driver_dbmjz, NULL,
 };
 
 enum status lookup_absent(void *env, void *handle, struct str file, struct str key, struct str options, struct arena *a,

@@ -76,7 +76,8 @@ static enum status quote_pgsql(struct arena *a, struct str in, struct str *out, 
 }
 
 enum { ABSENT_CDB = HAVE_CDB ? 0 : LOOKUP_ABSENT, ABSENT_SQLITE = HAVE_SQLITE ? 0 : LOOKUP_ABSENT, ABSENT_PGSQL = HAVE_PGSQL ? 0 : LOOKUP_ABSENT,
-	ABSENT_MYSQL = HAVE_MYSQL ? 0 : LOOKUP_ABSENT, ABSENT_PSL = HAVE_PSL ? 0 : LOOKUP_ABSENT };
+	ABSENT_MYSQL = HAVE_MYSQL ? 0 : LOOKUP_ABSENT, ABSENT_PSL = HAVE_PSL ? 0 : LOOKUP_ABSENT,
+	ABSENT_DB = HAVE_DB ? 0 : LOOKUP_ABSENT };
 
 const struct lookup_type lookup_types[] = {
 	{ "lsearch", LOOKUP_KEY, LOOKUP_FILE, NULL,
@@ -89,6 +90,12 @@ const struct lookup_type lookup_types[] = {
 	{ "iplsearch", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_COLONS, NULL,
 		"a file like that of lsearch, but the keys are addresses and networks, those of IPv6 in double quotes; the first that holds the address counts" },
 	{ "cdb", LOOKUP_KEY, LOOKUP_FILE | ABSENT_CDB, NULL, "a constant database, as cdb and tinycdb make it" },
+	{ "dbm", LOOKUP_KEY, LOOKUP_FILE | ABSENT_DB, NULL,
+		"a hash or B-tree of Berkeley DB, as exim_dbmbuild makes it, whose keys end in a zero octet. It is looked through once for damage "
+		"whenever it has changed" },
+	{ "dbmnz", LOOKUP_KEY, LOOKUP_FILE | ABSENT_DB, NULL, "a file like that of dbm, but the keys have no zero octet behind them" },
+	{ "dbmjz", LOOKUP_KEY, LOOKUP_FILE | ABSENT_DB, NULL,
+		"a file like that of dbm, but the key is a list: its elements are looked up joined by zero octets, none behind the last, as in Cyrus SASL's sasldb2" },
 	{ "dsearch", LOOKUP_KEY, LOOKUP_DIR, NULL,
 		"a directory for an entry of the name: the value is its name, or its path with ret=full. filter=file, filter=dir and filter=subdir say which "
 		"entries count" },
@@ -109,9 +116,6 @@ const struct lookup_type lookup_types[] = {
 	{ "psl", LOOKUP_QUERY, LOOKUP_OF_KEY | ABSENT_PSL, NULL, "the list of public suffixes for that of a domain: co.uk of a.b.co.uk" },
 	{ "regdom", LOOKUP_QUERY, LOOKUP_OF_KEY | ABSENT_PSL, NULL, "the list of public suffixes for the registered domain: b.co.uk of a.b.co.uk" },
 	{ "spf", LOOKUP_KEY, LOOKUP_LATER, NULL, "an SPF check" },
-	{ "dbm", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_LATER, NULL, "a DBM database" },
-	{ "dbmnz", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_LATER, NULL, "a DBM database without zero octets" },
-	{ "dbmjz", LOOKUP_KEY, LOOKUP_FILE | LOOKUP_LATER, NULL, "a DBM database of Cyrus SASL's keys" },
 	{ "ibase", LOOKUP_QUERY, LOOKUP_SQL | LOOKUP_LATER, NULL, "an Interbase database" },
 	{ "ldap", LOOKUP_QUERY, LOOKUP_SQL | LOOKUP_LATER, NULL, "an LDAP server" },
 	{ "ldapdn", LOOKUP_QUERY, LOOKUP_SQL | LOOKUP_LATER, NULL, "a name from an LDAP server" },

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: ISC
 """Lookups and lists, compared with Debian's Exim: the cases of tests/differential/lists."""
+import dbm.ndbm
 import glob
 import os
 import shutil
@@ -29,6 +30,22 @@ def text_of(path):
         return f.read()
 
 
+def dbm_make(oracle, d):
+    """t.dbm and nozero.dbm by Exim's own program; joined.db with keys like those of Cyrus SASL."""
+    for options, name in (([], "t.dbm"), (["-nolc", "-nozero"], "nozero.dbm")):
+        done = oracle.run([*options, "%s/keys.dbm" % d, "%s/%s" % (d, name)], program="exim_dbmbuild")
+        assert done.returncode == 0, done.stderr
+    with dbm.ndbm.open("%s/joined" % d, "n") as db:
+        for key, value in ((b"u\0r\0userPassword", b"secret"), (b"z\0r\0", b"zero behind"), (b"plain", b"p"), (b"closed\0", b"c"),
+                           (b"a\0\0b", b"hole"), (b"value", b"first\0second")):
+            db[key] = value
+    for name in ("t.dbm", "nozero.dbm", "joined.db"):
+        os.chmod(d / name, 0o644)
+    whole = (d / "t.dbm").read_bytes()
+    (d / "short.dbm").write_bytes(whole[:5000])
+    (d / "garbage.dbm").write_bytes(bytes(range(256)) * 48)
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     base = tmp_path_factory.mktemp("lists")
@@ -46,7 +63,9 @@ def world(tmp_path_factory):
     db.close()
     os.chmod(d / "t.db", 0o644)
     (base / "bulkhead.conf").write_text(LISTS + "spool_directory = %s/spool\n" % base)
-    return Oracle(base, shared=[d]), str(base / "bulkhead.conf"), str(d)
+    oracle = Oracle(base, shared=[d])
+    dbm_make(oracle, d)
+    return oracle, str(base / "bulkhead.conf"), str(d)
 
 
 def exim_expand(oracle, lines):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Lookups against the real thing: Redis over TCP and socket, LMDB files from mdb_load, aliases that change under our feet;
 servers that are down or slow defer, and hold up nobody else."""
+import dbm.ndbm
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ import time
 import pytest
 
 from bulkhead import BIN, Client, free_port, wait_for
+from oracle import Oracle
 
 
 class Redis:
@@ -124,6 +126,49 @@ acl_check_rcpt:
     load("two.example\nyes\n")
     wait_for(lambda: rcpt(b, "x@two.example").startswith("250"), 10, why=b.logs)
     assert rcpt(b, "x@one.example").startswith("550")
+
+
+def test_dbm_made_by_exim_dbmbuild(bulkhead, sink, tmp_path):
+    for d in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
+        os.chmod(d, 0o755)
+    b = bulkhead(sink=sink, acl="""
+acl_check_rcpt:
+  accept domains = partial-dbm;{dir}/domains.dbm
+  accept condition = ${lookup {$local_part:$domain} dbmjz {{dir}/joined.db} {yes}}
+  deny message = not in the file
+""")
+    exim = Oracle(tmp_path / "exim", shared=[b.dir])
+    with dbm.ndbm.open(b.dir + "/joined", "n") as db:
+        db[b"x\0joined.example"] = b"yes"
+    os.chmod(b.dir + "/joined.db", 0o644)
+
+    def make(text):
+        with open(b.dir + "/domains.txt", "w") as f:
+            f.write(text)
+        done = exim.run([b.dir + "/domains.txt", b.dir + "/domains.dbm"], program="exim_dbmbuild")
+        assert done.returncode == 0, done.stderr
+        os.chmod(b.dir + "/domains.dbm", 0o644)
+    assert rcpt(b, "x@one.example").startswith("451"), "no file yet: a temporary error"
+    make("one.example: yes\n*.below.example: yes\n" + "".join("d%d.example: yes\n" % i for i in range(3000)))
+    for domain in ("one.example", "a.below.example", "d2999.example", "joined.example"):
+        wait_for(lambda: rcpt(b, "x@" + domain).startswith("250"), 10, why=b.logs)
+    assert rcpt(b, "x@two.example").startswith("550")
+    assert rcpt(b, "y@joined.example").startswith("550")
+    make("two.example: yes\n")
+    wait_for(lambda: rcpt(b, "x@two.example").startswith("250"), 10, why=b.logs)
+    assert rcpt(b, "x@one.example").startswith("550")
+    # Cut short, then nonsense: temporary errors, from workers that live on.
+    size = os.path.getsize(b.dir + "/domains.dbm")
+    os.truncate(b.dir + "/domains.dbm", size - 4096)
+    assert rcpt(b, "x@two.example").startswith("451")
+    b.wait_log("domains.dbm: damaged or cut short")
+    with open(b.dir + "/domains.dbm", "wb") as f:
+        f.write(b"two.example: yes\n" * 1000)
+    assert rcpt(b, "x@two.example").startswith("451")
+    b.wait_log("domains.dbm: no hash and no B-tree of Berkeley DB")
+    make("one.example: yes\n")
+    wait_for(lambda: rcpt(b, "x@one.example").startswith("250"), 10, why=b.logs)
+    assert "was killed" not in b.logs() and "SIGSYS" not in b.logs()
 
 
 def test_aliases_change_under_our_feet(bulkhead, sink):

@@ -5,6 +5,10 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include "gen/have.h"
+#if HAVE_DB
+#include <db.h>
+#endif
 #include <lmdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -332,6 +336,179 @@ static void test_cdb(void **state)
 	assert_non_null(strstr(look(&lookup_driver_cdb, path, "one", NULL), "no cdb file"));
 }
 
+/* ---- dbm ---- */
+#if HAVE_DB
+
+static void dbm_put(DB *db, const char *key, unsigned key_len, const char *value, unsigned value_len)
+{
+	DBT k = { .data = (void *)(uintptr_t)key, .size = key_len }, v = { .data = (void *)(uintptr_t)value, .size = value_len };
+
+	assert_int_equal(db->put(db, NULL, &k, &v, 0), 0);
+}
+
+/* Records enough for several pages; values that need pages of their own, one too long to be given. */
+static void dbm_make(const char *path, DBTYPE type, const char *value, bool swapped)
+{
+	char key[32], *big = calloc(1, LOOKUP_VALUE_MAX + 1);
+	DB *db;
+
+	assert_non_null(big);
+	memset(big, 'x', LOOKUP_VALUE_MAX + 1);
+	unlink(path);
+	assert_int_equal(db_create(&db, NULL, 0), 0);
+	db->set_pagesize(db, 512);
+	db->set_lorder(db, swapped ? 4321 : 1234);
+	assert_int_equal(db->open(db, NULL, path, NULL, type, DB_CREATE, 0644), 0);
+	for (int i = 0; i < 200; i++) {
+		snprintf(key, sizeof key, "key%d", i);
+		dbm_put(db, key, (unsigned)strlen(key), key, (unsigned)strlen(key));
+	}
+	dbm_put(db, "one", 4, value, (unsigned)strlen(value) + 1);
+	dbm_put(db, "bare", 4, "no zero", 7);
+	dbm_put(db, "u\0r\0p", 5, "joined", 6);
+	dbm_put(db, "u\0\0p", 4, "hole", 4);
+	dbm_put(db, "u\0z", 4, "with zero", 9);
+	dbm_put(db, "empty", 5, "", 0);
+	dbm_put(db, "long", 4, big, 3000);
+	dbm_put(db, "much", 4, big, LOOKUP_VALUE_MAX + 1);
+	assert_int_equal(db->close(db, 0), 0);
+	free(big);
+}
+
+static void test_dbm(void **state)
+{
+	static const struct { const struct lookup_driver *driver; const char *key, *want; } cases[] = {
+		{ &lookup_driver_dbm, "one", "first" }, { &lookup_driver_dbm, "bare", "fail" }, { &lookup_driver_dbm, "", "fail" },
+		{ &lookup_driver_dbm, "key7", "fail" }, { &lookup_driver_dbmnz, "one", "fail" }, { &lookup_driver_dbmnz, "bare", "no zero" },
+		{ &lookup_driver_dbmnz, "key0", "key0" }, { &lookup_driver_dbmnz, "key199", "key199" }, { &lookup_driver_dbmnz, "key200", "fail" },
+		{ &lookup_driver_dbmnz, "empty", "" }, { &lookup_driver_dbmjz, "u:r:p", "joined" }, { &lookup_driver_dbmjz, "<; u ; r ; p", "joined" },
+		{ &lookup_driver_dbmjz, "u: :p", "hole" }, { &lookup_driver_dbmjz, "bare", "no zero" }, { &lookup_driver_dbmjz, "u:z", "fail" },
+		{ &lookup_driver_dbmjz, "u:z: :", "with zero" }, { &lookup_driver_dbmjz, "one: :", "first" }, { &lookup_driver_dbmjz, "", "fail" },
+	};
+	static const struct { DBTYPE type; bool swapped; } files[] = { { DB_HASH, false }, { DB_BTREE, false }, { DB_HASH, true }, { DB_BTREE, true } };
+	char *path = path_of("t.dbm");
+
+	(void)state;
+	for (size_t f = 0; f < sizeof files / sizeof *files; f++) {
+		dbm_make(path, files[f].type, "first", files[f].swapped);
+		for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+			const char *got = look(cases[i].driver, path, cases[i].key, NULL);
+
+			if (strcmp(got, cases[i].want))
+				fail_msg("file %zu, %s \"%s\": got \"%s\", want \"%s\"", f, cases[i].driver->name, cases[i].key, got, cases[i].want);
+		}
+		assert_int_equal(strlen(look(&lookup_driver_dbmnz, path, "long", NULL)), 3000);
+		assert_non_null(strstr(look(&lookup_driver_dbmnz, path, "much", NULL), "defer dbm: "));
+		assert_non_null(strstr(look(&lookup_driver_dbmnz, path, "much", NULL), "a value of 100001 octets"));
+	}
+}
+
+static void test_dbm_changes(void **state)
+{
+	struct lookup_env env = { .dns = NULL };
+	struct lookup_result r = { .value = STR_NULL };
+	struct arena a = ARENA_INIT;
+	struct err err = ERR_INIT;
+	char *path = path_of("c.dbm");
+	unsigned deferred = 0;
+	void *handle;
+
+	(void)state;
+	dbm_make(path, DB_HASH, "first", false);
+	assert_int_equal(lookup_driver_dbm.open(&env, str_of(path), &handle, &err), ST_OK);
+	assert_false(lookup_driver_dbm.changed(handle));
+	assert_int_equal(env.dbm_known_n, 1);
+	lookup_driver_dbm.close(handle);
+	/* Not looked through again, until it changes. */
+	assert_int_equal(lookup_driver_dbmnz.open(&env, str_of(path), &handle, &err), ST_OK);
+	assert_int_equal(env.dbm_known_n, 1);
+	dbm_make(path, DB_HASH, "second", false);
+	assert_true(lookup_driver_dbmnz.changed(handle));
+	lookup_driver_dbmnz.close(handle);
+	assert_int_equal(lookup_driver_dbm.open(&env, str_of(path), &handle, &err), ST_OK);
+	assert_int_equal(env.dbm_known_n, 2);
+	assert_int_equal(lookup_driver_dbm.find(&env, handle, str_of(path), STR_LIT("one"), STR_NULL, &a, &r, &err), ST_OK);
+	assert_true(str_is(r.value, "second"));
+	/* Cut short while it is open: what is not in memory yet cannot be known, and is not taken for absent. */
+	assert_int_equal(truncate(path, 1024), 0);
+	for (int i = 0; i < 200; i++) {
+		struct str key = str_printf(&a, "key%d", i);
+		enum status st = lookup_driver_dbmnz.find(&env, handle, str_of(path), key, STR_NULL, &a, &r, &err);
+
+		if (st != ST_DEFER && !(st == ST_OK && str_eq(r.value, key)))
+			fail_msg("key%d: %s %.*s %s", i, status_name(st), STR_FMT(r.value), err.text);
+		deferred += st == ST_DEFER;
+	}
+	assert_true(deferred > 0);
+	assert_true(lookup_driver_dbm.changed(handle));
+	lookup_driver_dbm.close(handle);
+	arena_clear(&a);
+}
+
+static void test_dbm_damaged(void **state)
+{
+	char *path, *image, *copy;
+	const char *got;
+	unsigned circles;
+	struct stat st;
+	size_t n;
+	FILE *f;
+
+	(void)state;
+	assert_non_null(strstr(look(&lookup_driver_dbm, path_of("none"), "one", NULL), "defer dbm: "));
+	assert_non_null(strstr(look(&lookup_driver_dbm, dir, "one", NULL), "not a file"));
+	path = path_of("d.dbm");
+	for (int type = 0; type < 2; type++) {
+		circles = 0;
+		dbm_make(path, type ? DB_BTREE : DB_HASH, "first", false);
+		f = fopen(path, "r");
+		assert_non_null(f);
+		assert_int_equal(fstat(fileno(f), &st), 0);
+		n = (size_t)st.st_size;
+		image = malloc(n);
+		copy = malloc(n);
+		assert_non_null(image);
+		assert_non_null(copy);
+		assert_int_equal(fread(image, 1, n, f), n);
+		fclose(f);
+		/* Cut at every page and within. */
+		for (size_t cut = 0; cut < n; cut += cut < 1024 ? 100 : 5000) {
+			file_write(path, image, cut);
+			assert_non_null(strstr(look(&lookup_driver_dbmnz, path, "key7", NULL), "defer dbm: "));
+		}
+		/* Each page in its turn is nonsense; and says that it is its own successor: a circle, unless nobody asks such a page. */
+		for (size_t at = 512; at < n; at += n / 512 > 100 ? 512 * 7 : 512) {
+			memcpy(copy, image, n);
+			memset(copy + at, 0x5a, 512);
+			file_write(path, copy, n);
+			assert_non_null(strstr(look(&lookup_driver_dbmnz, path, "key7", NULL), "damaged: page "));
+			memcpy(copy + at, image + at, 512);
+			if (!copy[at + 25]) /* a free page */
+				continue;
+			memcpy(copy + at + 16, image + at + 8, 4);
+			file_write(path, copy, n);
+			got = look(&lookup_driver_dbmnz, path, "key7", NULL);
+			assert_true(strstr(got, "damaged") || !strcmp(got, "key7"));
+			circles += strcmp(got, "key7") != 0;
+		}
+		assert_true(circles > 0);
+		/* The size of pages is twice what it was: libdb's own check has died of that. */
+		memcpy(copy, image, n);
+		copy[21] = 4;
+		file_write(path, copy, n);
+		assert_non_null(strstr(look(&lookup_driver_dbmnz, path, "key7", NULL), "damaged"));
+		copy[21] = 2;
+		copy[24] = 1; /* encrypted */
+		file_write(path, copy, n);
+		assert_non_null(strstr(look(&lookup_driver_dbmnz, path, "key7", NULL), "of a kind that is not read here"));
+		free(image);
+		free(copy);
+	}
+	file_write(path, "one: first\n", 11);
+	assert_non_null(strstr(look(&lookup_driver_dbm, path, "one", NULL), "no hash and no B-tree"));
+}
+#endif
+
 /* ---- servers as written ---- */
 
 static void test_servers(void **state)
@@ -571,6 +748,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lsearch), cmocka_unit_test(test_changed_file_is_noticed), cmocka_unit_test(test_iplsearch),
+#if HAVE_DB
+		cmocka_unit_test(test_dbm), cmocka_unit_test(test_dbm_changes), cmocka_unit_test(test_dbm_damaged),
+#endif
 		cmocka_unit_test(test_dsearch), cmocka_unit_test(test_lmdb), cmocka_unit_test(test_lmdb_write), cmocka_unit_test(test_json),
 		cmocka_unit_test(test_cdb), cmocka_unit_test(test_servers), cmocka_unit_test(test_connections_kept), cmocka_unit_test(test_hints), cmocka_unit_test(test_rates),
 		cmocka_unit_test(test_hints_full),
