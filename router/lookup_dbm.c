@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { OPEN_TRIES = 3, CHECK_CACHE_MIN = 1 << 20, CHECK_CACHE_MAX = 64 << 20 /* octets */ };
+enum { OPEN_TRIES = 3, CHECK_CACHE_MIN = 1 << 20 /* octets */ };
 
 struct dbm_file {
 	DB *db;
@@ -75,6 +75,8 @@ static enum status dbm_pages(const struct lookup_env *env, struct dbm_file *f, s
 		return err_set(err, ST_DEFER, "dbm: %s: %s", f->path, strerror(e));
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || !lookup_stamp_get(fd, &f->stamp))
 		status = err_set(&why, ST_DEFER, "not a file");
+	else if (f->stamp.size > LOOKUP_FILE_MAX)
+		status = err_set(&why, ST_DEFER, "more than %d octets", LOOKUP_FILE_MAX);
 	else if (dbm_known(env, f) == NEW_FILE)
 		status = dbm_pages_check(fd, f->stamp.size, &why);
 	close(fd);
@@ -84,7 +86,8 @@ static enum status dbm_pages(const struct lookup_env *env, struct dbm_file *f, s
 /* How the pages hang together. The order of keys is the affair of who made the file, perhaps by rules of his own. */
 static int dbm_verify(struct lookup_env *env, const struct dbm_file *f)
 {
-	uint64_t cache = f->stamp.size / 4; /* for the notes about each page, or libdb would make a file for them */
+	/* For the file and the notes about each page: libdb would make one in /var/tmp for what has no room. */
+	uint64_t cache = f->stamp.size * 3 / 2 + CHECK_CACHE_MIN;
 	enum known known = dbm_known(env, f);
 	unsigned at = env->dbm_known_n % LOOKUP_DBM_KNOWN;
 	DB *db;
@@ -95,7 +98,6 @@ static int dbm_verify(struct lookup_env *env, const struct dbm_file *f)
 	rc = dbm_create(&db);
 	if (rc)
 		return rc;
-	cache = cache < CHECK_CACHE_MIN ? CHECK_CACHE_MIN : cache > CHECK_CACHE_MAX ? CHECK_CACHE_MAX : cache;
 	db->set_cachesize(db, 0, (uint32_t)cache, 1);
 	rc = db->verify(db, f->path, NULL, NULL, DB_NOORDERCHK); /* frees db, whatever comes */
 	if (!rc || rc == DB_VERIFY_BAD) {

@@ -92,7 +92,7 @@ const struct lookup_type lookup_types[] = {
 	{ "cdb", LOOKUP_KEY, LOOKUP_FILE | ABSENT_CDB, NULL, "a constant database, as cdb and tinycdb make it" },
 	{ "dbm", LOOKUP_KEY, LOOKUP_FILE | ABSENT_DB, NULL,
 		"a hash or B-tree of Berkeley DB, as exim_dbmbuild makes it, whose keys end in a zero octet. It is looked through once for damage "
-		"whenever it has changed" },
+		"whenever it has changed; more than 256 MB are refused" },
 	{ "dbmnz", LOOKUP_KEY, LOOKUP_FILE | ABSENT_DB, NULL, "a file like that of dbm, but the keys have no zero octet behind them" },
 	{ "dbmjz", LOOKUP_KEY, LOOKUP_FILE | ABSENT_DB, NULL,
 		"a file like that of dbm, but the key is a list: its elements are looked up joined by zero octets, none behind the last, as in Cyrus SASL's sasldb2" },

@@ -506,6 +506,8 @@ static void test_dbm_damaged(void **state)
 	}
 	file_write(path, "one: first\n", 11);
 	assert_non_null(strstr(look(&lookup_driver_dbm, path, "one", NULL), "no hash and no B-tree"));
+	assert_int_equal(truncate(path, (off_t)LOOKUP_FILE_MAX + 1), 0);
+	assert_non_null(strstr(look(&lookup_driver_dbm, path, "one", NULL), "more than 268435456 octets"));
 }
 #endif
 
