@@ -191,8 +191,7 @@ static int line_expand(struct ctl *ctl, struct world *w, struct str line)
 	struct ipc_expand_answer answer;
 	struct err err = ERR_INIT;
 	int fd = w->message >= 0 ? dup(w->message) : -1; /* sending gives it away */
-	enum status st = ipc_call(w->router.channel, &ipc_type_expand_ask, &ask, &fd, fd >= 0, &ipc_type_expand_answer, &ctl->arena, &answer, OFFLINE_ASK_MS,
-		&err);
+	enum status st = offline_call(ctl, &w->router, &ipc_type_expand_ask, &ask, &fd, fd >= 0, &ipc_type_expand_answer, &answer, &err);
 
 	if (st)
 		return ctl_fail(CTL_SOFTWARE, "expand: %s", err.text);

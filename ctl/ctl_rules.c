@@ -9,7 +9,7 @@ static int rules_print(struct ctl *ctl, struct offline *o, const struct ipc_rule
 {
 	struct ipc_rules_answer answer;
 	struct err err = ERR_INIT;
-	enum status st = ipc_call(o->channel, &ipc_type_rules_ask, ask, NULL, 0, &ipc_type_rules_answer, &ctl->arena, &answer, OFFLINE_ASK_MS, &err);
+	enum status st = offline_call(ctl, o, &ipc_type_rules_ask, ask, NULL, 0, &ipc_type_rules_answer, &answer, &err);
 
 	if (st)
 		return ctl_fail(CTL_SOFTWARE, "%s", err.text);

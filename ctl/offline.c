@@ -203,6 +203,27 @@ enum status offline_wait(struct ctl *ctl, struct offline *o, int timeout_ms, str
 	}
 }
 
+enum status offline_call(struct ctl *ctl, struct offline *o, const struct ipc_type *type, const void *msg, const int *fds, unsigned n_fds,
+	const struct ipc_type *want, void *answer_out, struct err *err)
+{
+	struct ipc_packet packet = { .data = BUF_INIT };
+	struct ipc_in in;
+	enum status st = ipc_send(o->channel, type, 1, false, msg, fds, n_fds, OFFLINE_ASK_MS, err);
+
+	if (!st)
+		st = offline_wait(ctl, o, OFFLINE_ASK_MS, err);
+	if (!st)
+		st = ipc_recv(o->channel, &packet, OFFLINE_ASK_MS, err);
+	if (!st)
+		st = ipc_packet_next(&packet, &ctl->arena, &in, err);
+	if (!st && in.type != want)
+		st = err_set(err, ST_ERROR, "the router answered with %s", in.type->name);
+	if (!st)
+		memcpy(answer_out, in.msg, want->size);
+	ipc_packet_clear(&packet);
+	return st == ST_FAIL ? err_set(err, ST_ERROR, "the router ended") : st;
+}
+
 void offline_stop(struct offline *o)
 {
 	fd_close(&o->channel);

@@ -26,7 +26,7 @@ struct offline_daemon {
 	const char *failed;       /* what it said when it could not start */
 };
 
-/* Query processes: for programs of queryprogram routers. Those of other logins than the caller's need root. */
+/* Query processes: for programs of queryprogram routers and of ${run}. Those of other logins than the caller's need root. */
 struct offline_queries {
 	struct offline_daemon v[OFFLINE_QUERIES_MAX];
 	unsigned n;
@@ -42,6 +42,9 @@ struct offline {
 enum status offline_start(struct ctl *ctl, struct offline *out, struct err *err);
 /* Until the channel has something to read; in the meantime the router gets what it needs. */
 enum status offline_wait(struct ctl *ctl, struct offline *o, int timeout_ms, struct err *err);
+/* A question with one answer, likewise; fds are given away. */
+enum status offline_call(struct ctl *ctl, struct offline *o, const struct ipc_type *type, const void *msg, const int *fds, unsigned n_fds,
+	const struct ipc_type *want, void *answer_out, struct err *err);
 void offline_stop(struct offline *o);
 
 /* Starts it and sends the view; logs[] (main, reject, panic) are given away, -1: nowhere. */

@@ -315,16 +315,22 @@ static bool delivery_configured(const struct master *m, const struct service *s,
 	return !err_set(err, ST_FAIL, "no delivery under uid %u: no transport for %s has that user", (unsigned)need->uid, s->name);
 }
 
-/* Whether a queryprogram router has exactly that user and group. */
+static bool login_is(const struct conf_text *user, const struct conf_text *group, uid_t uid, gid_t gid)
+{
+	return user_is(str_trim(user->text), uid) && (group->set ? group_is(str_trim(group->text), gid) : user_group_is(str_trim(user->text), gid));
+}
+
+/* Whether a queryprogram router, or ${run}, has exactly that user and group. */
 static bool query_fits(const struct conf *conf, uid_t uid, gid_t gid)
 {
 	const struct conf_instances *r = &conf->of[CONF_ROUTERS];
 
+	if (conf->main.run_commands.text.len && login_is(&conf->main.run_user, &conf->main.run_group, uid, gid))
+		return true;
 	for (uint32_t i = 0; i < r->n; i++) {
 		const struct conf_opts_router_queryprogram *o = CONF_OWN(&r->v[i], router_queryprogram);
 
-		if (o && user_is(str_trim(o->command_user.text), uid) &&
-		    (o->command_group.set ? group_is(str_trim(o->command_group.text), gid) : user_group_is(str_trim(o->command_user.text), gid)))
+		if (o && login_is(&o->command_user, &o->command_group, uid, gid))
 			return true;
 	}
 	return false;
@@ -338,7 +344,7 @@ static bool ids_configured(const struct master *m, const struct service *s, cons
 		return delivery_configured(m, s, need, err);
 	if (query_fits(m->conf, need->uid, need->gid) || (m->next_conf && query_fits(m->next_conf, need->uid, need->gid)))
 		return true;
-	return !err_set(err, ST_FAIL, "no program under uid %u, gid %u: no queryprogram router has that command_user and command_group",
+	return !err_set(err, ST_FAIL, "no program under uid %u, gid %u: no queryprogram router has that command_user and command_group, nor ${run} that run_user and run_group",
 		(unsigned)need->uid, (unsigned)need->gid);
 }
 

@@ -14,6 +14,7 @@
 
 enum {
 	POLICYD_ASK_MS = 90000,          /* for an answer of router: above the longest DNS question */
+	POLICYD_RUN_MORE_MS = 20000,     /* for router's answer, beside the time that a program of ${run} may take */
 	POLICYD_VERIFY_MS = 295000,      /* with callouts (CALLOUT_TIME_MAX_S) and routing; clients wait five minutes */
 	POLICYD_FILES_MAX = 64,          /* files kept */
 	POLICYD_FILE_FRESH_MS = 1000,    /* a file is believed to be unchanged for so long */
@@ -48,7 +49,7 @@ struct policyd {
 	struct ip *addresses;            /* of our interfaces */
 	unsigned n_addresses;
 	struct policyd_texts *texts;     /* policyd_message.c */
-	uint64_t scans_until_ms;         /* when scans of the question at hand must be over; scan.h */
+	uint64_t scans_until_ms;         /* when scans and programs of the question at hand must be over; scan.h */
 	struct str log_id;               /* put before lines that ACLs log; of the question at hand */
 };
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 #include "policyd/policyd_auth.h"
+#include "policyd/scan.h"
 
 #include <string.h>
 #include <unistd.h>
 
-#include "common/lang/lang_list.h"
+#include "common/base/clock.h"
+#include "common//lang/lang_list.h"
 
 static const struct auth_driver *const drivers[] = { &auth_plaintext, &auth_cram_md5, &auth_external, &auth_tls, &auth_dovecot };
 
@@ -244,6 +246,7 @@ void policyd_auth_step(struct policyd *p, struct arena *a, const struct ipc_auth
 
 	*out = (struct ipc_auth_answer){ .result = AUTH_UNKNOWN };
 	*fd = -1;
+	p->scans_until_ms = clock_ms() + SCAN_ALL_MS;
 	eval_init(&ev, p->lang, a);
 	eval_facts(&ev, ask->facts ? ask->facts : &no_facts);
 	s.inst = inst_find(p, &ev, ask->mechanism);

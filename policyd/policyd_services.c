@@ -2,6 +2,7 @@
 /* What the language asks of the world, asked of router. */
 #include <string.h>
 
+#include "common/base/clock.h"
 #include "common/lang/lookup.h"
 #include "policyd/policyd.h"
 #include "policyd/scan.h"
@@ -99,6 +100,24 @@ static enum status service_hint(void *ctx, struct arena *a, const struct ipc_hin
 	return st ? st : status_of(out->status, out->text, err);
 }
 
+/* Router has it run, for policyd may start nothing; scans and programs of one question share their time. Not asked twice. */
+static enum status service_run(void *ctx, struct arena *a, const struct ipc_program_ask *asked, struct ipc_program_answer *out, struct err *err)
+{
+	struct policyd *p = ctx;
+	struct ipc_program_ask ask = *asked;
+	uint64_t now = clock_ms();
+
+	(void)a;
+	if (!p->worker)
+		return err_set(err, ST_ERROR, "programs can't be run here");
+	if (now + 1000 > p->scans_until_ms)
+		return err_set(err, ST_DEFER, "programs and scans took too long, all together");
+	if (ask.limit_s * 1000 > p->scans_until_ms - now)
+		ask.limit_s = (p->scans_until_ms - now) / 1000;
+	worker_allow(p->worker, ask.limit_s * 1000 + 2 * POLICYD_ASK_MS);
+	return worker_call_once(p->worker, &ipc_type_program_ask, &ask, &ipc_type_program_answer, out, (int)ask.limit_s * 1000 + POLICYD_RUN_MORE_MS, err);
+}
+
 static void service_log(void *ctx, unsigned targets, struct str text)
 {
 	struct policyd *p = ctx;
@@ -112,5 +131,5 @@ static void service_log(void *ctx, unsigned targets, struct str text)
 void policyd_services_init(struct policyd *p, struct lang_services *out)
 {
 	*out = (struct lang_services){ p, service_lookup, service_name, service_host, service_verify, service_file, service_stat, service_ip_is_local,
-		service_log, service_hint, policyd_scan };
+		service_log, service_hint, policyd_scan, service_run };
 }

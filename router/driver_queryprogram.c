@@ -4,13 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/base/clock.h"
 #include "common/conf/command.h"
 #include "common/lang/exp_text.h"
 #include "router/redirect.h"
 #include "router/route.h"
-
-enum { GRACE_MS = 10000 /* beside the program's own time */ };
 
 struct own {
 	const struct conf_opts_router_queryprogram *o;
@@ -50,32 +47,6 @@ static enum status queryprogram_compile(struct site *site, struct site_router *r
 
 /* ---- asking ---- */
 
-static enum status login_find(struct route *rt, const struct own *own, struct worker_login *out, struct err *err)
-{
-	struct str name = str_trim(own->o->command_user.text), group_name = str_trim(own->o->command_group.text);
-	struct user user = { .name = STR_NULL };
-	uint64_t uid, gid = 0;
-	enum status st = ST_OK;
-
-	if (str_u64(name, UINT32_MAX, &uid)) {
-		if (!group_name.len)
-			st = err_set(err, ST_ERROR, "command_user is a number: command_group is needed");
-	} else {
-		st = users_find(rt->r->users, name, &user, err);
-		uid = user.uid;
-		gid = user.gid;
-		if (st == ST_FAIL)
-			st = err_set(err, ST_ERROR, "command_user: there is no login %.*s", STR_FMT(name));
-	}
-	if (st == ST_OK && group_name.len) {
-		st = users_group(rt->r->users, group_name, &gid, err);
-		if (st == ST_FAIL)
-			st = err_set(err, ST_ERROR, "command_group: there is no group %.*s", STR_FMT(group_name));
-	}
-	*out = (struct worker_login){ (uid_t)uid, (gid_t)gid };
-	return st;
-}
-
 static enum status words_expand(struct route *rt, const struct own *own, struct ipc_strs *out, struct err *err)
 {
 	out->v = arena_alloc(rt->a, own->words.n * sizeof *out->v);
@@ -101,17 +72,6 @@ static enum status words_expand(struct route *rt, const struct own *own, struct 
 	return ST_OK;
 }
 
-/* All programs of one question together have a time, too: qmgr and clients of smtpd do not wait for ever. */
-static enum status limit_take(struct route *rt, struct ipc_program_ask *ask, struct err *err)
-{
-	uint64_t now = clock_ms();
-
-	if (now + 1000 >= rt->r->program_until_ms)
-		return err_set(err, ST_DEFER, "programs took too long, all together");
-	ask->limit_s = (rt->r->program_until_ms - now) / 1000;
-	return ST_OK;
-}
-
 static enum status program_ask(struct route *rt, const struct own *own, const struct site_router *r, struct ipc_program_answer *out, struct err *err)
 {
 	struct ipc_program_ask ask = { .router = r->conf->name };
@@ -119,9 +79,9 @@ static enum status program_ask(struct route *rt, const struct own *own, const st
 
 	if (!rt->r->program)
 		return err_set(err, ST_DEFER, "programs can't be run here");
-	if (words_expand(rt, own, &ask.argv, err) != ST_OK || login_find(rt, own, &login, err) != ST_OK || limit_take(rt, &ask, err) != ST_OK)
+	if (words_expand(rt, own, &ask.argv, err) != ST_OK || router_login_find(rt->r, "command", &own->o->command_user, &own->o->command_group, &login, err) != ST_OK || router_program_limit(rt->r, &ask, err) != ST_OK)
 		return err->status;
-	return rt->r->program(rt->r->program_ctx, &login, &ask, out, (int)ask.limit_s * 1000 + GRACE_MS, err);
+	return rt->r->program(rt->r->program_ctx, &login, &ask, out, (int)ask.limit_s * 1000 + ROUTER_PROGRAM_GRACE_MS, err);
 }
 
 /* ---- what it said ---- */

@@ -3,6 +3,7 @@
  * qmgr, which reads no files and expands nothing. Specification, chapter 50. */
 #include <string.h>
 
+#include "common/base/clock.h"
 #include "common/lang/expand.h"
 #include "common/mail/addrlist.h"
 #include "router/router.h"
@@ -179,6 +180,7 @@ void router_report(struct router *r, struct arena *a, const struct ipc_report_as
 	eval_init(&p.ev, r->lang, a);
 	eval_facts(&p.ev, ask->facts ? ask->facts : &nothing);
 	p.ev.message_fd = message_fd;
+	r->program_until_ms = clock_ms() + ROUTER_PROGRAM_MS;
 	if (ask->kind == REPORT_FAILURE) {
 		st = copies_find(&p, &err);
 		memset(p.ev.slot, 0, sizeof p.ev.slot);

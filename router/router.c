@@ -264,7 +264,8 @@ static enum status lists_open(struct router *r, struct err *err)
 enum status router_open(struct router *r, const struct conf *conf, struct log *log, const struct router_files *files, struct err *err)
 {
 	const struct lang_services services = { .ctx = r, .lookup = router_lookup_service, .name = service_name, .host = service_host,
-		.file = lang_file_read, .stat = lang_file_stat, .ip_is_local = service_ip_is_local, .log = service_log };
+		.file = lang_file_read, .stat = lang_file_stat, .ip_is_local = service_ip_is_local, .log = service_log,
+		.run = router_run_service };
 	const struct conf_opts_main *o = &conf->main;
 	struct arena scratch = ARENA_INIT;
 	enum status st;
@@ -508,6 +509,14 @@ static void on_hint(struct worker *w, struct ipc_in *in)
 	worker_answer(w, in, &ipc_type_hint_answer, &answer, NULL, 0);
 }
 
+static void on_run(struct worker *w, struct ipc_in *in)
+{
+	struct ipc_program_answer answer;
+
+	router_run_asked(w->state, &w->arena, in->msg, &answer);
+	worker_answer(w, in, &ipc_type_program_answer, &answer, NULL, 0);
+}
+
 static void hint_for(struct worker *w, struct ipc_in *in, const char *peer)
 {
 	const struct ipc_hint_ask *ask = in->msg;
@@ -537,7 +546,7 @@ static const struct pool_handler of_qmgr[] = {
 };
 static const struct pool_handler of_policyd[] = {
 	{ IPC_lookup_ask, on_lookup }, { IPC_verify_ask, on_verify }, { IPC_name_ask, on_name }, { IPC_host_ask, on_host },
-	{ IPC_hint_ask, on_hint_policyd }, { 0, NULL },
+	{ IPC_hint_ask, on_hint_policyd }, { IPC_program_ask, on_run }, { 0, NULL },
 };
 static const struct pool_handler of_ctl[] = {
 	{ IPC_route_ask, on_route }, { IPC_expand_ask, on_expand }, { IPC_rules_ask, on_rules }, { IPC_verify_ask, on_verify }, { IPC_lookup_ask, on_lookup },

@@ -21,6 +21,7 @@ struct hints;
 enum {
 	ROUTER_DNS_MS = 90000,          /* all DNS questions of one routing question */
 	ROUTER_PROGRAM_MS = 240000,     /* all programs of one: qmgr and policyd wait five minutes for an answer */
+	ROUTER_PROGRAM_GRACE_MS = 10000, /* beside a program's own time */
 	ROUTER_LOCAL_IPS_MAX = 256,     /* addresses named by local_interfaces and extra_local_interfaces */
 	ROUTER_SYSTEM_FILE_MAX = 16 * 1024 * 1024, /* octets of /etc/hosts and the like */
 };
@@ -85,6 +86,8 @@ void router_verify(struct router *r, struct arena *a, const struct ipc_verify_as
 void router_expand(struct router *r, struct arena *a, const struct ipc_expand_ask *ask, int message_fd, struct ipc_expand_answer *out);
 void router_report(struct router *r, struct arena *a, const struct ipc_report_ask *ask, int message_fd, struct ipc_report_answer *out);
 void router_rules(struct router *r, struct arena *a, const struct ipc_rules_ask *ask, struct ipc_rules_answer *out);
+/* ${run} of policyd. */
+void router_run_asked(struct router *r, struct arena *a, const struct ipc_program_ask *ask, struct ipc_program_answer *out);
 void router_lookup(struct router *r, struct arena *a, const struct ipc_lookup_ask *ask, struct ipc_lookup_answer *out);
 void router_name(struct router *r, struct arena *a, struct str ip, struct ipc_name_answer *out);
 void router_host(struct router *r, struct arena *a, struct str name, struct str type, struct ipc_host_answer *out);
@@ -99,6 +102,12 @@ void lookup_handles_free(struct lookup_handles *h, struct lookup_env *env);
 /* Closes what was idle for long; true when something is left open. */
 bool lookup_handles_tidy(struct lookup_handles *h, struct lookup_env *env);
 enum status router_packet(const struct ipc_lookup_ask *ask, struct err *err); /* packet.c; ST_FAIL: it could not be sent */
+/* Programs: under which login (options PREFIX_user, PREFIX_group); ask->limit_s within what the question at hand has left; ${run}. */
+enum status router_login_find(struct router *r, const char *prefix, const struct conf_text *user_option, const struct conf_text *group_option,
+	struct worker_login *out, struct err *err);
+enum status router_program_limit(const struct router *r, struct ipc_program_ask *ask, struct err *err);
+enum status router_run_service(void *ctx, struct arena *a, const struct ipc_program_ask *ask, struct ipc_program_answer *out, struct err *err);
+
 enum status router_lookup_service(void *ctx, struct arena *a, const struct ipc_lookup_ask *ask, struct ipc_lookup_answer *out, struct err *err);
 
 extern const struct pool_spec router_spec;

@@ -208,6 +208,7 @@ void router_expand(struct router *r, struct arena *a, const struct ipc_expand_as
 	eval_init(&ev, r->lang, a);
 	eval_facts(&ev, ask->facts ? ask->facts : &nothing);
 	ev.message_fd = message_fd;
+	r->program_until_ms = clock_ms() + ROUTER_PROGRAM_MS;
 	if (ask->facts && ask->facts->recipient.len)
 		eval_set_address(&ev, ask->facts->recipient);
 	for (uint32_t i = 0; i < ask->n_variables; i++)

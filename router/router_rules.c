@@ -3,6 +3,7 @@
  * the words of `exim -brw` and `exim -brt`. */
 #include <string.h>
 
+#include "common/base/clock.h"
 #include "common/conf/read.h"
 #include "common/lang/rewrite.h"
 #include "common/mail/addrlist.h"
@@ -210,6 +211,7 @@ void router_rules(struct router *r, struct arena *a, const struct ipc_rules_ask 
 	lines->a = a;
 	eval_init(&ev, r->lang, a);
 	eval_facts(&ev, &nothing);
+	r->program_until_ms = clock_ms() + ROUTER_PROGRAM_MS;
 	if (!ask->args.n) {
 		out->status = ST_ERROR;
 		line_add(lines, STR_LIT("an address is missing"));

@@ -443,6 +443,28 @@ static void slowing_check(struct check *c)
 	}
 }
 
+/* A login that is not expanded, and a group where it has none of its own. */
+static void run_check(struct check *c)
+{
+	const struct conf_opts_main *m = &c->conf->main;
+	struct conf_list_walk walk = CONF_LIST_WALK(m->run_commands.text);
+	struct str path, user = str_trim(m->run_user.text);
+	uint64_t uid;
+
+	if (!m->run_commands.text.len)
+		return;
+	while (conf_list_next(&walk, &c->scratch, &path))
+		if (path.len && (path.p[0] != '/' || str_find(path, '$') >= 0))
+			conf_problem_add(c->conf, CONF_ERROR, m->run_commands.place, "option \"run_commands\": \"%.*s\" must be an absolute path, written out",
+				STR_FMT(path));
+	if (!user.len)
+		conf_problem_add(c->conf, CONF_ERROR, m->run_commands.place, "option \"run_commands\": run_user must be set, too");
+	else if (str_find(user, '$') >= 0)
+		conf_problem_add(c->conf, CONF_ERROR, m->run_user.place, "option \"run_user\" is not expanded: write the login");
+	else if (str_u64(user, UINT32_MAX, &uid) && !m->run_group.text.len)
+		conf_problem_add(c->conf, CONF_ERROR, m->run_user.place, "run_user is a number, so run_group must be set");
+}
+
 static void main_check(struct check *c)
 {
 	const struct conf_opts_main *m = &c->conf->main;
@@ -453,6 +475,7 @@ static void main_check(struct check *c)
 
 	relations_check(c);
 	slowing_check(c);
+	run_check(c);
 	if (conf_listeners_get(c->conf, &c->scratch, &listeners, &n, &err) != ST_OK)
 		conf_problem_add(c->conf, CONF_ERROR, m->local_interfaces.set ? m->local_interfaces.place : m->daemon_smtp_ports.place, "%s", err.text);
 	if (log_selector_parse(m->log_selector.text, &bits, &err) != ST_OK)

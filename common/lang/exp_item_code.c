@@ -148,7 +148,5 @@ const struct item_row exp_items_later[] = {
 		"no foreign code is loaded into policyd and router; a lookup can ask a database" },
 	{ "readsocket", 0, 0, ITEM_LATER, NULL, NULL, "what a socket answers",
 		"use a lookup (redis, sqlite, dnsdb ...) for what a service knows" },
-	{ "run", 0, 0, ITEM_LATER, NULL, NULL, "the output of a command",
-		"policyd and router may not start programs; put its output into a file for a lookup or readfile, or ask a database" },
 	{ NULL }
 };

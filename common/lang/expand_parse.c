@@ -643,6 +643,40 @@ static enum status parse_nodes(struct parser *p, enum brace end, enum dollar dol
 	return st;
 }
 
+enum status parse_brace_raw(struct parser *p, struct str *out)
+{
+	bool skipping = p->skipping;
+	struct expansion x;
+	uint32_t from;
+	enum status st = parse_expect(p, '{', "here");
+
+	if (st)
+		return st;
+	from = p->at;
+	if (++p->depth > EXPAND_DEPTH_MAX)
+		return parse_error(p, "braces nested deeper than %d", EXPAND_DEPTH_MAX);
+	p->skipping = true;
+	st = parse_nodes(p, TO_BRACE, DOLLAR_MEANS, &x);
+	p->skipping = skipping;
+	p->depth--;
+	if (!st)
+		*out = str_sub(p->text, from, p->at - 1 - from);
+	return st;
+}
+
+enum status parse_text(const struct parser *p, struct str text, struct expansion **out, struct err *err)
+{
+	struct parser own = { .lang = p->lang, .arena = p->arena, .text = str_dup(p->arena, text), .depth = p->depth + 1, .place = p->place, .err = err };
+
+	*out = arena_alloc(p->arena, sizeof **out);
+	if (own.depth > EXPAND_DEPTH_MAX)
+		return err_set(err, ST_ERROR, "nested deeper than %d", EXPAND_DEPTH_MAX);
+	if (parse_nodes(&own, OPEN_ENDED, DOLLAR_MEANS, *out))
+		return ST_ERROR;
+	(*out)->text = own.text;
+	return ST_OK;
+}
+
 static enum status compile(struct lang *lang, struct arena *a, struct str text, struct conf_place place, struct expansion **out, struct err *err)
 {
 	struct err own = ERR_INIT;

@@ -4,7 +4,7 @@
 #include "common/lang/lang_priv.h"
 
 static const struct item_row *const item_files[] = { exp_items_text, exp_items_list, exp_items_lookup, exp_items_code, exp_items_mail,
-	exp_items_results, exp_items_later };
+	exp_items_results, exp_items_run, exp_items_later };
 static const struct op_row *const op_files[] = { exp_ops_text, exp_ops_code, exp_ops_mail, exp_ops_net, exp_ops_number };
 static const struct cond_row *const cond_files[] = { exp_conds_compare, exp_conds_logic, exp_conds_match, exp_conds_world, exp_conds_mail,
 	exp_conds_later };

@@ -160,6 +160,7 @@ struct parser {
 	uint32_t depth;
 	struct conf_place place;
 	struct err *err;
+	bool skipping;       /* only the end is looked for */
 };
 
 /* ST_ERROR with "column N: " in front. */
@@ -170,6 +171,10 @@ bool parse_peek(const struct parser *p, char c);
 struct str parse_word(struct parser *p, const char *more);
 /* "{text}" into an expansion; ST_ERROR when there is no brace. */
 enum status parse_brace(struct parser *p, struct expansion **out);
+/* "{text}" as written: its end is where it would be if it were expanded. */
+enum status parse_brace_raw(struct parser *p, struct str *out);
+/* A text of its own within that of p, as deep as p is. */
+enum status parse_text(const struct parser *p, struct str text, struct expansion **out, struct err *err);
 /* As many as there are, up to max in all. */
 enum status parse_braces(struct parser *p, struct call *call, unsigned min, unsigned max);
 /* "{yes}{no}", "{yes}fail" or nothing, up to the closing brace, which is left. */
@@ -201,7 +206,7 @@ void nums_restore(struct eval *ev, const struct nums_saved *from);
 /* ---- registries: arrays ended by a NULL name ---- */
 
 extern const struct item_row exp_items_text[], exp_items_list[], exp_items_lookup[], exp_items_code[], exp_items_mail[], exp_items_results[],
-	exp_items_later[];
+	exp_items_run[], exp_items_later[];
 extern const struct op_row exp_ops_text[], exp_ops_code[], exp_ops_mail[], exp_ops_net[], exp_ops_number[];
 extern const struct cond_row exp_conds_compare[], exp_conds_logic[], exp_conds_match[], exp_conds_world[], exp_conds_mail[], exp_conds_later[];
 extern const struct var_row exp_vars_slots[], exp_vars_session[], exp_vars_message[], exp_vars_results[], exp_vars_world[], exp_vars_later[];

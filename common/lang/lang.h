@@ -73,6 +73,8 @@ struct lang_services {
 	enum status (*hint)(void *ctx, struct arena *a, const struct ipc_hint_ask *ask, struct ipc_hint_answer *out, struct err *err);
 	/* ST_OK: the scanner has given an answer; else it has not, and why. out->address is set as soon as one was connected to. */
 	enum status (*scan)(void *ctx, struct arena *a, const struct lang_scan *ask, struct lang_scan_answer *out, struct err *err);
+	/* ${run}: a program of run_commands, under run_user. ST_OK: there is an answer, which says how it ended. */
+	enum status (*run)(void *ctx, struct arena *a, const struct ipc_program_ask *ask, struct ipc_program_answer *out, struct err *err);
 };
 
 struct lang *lang_new(const struct conf *conf /* NULL: no named lists, no ACLs */, const struct lang_services *services /* copied; NULL: none */);

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "common/conf/read.h"
 #include "common/lang/acl.h"
 #include "common/lang/expand.h"
 
@@ -18,6 +19,32 @@ static enum status answer(void *ctx, struct arena *a, const struct ipc_lookup_as
 	out->value.tainted = false;
 	out->matched = ask->key;
 	return s->len % 7 ? ST_OK : ST_FAIL;
+}
+
+static enum status run(void *ctx, struct arena *a, const struct ipc_program_ask *ask, struct ipc_program_answer *out, struct err *err)
+{
+	const struct str *s = ctx;
+
+	(void)a;
+	(void)err;
+	if (!str_is(ask->argv.v[0], "/x"))
+		abort();
+	out->output = *s;
+	out->code = s->len % 3;
+	out->too_late = s->len % 31 == 0;
+	return s->len % 37 ? ST_OK : ST_DEFER;
+}
+
+/* What run may start. */
+static struct conf *conf_make(void)
+{
+	static const char text[] = "primary_hostname = mail.example\nrun_commands = /x\nrun_user = 8\nrun_group = 8\n";
+	struct conf_source source = { .path = "fuzz", .text = text, .text_len = sizeof text - 1 };
+	struct conf *conf;
+
+	if (conf_read(&source, &conf))
+		abort();
+	return conf;
 }
 
 static void evaluate(struct lang *lang, struct arena *arena, const char *text, const struct ipc_facts *facts)
@@ -47,8 +74,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		"${if inbound_srs{$sender_helo_name}{k}{$srs_recipient}{${srs_encode{k}{$sender_helo_name}{d}}}}", "${imapfolder{$sender_helo_name}}",
 		"${certextract{subject}{$sender_helo_name}}", "${if crypteq{$sender_helo_name}{$sender_address}{y}{n}}", "${xtextd:$sender_helo_name}",
 		"${from_utf8:$sender_helo_name}${rfc2047:$sender_helo_name}", "${if forany_json{$sender_helo_name}{def:item}{y}{n}}", "${headerwrap_20:$sender_helo_name}",
+		"${run{/x $sender_helo_name \"$sender_address\"}{$value}{$runrc}}", "${run{$sender_helo_name}}", "${run,preexpand{/x ${hexquote:$sender_helo_name}}}",
 	};
-	struct lang_services services = { .lookup = answer };
+	static struct conf *conf;
+	struct lang_services services = { .lookup = answer, .run = run };
 	struct arena arena = ARENA_INIT;
 	struct str text;
 	struct lang *lang;
@@ -61,7 +90,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	facts.client_ip = STR_LIT("192.0.2.1");
 	facts.helo = facts.sender = facts.recipient = text;
 	facts.has_sender = true;
-	lang = lang_new(NULL, &services);
+	if (!conf)
+		conf = conf_make();
+	lang = lang_new(conf, &services);
 	if (data[0] % 2) {
 		char *copy = str_cstr(&arena, text);
 

@@ -15,6 +15,13 @@ DIFFERENCES = os.path.join(TOP, "tests/differential/expand.differences")
 SHARE_MAX = 0.04    # of the lines may be listed as different
 LINES_MIN = 1500
 
+# What ours alone needs to be told of ${run}.
+RUN = """
+run_commands = /bin/echo : /bin/false : /bin/true : /bin/sh : /bin/cat : /bin/printf : /nosuch/program
+run_user = nobody
+run_group = nogroup
+"""
+
 CONF = """
 primary_hostname = mail.example.test
 qualify_domain = example.test
@@ -120,7 +127,7 @@ def sides(tmp_path_factory):
         (shared / name).write_text(text)
         os.chmod(shared / name, 0o644)
     (shared / "message").write_text(MESSAGE)
-    (base / "conf").write_text(CONF)
+    (base / "conf").write_text(RUN + CONF)
     return oracle.Oracle(base, [shared]), str(base / "conf"), str(shared)
 
 

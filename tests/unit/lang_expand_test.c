@@ -15,6 +15,7 @@ static const char conf_text[] =
 	"domainlist dl = a.example : *.b.example : !x.c.example : *.c.example\n"
 	"domainlist outer = q.example : +dl\n"
 	"hostlist hl = 10.0.0.0/8\n"
+	"run_commands = /bin/words : /bin/exits : /bin/late : /bin/much : /bin/killed : /bin/refused : /bin/nobody\nrun_user = 8\nrun_group = 8\n"
 	"begin acl\n"
 	"yes_acl:\n  accept message = got $acl_narg: $acl_arg1, $acl_arg2\n"
 	"no_acl:\n  deny message = no ($acl_arg1)\n"
@@ -265,7 +266,48 @@ static const struct ctx_case ctx_cases[] = {
 	{ "$queue_size $spool_space $spool_inodes $log_space $log_inodes", ST_OK, " -1 -1 -1 -1", 0 },
 	{ "${if match{$compile_date}{\\N^\\d\\d-\\w{3}-\\d{4} [\\d:]{8}$\\N}{y}}$compile_number ${if match{$exim_uid $exim_gid $load_average}{\\N^\\d+ \\d+ \\d+$\\N}{y}}", ST_OK, "y1 y", 0 },
 	{ "$exim_path ${if eq{$exim_version}{$version_number}{same}} $localhost_number", ST_OK, "/usr/sbin/bulkhead same 0", 0 },
-	{ "${run{/bin/true}}", ST_ERROR, "may not start programs", -1 },
+	/* programs: the test's own (fake_run) */
+	{ "${run{/bin/words a b}}", ST_OK, "[/bin/words][a][b]60\n", 0 },
+	{ "${run{/bin/words a b}{Y}{N}}$runrc", ST_OK, "Y0", 0 },
+	{ "${run{/bin/words a}{<$value>}{N}}$value|$runrc", ST_OK, "<[/bin/words][a]60\n>[/bin/words][a]60\n|0", 0 },
+	{ "$runrc${run{/bin/exits 3}{Y}{N:$value}}$runrc$value", ST_OK, "0N:said\n3said\n", 0 },
+	{ "${run{/bin/exits 1}}${run{/bin/exits 1}{Y}}$runrc", ST_OK, "1", 0 },
+	{ "${run{/bin/exits 1}{Y}fail}", ST_FAIL, "\"run\" failed and \"fail\" requested", -1 },
+	{ "${run {/bin/words a} {x${run{/bin/exits 1}{}{y}}z}}$runrc", ST_OK, "xyz1", 0 },
+	{ "${run{/bin/words $primary_hostname ${lc:ABC}}}", ST_OK, "[/bin/words][mail.example.test][abc]60\n", 0 },
+	{ "${run{/bin/words \"${lc:A B}\" \"${if eq{1}{1}{a}{b}}\" '' \"\" c}}", ST_OK, "[/bin/words][a b][a][][][c]60\n", 0 },
+	{ "${run{/bin/words ${lc:A B}}}", ST_ERROR, "word 2 of the command", -1 },
+	{ "${run,preexpand{/bin/words ${lc:A B} ${if eq{1}{2}{x}} \"c  d\"}}", ST_OK, "[/bin/words][a][b][c  d]60\n", 0 },
+	{ "${run,preexpand {/bin/words x}}${run,preexpand,preexpand{/bin/exits 2}}$runrc", ST_OK, "[/bin/words][x]60\n2", 0 },
+	{ "${run{\"/bin/words\" a\\\\x41 \"a\\\\x41\" 'a\\\\x41' a\\x41\\N$x}\\N \\}}}", ST_OK, "[/bin/words][a\\x41][aA][a\\x41][aA$x}][}]60\n", 0 },
+	{ "${run{\"${if eq{1}{1}{/bin/words}}\" a}}", ST_OK, "[/bin/words][a]60\n", 0 },
+	{ "${run{/bin/words a;b |c >d}}", ST_OK, "[/bin/words][a;b][|c][>d]60\n", 0 },
+	{ "${run{/bin/words $local_part}{Y}}${run{/bin/words $local_part}{$value}}", ST_OK, "Y[/bin/words][u]60\n", 1 },
+	{ "${run{/bin/exits $local_part}{Y}{N}}", ST_OK, "Y", 0 },
+	{ "${run{$local_part a}}", ST_ERROR, "the command's name is tainted", -1 },
+	{ "${run,preexpand{/bin/words a $local_part}}", ST_ERROR, "no part of the command may be tainted", -1 },
+	{ "${if bool{${run{/bin/exits 1}{1}{0}}}{t}{f}}$runrc", ST_OK, "f1", 0 },
+	{ "${run{/bin/late}}", ST_DEFER, "/bin/late timed out", -1 },
+	{ "${run{/bin/much}{Y}{N}}", ST_ERROR, "/bin/much wrote more than 5 octets", -1 },
+	{ "${run{/bin/killed}{Y}{N}}", ST_DEFER, "/bin/killed was killed by signal 9", -1 },
+	{ "${run{/bin/refused}{Y}{N}}", ST_DEFER, "/bin/refused was not run: because", -1 },
+	{ "${run{/bin/nobody}{Y}{N}}", ST_DEFER, "run: nobody answers", -1 },
+	{ "${run{/bin/sh -c x}}", ST_ERROR, "column 20: run: \"/bin/sh\" is not in run_commands", -1 },
+	{ "${run{words a}}", ST_ERROR, "\"words\" is not in run_commands", -1 },
+	{ "${run{/bin/../bin/words a}}", ST_ERROR, "is not in run_commands", -1 },
+	{ "${run{/bin/${lc:SH} a}}", ST_ERROR, "run: \"/bin/sh\" is not in run_commands", -1 },
+	{ "${run,preexpand{/bin/sh a}}", ST_ERROR, "run: \"/bin/sh\" is not in run_commands", -1 },
+	{ "${run,other{/bin/words a}}", ST_ERROR, "unknown option \"other\" of run", -1 },
+	{ "${run{}}", ST_ERROR, "the command is empty", -1 },
+	{ "${run,preexpand{}}", ST_ERROR, "the command is empty", -1 },
+	{ "${run{/bin/words \"a}}", ST_ERROR, "a quote is missing", -1 },
+	{ "${run{/bin/words a", ST_ERROR, "\"}\" missing", -1 },
+	{ "${run{/bin/words $nosuch}}", ST_ERROR, "unknown variable \"$nosuch\"", -1 },
+	{ "${run{/bin/words {a ${lc:{A} \\} \\N}\\N $primary_hostname{}}", ST_OK, "[/bin/words][{a][{a][}][}][mail.example.test{]60\n", 0 },
+	{ "${run{/bin/words \"${run{/bin/words ${lc:A}}}\"}}", ST_OK, "[/bin/words][[/bin/words][a]60\n]60\n", 0 },
+	{ "${run{/bin/words a}{Y}{N}{M}}", ST_ERROR, "\"}\" expected at the end of \"run\"", -1 },
+	{ "${run{/bin/words '${if eq{1}{2}{x}fail}'}}", ST_FAIL, "run: word 2 of the command: \"if\" failed", -1 },
+	{ "${run{/bin/words a\\000b}}", ST_ERROR, "word 2 of the command is too long or has a zero octet", -1 },
 	/* errors at load */
 	{ "abc ${nosuchitem{a}}", ST_ERROR, "column", -1 },
 	{ "${uppercase:x}", ST_ERROR, "unknown expansion operator", -1 },

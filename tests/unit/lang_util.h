@@ -221,9 +221,31 @@ static inline enum status fake_hint(void *ctx, struct arena *a, const struct ipc
 	return ST_OK;
 }
 
+/* Programs: /bin/words tells its words and the time it has, /bin/exits N. */
+static inline enum status fake_run(void *ctx, struct arena *a, const struct ipc_program_ask *ask, struct ipc_program_answer *out, struct err *err)
+{
+	struct str program = ask->argv.v[0], words = STR_NULL;
+	uint64_t code = 0;
+
+	(void)ctx;
+	if (str_is(program, "/bin/nobody"))
+		return err_set(err, ST_DEFER, "nobody answers");
+	for (uint32_t i = 0; i < ask->argv.n; i++)
+		words = str_printf(a, "%.*s[%.*s]", STR_FMT(words), STR_FMT(ask->argv.v[i]));
+	*out = (struct ipc_program_answer){ .output = STR_LIT("said\n"), .too_late = str_is(program, "/bin/late"), .too_much = str_is(program, "/bin/much"),
+		.signal = str_is(program, "/bin/killed") ? 9 : 0, .text = str_is(program, "/bin/refused") ? STR_LIT("because") : STR_NULL };
+	if (str_is(program, "/bin/exits") && str_u64(ask->argv.v[1], 255, &code))
+		out->code = code;
+	if (str_is(program, "/bin/words"))
+		out->output = str_printf(a, "%.*s%u\n", STR_FMT(words), (unsigned)ask->limit_s);
+	out->output = str_taint(out->output); /* as it comes through a channel */
+	return ST_OK;
+}
+
 static inline struct lang_services fake_services(struct fake *fake)
 {
-	return (struct lang_services){ fake, fake_lookup, fake_name, fake_host, fake_verify, fake_file, fake_stat, fake_local, fake_log, fake_hint };
+	return (struct lang_services){ fake, fake_lookup, fake_name, fake_host, fake_verify, fake_file, fake_stat, fake_local, fake_log, fake_hint,
+		.run = fake_run };
 }
 
 #endif

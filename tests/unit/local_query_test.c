@@ -20,6 +20,7 @@
 
 static const char text[] =
 	"primary_hostname = mail.example\n"
+	"run_commands = <; /bin/ask ; /bin/with:colon\nrun_user = %u\nrun_group = 8\n"
 	"begin routers\n"
 	"ours:\n driver = queryprogram\n command = /bin/ask plain \"${if eq{1}{1}{x}}\" 'a b' a\\\\x41\n command_user = %u\n command_group = 8\n transport = t\n"
 	"bare:\n driver = queryprogram\n command = /bin/ask\n command_user = %u\n command_group = 8\n transport = t\n"
@@ -50,7 +51,7 @@ static const struct {
 };
 
 /* As the process sees it. */
-static struct conf *view_of(uint32_t see)
+static struct conf *view_of(uint32_t see, unsigned run_user)
 {
 	char full[2000];
 	struct conf_source source = { .path = "test.conf", .text = full };
@@ -58,7 +59,7 @@ static struct conf *view_of(uint32_t see)
 	struct conf *conf, *view;
 	int fd;
 
-	source.text_len = (size_t)snprintf(full, sizeof full, text, (unsigned)geteuid(), (unsigned)geteuid());
+	source.text_len = (size_t)snprintf(full, sizeof full, text, run_user, (unsigned)geteuid(), (unsigned)geteuid());
 	assert_int_equal(conf_read(&source, &conf), ST_OK);
 	if (conf_view_make(conf, see, &fd, &err) || conf_view_load(fd, &view, &err))
 		fail_msg("%s", err.text);
@@ -69,7 +70,7 @@ static struct conf *view_of(uint32_t see)
 
 static void test_allow(void **state)
 {
-	struct conf *conf = view_of(V_QUERY);
+	struct conf *conf = view_of(V_QUERY, geteuid());
 
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -91,10 +92,50 @@ static void test_allow(void **state)
 	conf_free(conf);
 }
 
+/* ${run}: the listed programs with any words, under run_user. */
+static void test_run_allow(void **state)
+{
+	static const struct {
+		const char *words[3];
+		bool other, unprivileged;
+		const char *want;
+	} rows[] = {
+		{ { "/bin/ask" }, false, false, NULL },
+		{ { "/bin/ask", "-x; y" }, false, false, NULL },
+		{ { "/bin/with:colon" }, false, false, NULL },
+		{ { "/bin/sh", "/bin/ask" }, false, false, "\"/bin/sh\" is not in run_commands" },
+		{ { "/bin/ask " }, false, false, "is not in run_commands" },
+		{ { "/bin/as" }, false, false, "is not in run_commands" },
+		{ { "" }, false, false, "is not in run_commands" },
+		{ { NULL }, false, false, "no command" },
+		{ { "/bin/ask" }, true, false, "under another login" },
+		{ { "/bin/ask" }, true, true, NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct conf *conf = view_of(V_QUERY, geteuid() + (rows[i].other ? 1 : 0));
+		struct ipc_program_ask ask = { .limit_s = 1 };
+		struct arena a = ARENA_INIT;
+		struct err err = ERR_INIT;
+		struct str words[3];
+		enum status st;
+
+		ask.argv.v = words;
+		for (; ask.argv.n < 3 && rows[i].words[ask.argv.n]; ask.argv.n++)
+			words[ask.argv.n] = str_of(rows[i].words[ask.argv.n]);
+		st = query_run_allow(conf, &ask, rows[i].unprivileged, &a, &err);
+		if (rows[i].want ? st == ST_OK || !strstr(err.text, rows[i].want) : st != ST_OK)
+			fail_msg("row %zu: %s \"%s\"", i, status_name(st), err.text);
+		arena_clear(&a);
+		conf_free(conf);
+	}
+}
+
 /* It sees its routers' options, and nothing of others'. */
 static void test_view(void **state)
 {
-	struct conf *conf = view_of(V_QUERY);
+	struct conf *conf = view_of(V_QUERY, geteuid());
 	const struct conf_opts_router_queryprogram *o = CONF_OWN(conf_instance_find(conf, CONF_ROUTERS, STR_LIT("ours")), router_queryprogram);
 
 	(void)state;
@@ -167,7 +208,7 @@ static void test_no_program(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_allow), cmocka_unit_test(test_view), cmocka_unit_test(test_programs), cmocka_unit_test(test_no_program),
+		cmocka_unit_test(test_allow), cmocka_unit_test(test_run_allow), cmocka_unit_test(test_view), cmocka_unit_test(test_programs), cmocka_unit_test(test_no_program),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -98,7 +98,7 @@ struct instance {
 };
 
 /* Logins for deliveries, and for programs: each group of these is the user's number and one. */
-static const char routers[] = "begin routers\n"
+static const char routers[] = "run_commands = /bin/x\nrun_user = 64600\nrun_group = 64601\nbegin routers\n"
 	"ask:\n driver = queryprogram\n command = /bin/x\n command_user = 64400\n command_group = 64401\n"
 	"root:\n driver = queryprogram\n command = /bin/x\n command_user = 0\n command_group = 1\n"
 	"never:\n driver = queryprogram\n command = /bin/x\n command_user = 64300\n command_group = 64301\n"
@@ -437,8 +437,10 @@ static void scenario(bool root)
 		expect(old, "deliver 64300", "never_users");
 		expect(old, "deliver 64103", "it is qmgr's");
 		assert_true(log_wait(&i, "never_users", 1000));
-		/* programs: under the logins of queryprogram routers alone, user and group */
+		/* programs: under the logins of queryprogram routers and of ${run} alone, user and group */
 		expect(old, "ask query 64400", "ran as uid 64400 gid 64401");
+		expect(old, "ask query 64600", "ran as uid 64600 gid 64601");
+		expect(old, "ask query 64601", "nor ${run} that run_user");
 		expect(old, "ask query 64401", "no queryprogram router has that");
 		expect(old, "ask query 64500", "no queryprogram router has that");
 		expect(old, "ask query 64200", "no queryprogram router has that");
