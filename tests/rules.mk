@@ -26,7 +26,7 @@ unit: $(if $(T),$(B)/unit/$(T),$(UNIT_BIN))
 # make fuzz: each target for FUZZ_SECONDS; the same from a short bounded run in make check.
 FUZZ_SECONDS ?= 60
 fuzz-build:
-	$(MAKE) FUZZ=1 OPT="-O1 -g1" fuzz-build-only
+	$(MAKE) FUZZ=1 fuzz-build-only
 fuzz: fuzz-build
 	tests/fuzz/run $(FUZZ_SECONDS) $(T)
 
