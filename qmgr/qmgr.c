@@ -226,6 +226,7 @@ void qmgr_free(struct qmgr *q)
 	loop_timer_stop(&q->again);
 	loop_timer_stop(&q->scan);
 	route_forget(q);
+	queue_etrn_stop(q);
 	messages_forget(q);
 	agents_free(q);
 	if (q->spool)

@@ -566,6 +566,9 @@ bool house_log_short(const struct qmgr *q);        /* check_log_space, check_log
 /* ---- the command (qmgr_queue_cmd.c) ---- */
 
 bool queue_wild_match(struct str pattern, struct str text); /* "*" stands for anything; ASCII caseless */
+/* Retries what waits for recipients with this in their address. False: another such walk is not over. */
+bool queue_etrn(struct qmgr *q, struct str part, struct str by);
+void queue_etrn_stop(struct qmgr *q);
 void queue_cmd_opened(struct qmgr *q, struct daemon_link *link);
 void queue_cmd_closed(struct daemon_link *link);
 extern const struct ipc_handler queue_cmd_handlers[];
@@ -634,6 +637,7 @@ struct qmgr {
 	uint32_t n_retry;
 
 	struct list clients, ctls;
+	struct cmd *etrn;           /* the walk for smtpd; NULL: there was none yet */
 	uint64_t client_serial;
 	bool intake_is_closed, draining, scanning, pumping;
 	bool stopped;               /* answers, and their absence, mean nothing any more */

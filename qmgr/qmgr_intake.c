@@ -295,12 +295,27 @@ static void on_msg_commit(void *owner, struct ipc_in *in)
 		commit_on_durable(c->q, m->file, err.status ? err.status : ST_DEFER, &err);
 }
 
+static void on_etrn(void *owner, struct ipc_in *in)
+{
+	struct daemon_link *link = owner;
+	struct client *c = link->state;
+	const struct ipc_etrn *m = in->msg;
+	bool begun;
+
+	if (!c)
+		return;
+	begun = queue_etrn(c->q, m->part, m->by);
+	if (c->q->set->log & LOG_SEL(etrn))
+		log_line(c->q->log, LOG_MAIN, "ETRN for \"%.*s\" by %.*s%s", STR_FMT(m->part), STR_FMT(m->by), begun ? "" : ": another is not over; left out");
+}
+
 const struct ipc_handler intake_handlers[] = {
 	{ IPC_msg_begin, on_msg_begin },
 	{ IPC_msg_recipients, on_msg_recipients },
 	{ IPC_msg_commit, on_msg_commit },
 	{ IPC_msg_abort, on_msg_abort },
 	{ IPC_msg_moved, on_msg_moved },
+	{ IPC_etrn, on_etrn },
 	{ 0, NULL },
 };
 

@@ -54,7 +54,7 @@ static void cmd_slice(void *arg);
 
 static void cmd_send(struct cmd *c, const struct ipc_type *type, const void *msg, int fd)
 {
-	if (!c->link->channel)
+	if (!c->link || !c->link->channel)
 		return;
 	if (c->request)
 		channel_answer(c->link->channel, c->request, type, msg, &fd, fd >= 0 ? 1 : 0);
@@ -444,9 +444,9 @@ static void cmd_slice(void *arg)
 	struct cmd *c = arg;
 	unsigned budget = c->needs_file || c->verb->loads ? SLICE_LOADS : SLICE;
 
-	if (!c->link->channel || !channel_is_open(c->link->channel))
+	if (c->link && (!c->link->channel || !channel_is_open(c->link->channel)))
 		return;
-	if (channel_queued(c->link->channel) > QUEUED_MAX) {
+	if (c->link && channel_queued(c->link->channel) > QUEUED_MAX) {
 		loop_timer_start(&c->timer, c->q->loop, PAUSE_MS, cmd_slice, c);
 		return;
 	}
@@ -523,6 +523,22 @@ static void cmd_import(struct cmd *c, struct ipc_in *in)
 
 /* ---- the question ---- */
 
+static void cmd_begin(struct cmd *c, const struct verb *verb, const struct ipc_queue_ask *ask)
+{
+	arena_reset(&c->arena);
+	ipc_copy(&ipc_type_queue_ask, ask, &c->ask, &c->arena);
+	c->verb = verb;
+	c->next_id = 0;
+	c->count = c->rows = 0;
+	c->walked = false;
+	c->err = (struct err)ERR_INIT;
+	c->needs_file = verb->loads || ask->sender.len || ask->recipient.len || ask->destination.len;
+	list_remove(&c->cursor.node);
+	list_push_front(&c->q->messages, &c->cursor.node);
+	if (!strcmp(verb->name, "retry") && !ask->ids.n && c->q->set->log & LOG_SEL(queue_run))
+		log_line(c->q->log, LOG_MAIN, "Start queue run: pid=%d", (int)getpid());
+}
+
 static void on_queue_ask(void *owner, struct ipc_in *in)
 {
 	struct daemon_link *link = owner;
@@ -541,19 +557,8 @@ static void on_queue_ask(void *owner, struct ipc_in *in)
 			channel_send(in->channel, &ipc_type_queue_end, &end, NULL, 0);
 		return;
 	}
-	arena_reset(&c->arena);
-	ipc_copy(&ipc_type_queue_ask, ask, &c->ask, &c->arena);
-	c->verb = verb;
 	c->request = in->request;
-	c->next_id = 0;
-	c->count = c->rows = 0;
-	c->walked = false;
-	c->err = (struct err)ERR_INIT;
-	c->needs_file = verb->loads || ask->sender.len || ask->recipient.len || ask->destination.len;
-	list_remove(&c->cursor.node);
-	list_push_front(&c->q->messages, &c->cursor.node);
-	if (!strcmp(verb->name, "retry") && !ask->ids.n && c->q->set->log & LOG_SEL(queue_run))
-		log_line(c->q->log, LOG_MAIN, "Start queue run: pid=%d", (int)getpid());
+	cmd_begin(c, verb, ask);
 	if (!strcmp(verb->name, "import")) {
 		cmd_import(c, in);
 		cmd_end(c);
@@ -570,7 +575,7 @@ const struct ipc_handler queue_cmd_handlers[] = {
 	{ 0, NULL },
 };
 
-void queue_cmd_opened(struct qmgr *q, struct daemon_link *link)
+static struct cmd *cmd_new(struct qmgr *q, struct daemon_link *link)
 {
 	struct cmd *c = mem_new(sizeof *c);
 
@@ -579,16 +584,16 @@ void queue_cmd_opened(struct qmgr *q, struct daemon_link *link)
 	c->import_fd = -1;
 	c->cursor.state = M_CURSOR;
 	list_push(&q->ctls, &c->node);
-	link->state = c;
+	return c;
 }
 
-void queue_cmd_closed(struct daemon_link *link)
+void queue_cmd_opened(struct qmgr *q, struct daemon_link *link)
 {
-	struct cmd *c = link->state;
+	link->state = cmd_new(q, link);
+}
 
-	if (!c)
-		return;
-	link->state = NULL;
+static void cmd_free(struct cmd *c)
+{
 	loop_timer_stop(&c->timer);
 	list_remove(&c->cursor.node);
 	list_remove(&c->node);
@@ -599,4 +604,42 @@ void queue_cmd_closed(struct daemon_link *link)
 		return; /* the last answer of the spool frees it */
 	arena_clear(&c->arena);
 	mem_free(c);
+}
+
+/* ---- clients of smtpd ---- */
+
+bool queue_etrn(struct qmgr *q, struct str part, struct str by)
+{
+	const struct verb *verb = verbs;
+	struct arena a = ARENA_INIT;
+	struct ipc_queue_ask ask = { .by = by };
+
+	if (!q->etrn)
+		q->etrn = cmd_new(q, NULL);
+	/* Each reads the files of the queue: one at a time. */
+	if (q->etrn->verb || !part.len)
+		return false;
+	while (strcmp(verb->name, "retry"))
+		verb++;
+	ask.recipient = str_printf(&a, "*%.*s*", STR_FMT(part));
+	cmd_begin(q->etrn, verb, &ask);
+	arena_clear(&a);
+	cmd_slice(q->etrn);
+	return true;
+}
+
+void queue_etrn_stop(struct qmgr *q)
+{
+	if (q->etrn)
+		cmd_free(q->etrn);
+	q->etrn = NULL;
+}
+
+void queue_cmd_closed(struct daemon_link *link)
+{
+	struct cmd *c = link->state;
+
+	link->state = NULL;
+	if (c)
+		cmd_free(c);
 }

@@ -122,7 +122,7 @@ static void op_log(struct session *s, unsigned targets, struct str line)
 const struct session_ops conn_ops = {
 	.output = op_output, .ask = conn_ask, .ask_cancel = conn_ask_cancel, .begin = conn_begin, .recipients = conn_recipients, .commit = conn_commit,
 	.forget = conn_forget, .write = op_write, .read = op_read, .input_waiting = op_input_waiting, .remember = op_remember, .log = op_log,
-	.auth_ask = conn_auth_ask, .auth_forget = conn_auth_forget, .client_changed = op_client_changed, .tls_start = conn_tls_start, .tls_go_on = conn_tls_go_on,
+	.auth_ask = conn_auth_ask, .auth_forget = conn_auth_forget, .client_changed = op_client_changed, .etrn = conn_etrn, .tls_start = conn_tls_start, .tls_go_on = conn_tls_go_on,
 };
 
 /* ---- turns ---- */

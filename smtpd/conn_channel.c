@@ -193,6 +193,17 @@ static void begin_send(struct conn *c)
 	channel_ask(link->channel, &ipc_type_msg_begin, &begin, NULL, 0, &ipc_type_msg_file, 0, begin_done, c->begin);
 }
 
+bool conn_etrn(struct session *s, const struct ipc_etrn *etrn)
+{
+	struct conn *c = s->shell;
+	struct daemon_link *link = c->smtpd->qmgr;
+
+	if (!link || !channel_is_open(link->channel))
+		return false;
+	channel_send(link->channel, &ipc_type_etrn, etrn, NULL, 0);
+	return true;
+}
+
 void conn_begin(struct session *s, const struct ipc_msg_begin *begin)
 {
 	struct conn *c = s->shell;

@@ -18,6 +18,7 @@ const struct verb session_verbs[] = {
 	{ "QUIT", VERB_BEFORE_HELO, verb_quit, "QUIT" },
 	{ "VRFY", VERB_SYNC, verb_vrfy, "VRFY address" },
 	{ "EXPN", VERB_SYNC, verb_expn, "EXPN address" },
+	{ "ETRN", VERB_SYNC, verb_etrn, "ETRN #domain" },
 	{ "HELP", VERB_BEFORE_HELO, verb_help, "HELP" },
 	{ NULL, 0, NULL, NULL },
 };
@@ -59,6 +60,7 @@ static bool offers_8bit(const struct session *s) { return s->server->settings.ei
 static bool offers_pipelining(const struct session *s) { return session_pipelining(s); }
 static bool offers_auth(const struct session *s) { return auth_offer(s).len > 0; }
 static bool offers_tls(const struct session *s) { return tls_offered(s); }
+static bool offers_etrn(const struct session *s) { return policy_has(s, ACL_ETRN) && !s->local; }
 static bool offers_dsn(const struct session *s) { return session_client(s)->flags & CLIENT_DSN; }
 static const struct {
 	const char *keyword;
@@ -67,6 +69,7 @@ static const struct {
 	{ "SIZE", offers_size },
 	{ "8BITMIME", offers_8bit },
 	{ "DSN", offers_dsn },
+	{ "ETRN", offers_etrn },
 	{ "PIPELINING", offers_pipelining },
 	{ "AUTH", offers_auth },
 	{ "STARTTLS", offers_tls },
@@ -267,5 +270,34 @@ void verb_expn(struct session *s, struct str args)
 		reply(s, 550, "5.7.1", STR_LIT("Administrative prohibition"));
 	} else {
 		policy_ask(s, ACL_EXPN, expn_proceed);
+	}
+}
+
+/* ---- ETRN (RFC 1985): mail that waits for somebody who is in now ---- */
+
+static void etrn_proceed(struct session *s, const struct ipc_acl_answer *answer)
+{
+	struct str arg = str_trim(str_from(str_of(s->line), 4));
+	struct ipc_etrn etrn = { .part = str_from(arg, 1), .by = log_peer(s) };
+
+	if (!policy_accepts(s, answer, "ETRN", arg))
+		return;
+	if (arg.len < 2 || arg.p[0] != '#' || arg.len > 200)
+		reply_syntax(s, 501, "5.5.4", "argument must begin with #");
+	else if (!s->pretended && !s->server->ops->etrn(s, &etrn))
+		reply(s, 458, "4.3.0", STR_LIT("Unable to queue messages now"));
+	else
+		reply(s, policy_code(answer, 250), "2.0.0", answer && answer->text.len ? answer->text : STR_LIT("OK"));
+}
+
+void verb_etrn(struct session *s, struct str args)
+{
+	if (s->server->settings.log & LOG_SEL(etrn))
+		session_logf(s, LOG_MAIN, "ETRN %.*s received from %.*s", STR_FMT(log_printable(s, args)), STR_FMT(log_peer(s)));
+	if (!policy_has(s, ACL_ETRN)) {
+		log_rejection(s, "ETRN", args, false, STR_NULL, true);
+		reply(s, 458, "4.7.1", STR_LIT("Administrative prohibition"));
+	} else {
+		policy_ask(s, ACL_ETRN, etrn_proceed);
 	}
 }

@@ -10,6 +10,7 @@ enum { FACTS_RECIPIENTS = 64 }; /* as messages.def says */
 /* Per stage: the code of a refusal, and how the log names the stage. */
 static const struct { uint16_t code; const char *esc; } stage_rows[ACL_STAGES_END] = {
 	[ACL_CONNECT] = { 554, "5.7.1" }, [ACL_VRFY] = { 252, "2.5.2" }, [ACL_EXPN] = { 550, "5.7.1" },
+	[ACL_ETRN] = { 458, "4.7.1" },
 };
 
 bool policy_has(const struct session *s, enum acl_stage stage)
@@ -402,6 +403,6 @@ bool policy_accepts(struct session *s, const struct ipc_acl_answer *a, const cha
 		session_end_without_quit(s, "acl-drop");
 		return false;
 	}
-	reply(s, code, defer ? "4.3.0" : code / 100 == 2 ? "2.5.2" : "5.7.1", text);
+	reply(s, code, defer ? "4.3.0" : code / 100 == 2 ? "2.5.2" : code / 100 == 4 ? "4.7.1" : "5.7.1", text);
 	return false;
 }

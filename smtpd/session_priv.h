@@ -90,6 +90,7 @@ void verb_noop(struct session *s, struct str args);
 void verb_quit(struct session *s, struct str args);
 void verb_vrfy(struct session *s, struct str args);
 void verb_expn(struct session *s, struct str args);
+void verb_etrn(struct session *s, struct str args);
 void verb_help(struct session *s, struct str args);
 void verb_auth(struct session *s, struct str args);
 void verb_starttls(struct session *s, struct str args);

@@ -137,6 +137,7 @@ void conn_ask(struct session *s, const struct ipc_acl_ask *ask, bool reader);
 void conn_ask_cancel(struct session *s);
 void conn_auth_ask(struct session *s, const struct ipc_auth_ask *ask);
 void conn_auth_forget(struct session *s);
+bool conn_etrn(struct session *s, const struct ipc_etrn *etrn);
 void conn_begin(struct session *s, const struct ipc_msg_begin *begin);
 void conn_recipients(struct session *s, const struct ipc_msg_recipients *more);
 void conn_commit(struct session *s, const struct ipc_msg_commit *commit);

@@ -224,3 +224,43 @@ def test_stats(waiting):
     b, ids = waiting
     stats = json.loads(b.command("queue", "stats", "--json"))
     assert stats["count"] == 6 and stats["counters"]
+
+
+def test_etrn(bulkhead):
+    """A site that has been away asks for its mail (RFC 1985); nobody else may."""
+    s = Sink()
+    port = s.port
+    s.close()
+    b = bulkhead(sink=port, main="acl_smtp_etrn = check_etrn\n", retry="* * F,1d,1d", acl=Instance.ACL + """
+check_etrn:
+  deny message = not for you
+       condition = ${if match{$smtp_command_argument}{secret}}
+  accept hosts = 127.0.0.1
+""")
+    for to in ("x@here.example", "y@there.example"):
+        b.send("a@b.example", to)
+    wait_for(lambda: [r["state"] for r in b.queue()] == ["deferred"] * 2)
+    c = b.client()
+    assert "ETRN" in c.ask("EHLO client.example", 250)
+    for line, want in (("ETRN here.example", "501 5.5.4 argument must begin with #"), ("ETRN", "501 5.5.4 "), ("ETRN #secret.example", "458 4.7.1 not for you")):
+        assert c.ask(line).startswith(want), line
+    s = Sink(port=port)
+    try:
+        c.ask("ETRN #nobody.example", "250 2.0.0 OK")
+        b.wait_log("End queue run")
+        assert [r["state"] for r in b.queue()] == ["deferred"] * 2, "only what has the text in an address"
+        c.ask("ETRN #HERE.example", "250 2.0.0 OK")
+        assert ["x@here.example"] in [m[1] for m in s.wait(1)]
+        b.wait_log(r"ETRN #HERE\.example received from .*\[127\.0\.0\.1\]")
+        b.wait_empty()   # the host is back: what else waited for it goes, too
+    finally:
+        s.close()
+    c = b.client(source=("127.0.0.2", 0))
+    c.ask("EHLO client.example", 250)
+    c.ask("ETRN #there.example", "458 ")
+
+
+def test_etrn_without_an_acl(bulkhead):
+    c = bulkhead().client()
+    assert "ETRN" not in c.ask("EHLO client.example", 250)
+    c.ask("ETRN #here.example", "458 4.7.1 Administrative prohibition")

@@ -116,11 +116,12 @@ static void mock_auth_ask(struct session *s, const struct ipc_auth_ask *ask)
 	snprintf(m->auth_data, sizeof m->auth_data, "%.*s", STR_FMT(ask->data));
 }
 static void mock_auth_forget(struct session *s) { (void)s; }
+static bool mock_etrn(struct session *s, const struct ipc_etrn *etrn) { (void)s; return etrn->part.len > 0; }
 static void mock_client_changed(struct session *s) { (void)s; }
 static void mock_tls_start(struct session *s) { mock_of(s)->tls_starts++; }
 static void mock_tls_go_on(struct session *s) { mock_of(s)->tls_chosen = true; }
 static const struct session_ops mock_ops = { mock_output, mock_ask, mock_ask_cancel, mock_begin, mock_recipients, mock_commit, mock_forget, mock_write,
-	mock_read, mock_input_waiting, mock_remember, mock_log, mock_auth_ask, mock_client_changed, mock_auth_forget, mock_tls_start, mock_tls_go_on };
+	mock_read, mock_input_waiting, mock_remember, mock_log, mock_auth_ask, mock_etrn, mock_client_changed, mock_auth_forget, mock_tls_start, mock_tls_go_on };
 
 static void mock_init(struct mock *m)
 {
