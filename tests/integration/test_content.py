@@ -170,7 +170,7 @@ def test_slow_and_silent_scanners(bulkhead):
         for _ in range(2):
             reply, _ = send(b, CONTENT)
             assert reply.startswith("451"), reply
-        assert len(re.findall(r"malware acl condition: \[127\.0\.0\.1\]:\d+: timeout", b.log())) == 2, b.log()
+        wait_for(lambda: len(re.findall(r"malware acl condition: \[127\.0\.0\.1\]:\d+: timeout", b.log())) == 2, why=b.log)
     with Scanner("clamd", SILENT) as s:
         b = scanning(bulkhead, "av_scanner = clamd:127.0.0.1 %d\n" % s.port, VIRUS % "* / defer_ok / tmo=2s")
         reply, _ = send(b, CONTENT)
