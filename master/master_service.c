@@ -25,7 +25,6 @@ const struct service_link service_links[] = {
 	{ "smtpd", "policyd", false },
 	{ "smtpd", "qmgr", false },
 	{ "smtpd", "keyd", false },
-	{ "smtp-out", "keyd", false },
 	{ "qmgr", "router", false },
 	{ "qmgr", "smtp-out", false },
 	{ "policyd", "router", true },

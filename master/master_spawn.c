@@ -15,6 +15,7 @@
 #include "common/conf/view.h"
 #include "common/daemon/daemon.h"
 #include "common/daemon/jail.h"
+#include "common/daemon/program.h"
 #include "master/master.h"
 
 /* Which directory it is chrooted into. With a namespace refused: no directory of its own, but still "/". */
@@ -90,17 +91,6 @@ _Noreturn static void exec_failed(const char *text)
 	_exit(DAEMON_EXIT_JAIL);
 }
 
-static void signals_reset(void)
-{
-	struct sigaction plain = { .sa_handler = SIG_DFL };
-	sigset_t none;
-
-	for (int s = 1; s < NSIG; s++)
-		sigaction(s, &plain, NULL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 _Noreturn static void child_exec(const struct child *c, const char *path, char **argv, char **env, int control, bool namespaced)
 {
 	const struct master *m = c->m;
@@ -116,7 +106,7 @@ _Noreturn static void child_exec(const struct child *c, const char *path, char *
 		fcntl(control, F_SETFD, 0);
 	else if (dup2(control, JAIL_CONTROL_FD) < 0)
 		_exit(DAEMON_EXIT_CHANNEL);
-	signals_reset();
+	program_signals_reset();
 	umask(077);
 	if (chdir("/") < 0)
 		exec_failed("chdir");

@@ -617,7 +617,7 @@ bool queue_etrn(struct qmgr *q, struct str part, struct str by)
 	if (!q->etrn)
 		q->etrn = cmd_new(q, NULL);
 	/* Each reads the files of the queue: one at a time. */
-	if (q->etrn->verb || !part.len)
+	if (q->etrn->verb || !part.len || str_find(part, '*') >= 0)
 		return false;
 	while (strcmp(verb->name, "retry"))
 		verb++;

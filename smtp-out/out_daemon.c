@@ -34,12 +34,6 @@ static void peer_closed(struct daemon_link *link, const char *why)
 	smtp_out_channel_closed(link->daemon->state, link->channel);
 }
 
-/* TLS connections ask it; until there are any, its channel is not needed. */
-static void keyd_opened(struct daemon_link *link)
-{
-	(void)link;
-}
-
 static enum status daemon_start(struct daemon *d, struct err *err)
 {
 	struct str helo = d->conf->main.primary_hostname.text;
@@ -93,7 +87,6 @@ static const struct ipc_handler router_handlers[] = {
 static const struct daemon_peer peers[] = {
 	{ .name = "qmgr", .handlers = qmgr_handlers, .closed = peer_closed },
 	{ .name = "router", .handlers = router_handlers, .closed = peer_closed },
-	{ .name = "keyd", .raw = true, .opened = keyd_opened },
 	{ .name = NULL },
 };
 

@@ -284,6 +284,8 @@ static void etrn_proceed(struct session *s, const struct ipc_acl_answer *answer)
 		return;
 	if (arg.len < 2 || arg.p[0] != '#' || arg.len > 200)
 		reply_syntax(s, 501, "5.5.4", "argument must begin with #");
+	else if (str_find(arg, '*') >= 0) /* no wildcard: the text itself is looked for */
+		reply_syntax(s, 501, "5.5.4", "argument is no part of an address");
 	else if (!s->pretended && !s->server->ops->etrn(s, &etrn))
 		reply(s, 458, "4.3.0", STR_LIT("Unable to queue messages now"));
 	else

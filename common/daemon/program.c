@@ -27,7 +27,7 @@ _Noreturn static void child_fail(int report, int error)
 	_exit(EXEC_FAILED);
 }
 
-static void child_signals(void)
+void program_signals_reset(void)
 {
 	struct sigaction plain = { .sa_handler = SIG_DFL };
 	sigset_t none;
@@ -69,7 +69,7 @@ _Noreturn static void child_exec(const struct program_spec *spec, int in, int ou
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* whoever runs it has to judge it: its end is the program's */
 	if (getppid() == 1)
 		_exit(EXEC_FAILED);
-	child_signals();
+	program_signals_reset();
 	child_limits(spec);
 	umask(spec->umask);
 	execve(spec->path, spec->argv, spec->env);

@@ -36,6 +36,8 @@ struct program {
 	int exec_error;            /* errno of an execve() that failed; 0: it was executed */
 };
 
+/* In a child, before it executes something: every signal does what it does by default, and none is blocked. */
+void program_signals_reset(void);
 /* Starts it in the present directory. On failure there is nothing to clear. */
 enum status program_start(struct program *p, const struct program_spec *spec, struct err *err);
 /* As write(): arg is the struct program. A program that reads no more gets no more, which is no error: it is judged by how it ends. */

@@ -19,7 +19,7 @@ void base64_encode(struct buf *out, struct str s)
 	}
 }
 
-static int letter_value(char c)
+int base64_value(char c)
 {
 	if (c >= 'A' && c <= 'Z')
 		return c - 'A';
@@ -37,7 +37,7 @@ static unsigned group_decode(const char *p, bool last, char out[3])
 	uint32_t v = 0;
 
 	for (unsigned i = 0; i < 4; i++) {
-		int x = i <= n ? letter_value(p[i]) : 0;
+		int x = i <= n ? base64_value(p[i]) : 0;
 
 		if (x < 0)
 			return 0;

@@ -3,23 +3,14 @@
 
 #include <string.h>
 
+#include "common/mail/base64.h"
+
 static int hex_value(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
 	c = ascii_lower(c);
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static int base64_value(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
 /* CR LF as LF; a CR that stands alone stays. */

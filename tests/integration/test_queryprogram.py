@@ -3,13 +3,12 @@
 import glob
 import os
 import re
-import shutil
 import signal
-import tempfile
 
 import pytest
 
 from bulkhead import UID_BASE, read, wait_for
+from program import Program
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="programs under a login of their own need root")
 
@@ -36,28 +35,10 @@ sink:
 VERIFY = "acl_check_rcpt:\n  accept domains = unverified.example\n  require verify = recipient\n  accept\n"
 
 
-class Program:
-    """A folder that anybody may write to: the program, what it does, what it left."""
+class Asked(Program):
     def __init__(self):
-        self.dir = tempfile.mkdtemp()
-        os.chmod(self.dir, 0o777)
-        self.write("ask", SCRIPT.replace("DIR", self.dir), 0o755)
+        super().__init__("ask", SCRIPT)
         self.does("echo pass")
-
-    def write(self, name, text, mode=0o644):
-        path = os.path.join(self.dir, name)
-        with open(path, "w") as f:
-            f.write(text)
-        os.chmod(path, mode)
-
-    def does(self, text):
-        self.write("script", text + "\n")
-
-    def read(self, name):
-        return read(os.path.join(self.dir, name))
-
-    def runs(self):
-        return self.read("runs").split()
 
     def routers(self, more="pass_router = sink"):
         return ROUTER % {"dir": self.dir, "more": more}
@@ -65,9 +46,9 @@ class Program:
 
 @pytest.fixture
 def program():
-    p = Program()
+    p = Asked()
     yield p
-    shutil.rmtree(p.dir)
+    p.remove()
 
 
 def test_login_words_and_surroundings(bulkhead, sink, program):

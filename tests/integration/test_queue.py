@@ -242,7 +242,7 @@ check_etrn:
     wait_for(lambda: [r["state"] for r in b.queue()] == ["deferred"] * 2)
     c = b.client()
     assert "ETRN" in c.ask("EHLO client.example", 250)
-    for line, want in (("ETRN here.example", "501 5.5.4 argument must begin with #"), ("ETRN", "501 5.5.4 "), ("ETRN #secret.example", "458 4.7.1 not for you")):
+    for line, want in (("ETRN here.example", "501 5.5.4 argument must begin with #"), ("ETRN", "501 5.5.4 "), ("ETRN #*", "501 5.5.4 argument is no part"), ("ETRN #secret.example", "458 4.7.1 not for you")):
         assert c.ask(line).startswith(want), line
     s = Sink(port=port)
     try:

@@ -4,12 +4,11 @@ those that hang, are killed, print too much, or may not be run."""
 import glob
 import os
 import re
-import shutil
-import tempfile
 
 import pytest
 
 from bulkhead import UID_BASE, Instance, read, wait_for
+from program import Program
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="programs under a login of their own need root")
 
@@ -48,25 +47,10 @@ echo >> DIR/runs
 """
 
 
-class Program:
-    """A folder that anybody may write to: the program, what it does, what it left."""
+class Run(Program):
     def __init__(self):
-        self.dir = tempfile.mkdtemp()
-        os.chmod(self.dir, 0o777)
-        self.write("prog", SCRIPT.replace("DIR", self.dir), 0o755)
+        super().__init__("prog", SCRIPT)
         self.does("true")
-
-    def write(self, name, text, mode=0o644):
-        path = os.path.join(self.dir, name)
-        with open(path, "w") as f:
-            f.write(text)
-        os.chmod(path, mode)
-
-    def does(self, text):
-        self.write("script", text + "\n")
-
-    def runs(self):
-        return read(os.path.join(self.dir, "runs")).splitlines()
 
     def fill(self, text, **more):
         return text % {"dir": self.dir, "more": more.get("more", "")}
@@ -74,9 +58,9 @@ class Program:
 
 @pytest.fixture
 def program():
-    p = Program()
+    p = Run()
     yield p
-    shutil.rmtree(p.dir)
+    p.remove()
 
 
 @pytest.fixture

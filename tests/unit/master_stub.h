@@ -177,12 +177,12 @@ static const struct daemon_spec stub_qmgr = {
 
 /* ---- smtp-out ---- */
 
-static const struct daemon_peer stub_out_peers[] = { { .name = "qmgr" }, { .name = "keyd" }, { NULL } };
+static const struct daemon_peer stub_out_peers[] = { { .name = "qmgr" }, { NULL } };
 static const struct daemon_spec stub_out = { .name = "smtp-out", .what = "stub", .see = V_SMTP_OUT, .peers = stub_out_peers };
 
 /* ---- keyd ---- */
 
-static const struct daemon_peer stub_keyd_peers[] = { { .name = "smtpd" }, { .name = "smtp-out" }, { NULL } };
+static const struct daemon_peer stub_keyd_peers[] = { { .name = "smtpd" }, { NULL } };
 static const struct daemon_spec stub_keyd = { .name = "keyd", .what = "stub", .see = V_KEYD, .peers = stub_keyd_peers };
 
 /* ---- smtpd: "tickets" says the key that makes tickets, or a part of it ---- */
