@@ -173,33 +173,12 @@ class Case(base.Case):
             super().add(line)
 
 
-def read_cases():
-    cases = []
-    for line in open(CORPUS).read().split("\n"):
-        if line.startswith("== "):
-            cases.append(Case(line[3:]))
-        elif line.strip() and not line.startswith("#"):
-            cases[-1].add(line)
-    for c in cases:
-        c.messages = c.messages or [("plain", ["joe"], "a")]
-    return cases
-
-
-def read_differences():
-    known = {}
-    for line in open(CORPUS + ".differences").read().split("\n") if os.path.exists(CORPUS + ".differences") else []:
-        if line.strip() and not line.startswith("#"):
-            case, what, reason = line.split("\t")
-            known[(case, what)] = reason
-    return known
-
-
-CASES, DIFFERENCES = read_cases(), read_differences()
+CASES, DIFFERENCES = base.read_cases(CORPUS, Case), base.read_differences(CORPUS)
 
 
 def with_servers(top):
     """The cases of one side, each with its server; ports and sockets filled in."""
-    cases, servers = read_cases(), {}
+    cases, servers = base.read_cases(CORPUS, Case), {}
     os.makedirs(top + "/sock")
     for c in cases:
         if not c.listen:

@@ -106,11 +106,11 @@ class Case:
             self.transport.append("  " + line)
 
 
-def read_cases():
+def read_cases(corpus=CORPUS, make=Case):
     cases = []
-    for line in open(CORPUS).read().split("\n"):
+    for line in open(corpus).read().split("\n"):
         if line.startswith("== "):
-            cases.append(Case(line[3:]))
+            cases.append(make(line[3:]))
         elif line.strip() and not line.startswith("#"):
             cases[-1].add(line)
     for c in cases:
@@ -118,9 +118,9 @@ def read_cases():
     return cases
 
 
-def read_differences():
+def read_differences(corpus=CORPUS):
     known = {}
-    path = CORPUS + ".differences"
+    path = corpus + ".differences"
     for line in open(path).read().split("\n") if os.path.exists(path) else []:
         if line.strip() and not line.startswith("#"):
             case, what, reason = line.split("\t")
