@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/ip.h>
-#include <netinet/tcp.h>
-#include <stddef.h>
 #include <string.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "smtp-out/out_connect.h"
 #include "smtp-out/smtp_out.h"
 #include "smtp-out/smtp_result.h"
 
@@ -89,102 +84,6 @@ static void conn_gone(struct out_conn *conn)
 
 /* ---- connecting ---- */
 
-union out_addr {
-	struct sockaddr sa;
-	struct sockaddr_in in;
-	struct sockaddr_in6 in6;
-	struct sockaddr_un un;
-};
-
-static socklen_t addr_read(union out_addr *a, struct str ip, uint16_t port)
-{
-	char text[64];
-
-	memset(a, 0, sizeof *a);
-	if (!ip.len || ip.len >= sizeof text)
-		return 0;
-	memcpy(text, ip.p, ip.len);
-	text[ip.len] = '\0';
-	if (inet_pton(AF_INET, text, &a->in.sin_addr) == 1) {
-		a->in.sin_family = AF_INET;
-		a->in.sin_port = htons(port);
-		return sizeof a->in;
-	}
-	if (inet_pton(AF_INET6, text, &a->in6.sin6_addr) == 1) {
-		a->in6.sin6_family = AF_INET6;
-		a->in6.sin6_port = htons(port);
-		return sizeof a->in6;
-	}
-	return 0;
-}
-
-static socklen_t addr_path(union out_addr *a, struct str path)
-{
-	memset(a, 0, sizeof *a);
-	if (!path.len || path.len >= sizeof a->un.sun_path)
-		return 0;
-	a->un.sun_family = AF_UNIX;
-	memcpy(a->un.sun_path, path.p, path.len);
-	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path.len + 1);
-}
-
-static void socket_prepare(int fd, const union out_addr *to, const struct out_options *o)
-{
-	int one = 1, tos = o->tos;
-
-	if (to->sa.sa_family == AF_UNIX)
-		return;
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-	if (o->keepalive)
-		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
-	if (tos >= 0 && to->sa.sa_family == AF_INET)
-		setsockopt(fd, IPPROTO_IP, IP_TOS, &tos, sizeof tos);
-	if (tos >= 0 && to->sa.sa_family == AF_INET6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof tos);
-}
-
-static bool socket_bind(int fd, const union out_addr *to, const struct out_options *o)
-{
-	struct str ip = STR_NULL;
-	union out_addr from;
-	socklen_t len;
-	int one = 1;
-
-	if (to->sa.sa_family != AF_UNIX)
-		ip = out_interface_for(o->interface, to->sa.sa_family);
-	if (!ip.len)
-		return true;
-	len = addr_read(&from, ip, 0);
-#ifdef IP_BIND_ADDRESS_NO_PORT
-	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
-#endif
-	return len && bind(fd, &from.sa, len) == 0;
-}
-
-/* errno of connect() in the terms of retry rules. */
-static struct smtp_verdict verdict_connect(struct arena *a, int error)
-{
-	struct smtp_verdict v = {
-		.result = DELIVERY_DEFERRED, .error = RETRY_OTHER, .stage = "initial connection", .host_error = true, .status = STR_LIT("4.4.1"),
-		.text = str_printf(a, "%s", strerror(error)), .error_no = error,
-	};
-
-	if (error == ECONNREFUSED)
-		v.error = RETRY_REFUSED;
-	else if (error == ETIMEDOUT)
-		v.error = RETRY_TIMEOUT_CONNECT;
-	return v;
-}
-
-/* No descriptor, no port, no address of ours: the host can't help it. */
-static struct smtp_verdict verdict_ours(struct arena *a, const char *what, int error)
-{
-	return (struct smtp_verdict){
-		.result = DELIVERY_DEFERRED, .error = RETRY_OTHER, .stage = "initial connection", .status = STR_LIT("4.3.0"),
-		.text = str_printf(a, "%s: %s", what, strerror(error)), .error_no = error,
-	};
-}
-
 /* The time-outs are the plan's; connect_timeout 0: the system's. */
 static void conn_timer_set(struct out_conn *conn, uint64_t ms)
 {
@@ -201,31 +100,10 @@ struct out_conn *out_conn_open(struct out_delivery *d, uint32_t host, struct smt
 	const struct out_options *o = &p->options;
 	const struct ipc_host *h = host < p->plan.n_hosts ? &p->plan.hosts[host] : NULL;
 	struct out_conn *conn;
-	union out_addr to;
-	socklen_t len = h ? addr_read(&to, h->ip, h->port ? (uint16_t)h->port : o->port) : addr_path(&to, o->socket);
-	int fd;
+	int fd = out_connect_start(o, h, &d->arena, v);
 
-	if (!len) {
-		*v = verdict_connect(&d->arena, EADDRNOTAVAIL);
-		v->text = STR_LIT("this is no address");
+	if (fd < 0)
 		return NULL;
-	}
-	fd = socket(to.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0) {
-		*v = errno == EAFNOSUPPORT ? verdict_connect(&d->arena, errno) : verdict_ours(&d->arena, "socket", errno);
-		return NULL;
-	}
-	socket_prepare(fd, &to, o);
-	if (!socket_bind(fd, &to, o)) {
-		*v = verdict_ours(&d->arena, "the transport's interface", errno);
-		close(fd);
-		return NULL;
-	}
-	if (connect(fd, &to.sa, len) < 0 && errno != EINPROGRESS) {
-		*v = errno == EAGAIN ? verdict_ours(&d->arena, "connect", errno) : verdict_connect(&d->arena, errno);
-		close(fd);
-		return NULL;
-	}
 	conn = mem_new(sizeof *conn);
 	conn->so = so;
 	conn->plan = out_plan_hold(p);
@@ -268,37 +146,16 @@ static void conn_failed(struct out_conn *conn, const struct smtp_verdict *v)
 	out_conn_close(conn);
 }
 
-static void local_addr_note(struct out_conn *conn)
-{
-	union out_addr a;
-	socklen_t len = sizeof a;
-
-	if (getsockname(conn->fd, &a.sa, &len) < 0)
-		return;
-	if (a.sa.sa_family == AF_INET) {
-		inet_ntop(AF_INET, &a.in.sin_addr, conn->local_ip, sizeof conn->local_ip);
-		conn->local_port = ntohs(a.in.sin_port);
-	} else if (a.sa.sa_family == AF_INET6) {
-		inet_ntop(AF_INET6, &a.in6.sin6_addr, conn->local_ip, sizeof conn->local_ip);
-		conn->local_port = ntohs(a.in6.sin6_port);
-	}
-	conn->client.local_ip = conn->local_ip;
-}
-
 static void conn_connected(struct out_conn *conn)
 {
-	int error = 0;
-	socklen_t len = sizeof error;
+	struct smtp_verdict v;
 
-	if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-		error = errno;
-	if (error) {
-		struct smtp_verdict v = verdict_connect(&conn->delivery->arena, error);
-
+	if (!out_connect_end(conn->fd, &conn->delivery->arena, &v)) {
 		conn_failed(conn, &v);
 		return;
 	}
-	local_addr_note(conn);
+	out_connect_local(conn->fd, conn->local_ip, &conn->local_port);
+	conn->client.local_ip = conn->local_ip;
 	conn->state = OUT_TALKING;
 	conn_work(conn);
 }
@@ -475,7 +332,7 @@ static void conn_late(void *arg)
 	struct out_conn *conn = arg;
 
 	if (conn->state == OUT_CONNECTING) {
-		struct smtp_verdict v = verdict_connect(&conn->delivery->arena, ETIMEDOUT);
+		struct smtp_verdict v = out_connect_late(&conn->delivery->arena);
 
 		conn_failed(conn, &v);
 	} else if (conn->state == OUT_WAITING) {

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: ISC */
+#include "smtp-out/out_connect.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/ip.h>
+#include <netinet/tcp.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* ---- addresses ---- */
+
+union out_addr {
+	struct sockaddr sa;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+	struct sockaddr_un un;
+};
+
+static socklen_t addr_read(union out_addr *a, struct str ip, uint16_t port)
+{
+	char text[64];
+
+	memset(a, 0, sizeof *a);
+	if (!ip.len || ip.len >= sizeof text)
+		return 0;
+	memcpy(text, ip.p, ip.len);
+	text[ip.len] = '\0';
+	if (inet_pton(AF_INET, text, &a->in.sin_addr) == 1) {
+		a->in.sin_family = AF_INET;
+		a->in.sin_port = htons(port);
+		return sizeof a->in;
+	}
+	if (inet_pton(AF_INET6, text, &a->in6.sin6_addr) == 1) {
+		a->in6.sin6_family = AF_INET6;
+		a->in6.sin6_port = htons(port);
+		return sizeof a->in6;
+	}
+	return 0;
+}
+
+static socklen_t addr_path(union out_addr *a, struct str path)
+{
+	memset(a, 0, sizeof *a);
+	if (!path.len || path.len >= sizeof a->un.sun_path)
+		return 0;
+	a->un.sun_family = AF_UNIX;
+	memcpy(a->un.sun_path, path.p, path.len);
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path.len + 1);
+}
+
+/* ---- sockets ---- */
+
+static void socket_prepare(int fd, const union out_addr *to, const struct out_options *o)
+{
+	int one = 1, tos = o->tos;
+
+	if (to->sa.sa_family == AF_UNIX)
+		return;
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	if (o->keepalive)
+		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+	if (tos >= 0 && to->sa.sa_family == AF_INET)
+		setsockopt(fd, IPPROTO_IP, IP_TOS, &tos, sizeof tos);
+	if (tos >= 0 && to->sa.sa_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof tos);
+}
+
+static bool socket_bind(int fd, const union out_addr *to, const struct out_options *o)
+{
+	struct str ip = STR_NULL;
+	union out_addr from;
+	socklen_t len;
+	int one = 1;
+
+	if (to->sa.sa_family != AF_UNIX)
+		ip = out_interface_for(o->interface, to->sa.sa_family);
+	if (!ip.len)
+		return true;
+	len = addr_read(&from, ip, 0);
+#ifdef IP_BIND_ADDRESS_NO_PORT
+	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+#endif
+	return len && bind(fd, &from.sa, len) == 0;
+}
+
+/* ---- verdicts ---- */
+
+/* errno of connect() in the terms of retry rules. */
+static struct smtp_verdict verdict_connect(struct arena *a, int error)
+{
+	struct smtp_verdict v = {
+		.result = DELIVERY_DEFERRED, .error = RETRY_OTHER, .stage = "initial connection", .host_error = true, .status = STR_LIT("4.4.1"),
+		.text = str_printf(a, "%s", strerror(error)), .error_no = error,
+	};
+
+	if (error == ECONNREFUSED)
+		v.error = RETRY_REFUSED;
+	else if (error == ETIMEDOUT)
+		v.error = RETRY_TIMEOUT_CONNECT;
+	return v;
+}
+
+/* No descriptor, no port, no address of ours: the host can't help it. */
+static struct smtp_verdict verdict_ours(struct arena *a, const char *what, int error)
+{
+	return (struct smtp_verdict){
+		.result = DELIVERY_DEFERRED, .error = RETRY_OTHER, .stage = "initial connection", .status = STR_LIT("4.3.0"),
+		.text = str_printf(a, "%s: %s", what, strerror(error)), .error_no = error,
+	};
+}
+
+struct smtp_verdict out_connect_late(struct arena *a)
+{
+	return verdict_connect(a, ETIMEDOUT);
+}
+
+/* ---- connecting ---- */
+
+int out_connect_start(const struct out_options *o, const struct ipc_host *h, struct arena *a, struct smtp_verdict *v)
+{
+	union out_addr to;
+	socklen_t len = h ? addr_read(&to, h->ip, h->port ? (uint16_t)h->port : o->port) : addr_path(&to, o->socket);
+	int fd;
+
+	if (!len) {
+		*v = verdict_connect(a, EADDRNOTAVAIL);
+		v->text = STR_LIT("this is no address");
+		return -1;
+	}
+	fd = socket(to.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0) {
+		*v = errno == EAFNOSUPPORT ? verdict_connect(a, errno) : verdict_ours(a, "socket", errno);
+		return -1;
+	}
+	socket_prepare(fd, &to, o);
+	if (!socket_bind(fd, &to, o)) {
+		*v = verdict_ours(a, "the transport's interface", errno);
+		close(fd);
+		return -1;
+	}
+	if (connect(fd, &to.sa, len) < 0 && errno != EINPROGRESS) {
+		*v = errno == EAGAIN ? verdict_ours(a, "connect", errno) : verdict_connect(a, errno);
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+bool out_connect_end(int fd, struct arena *a, struct smtp_verdict *v)
+{
+	int error = 0;
+	socklen_t len = sizeof error;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+		error = errno;
+	if (error)
+		*v = verdict_connect(a, error);
+	return !error;
+}
+
+void out_connect_local(int fd, char ip[46], uint16_t *port)
+{
+	union out_addr a;
+	socklen_t len = sizeof a;
+
+	if (getsockname(fd, &a.sa, &len) < 0)
+		return;
+	if (a.sa.sa_family == AF_INET) {
+		inet_ntop(AF_INET, &a.in.sin_addr, ip, 46);
+		*port = ntohs(a.in.sin_port);
+	} else if (a.sa.sa_family == AF_INET6) {
+		inet_ntop(AF_INET6, &a.in6.sin6_addr, ip, 46);
+		*port = ntohs(a.in6.sin6_port);
+	}
+}
