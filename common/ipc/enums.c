@@ -80,6 +80,16 @@ const char *hint_op_name(uint64_t op)
 	return NAME_OF(names, op);
 }
 
+const char *tlsa_state_name(uint64_t state)
+{
+	static const char *const names[] = {
+		[TLSA_NOT_ASKED] = "not asked", [TLSA_USABLE] = "usable", [TLSA_NONE] = "none", [TLSA_INSECURE] = "insecure",
+		[TLSA_FAILED] = "failed", [TLSA_REFUSED] = "refused", [TLSA_UNUSABLE] = "unusable", [TLSA_HOST_INSECURE] = "host insecure",
+	};
+
+	return NAME_OF(names, state);
+}
+
 const char *spool_record_kind_name(uint64_t kind)
 {
 	static const char *const names[] = {

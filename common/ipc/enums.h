@@ -112,6 +112,19 @@ enum retry_error {
 	RETRY_ERRORS_END
 };
 
+/* What the DNS says of a host's TLSA records. */
+enum tlsa_state {
+	TLSA_NOT_ASKED = 0,  /* DANE is not wanted with this host */
+	TLSA_USABLE,         /* secure, and some can be used */
+	TLSA_NONE,           /* secure: there are none */
+	TLSA_INSECURE,       /* an answer that is not secure */
+	TLSA_FAILED,         /* no answer, or a server failure, which is what a bogus one looks like */
+	TLSA_REFUSED,        /* REFUSED, FORMERR, NOTIMP */
+	TLSA_UNUSABLE,       /* secure, but none can be used */
+	TLSA_HOST_INSECURE,  /* not asked: the host's MX or address answer is not secure */
+	TLSA_STATES_END
+};
+
 /* How far a callout came. */
 enum callout_stage { CALLOUT_CONNECT = 1, CALLOUT_HELO, CALLOUT_MAIL, CALLOUT_RANDOM, CALLOUT_RCPT, CALLOUT_POSTMASTER, CALLOUT_STAGES_END };
 
@@ -137,6 +150,7 @@ const char *retry_error_name(uint64_t error);
 const char *route_outcome_name(uint64_t outcome);
 const char *delivery_result_name(uint64_t result);
 const char *hint_op_name(uint64_t op);
+const char *tlsa_state_name(uint64_t state);     /* "usable" */
 const char *spool_record_kind_name(uint64_t kind);
 
 #endif
