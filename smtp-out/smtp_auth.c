@@ -33,7 +33,7 @@ bool smtp_auth_find(struct smtp_client *c)
 	const struct ipc_client_auth *a;
 
 	for (; (a = smtp_auth_current(c)); c->auth++)
-		if ((c->profile->tls ? a->tls : a->clear) && is_offered(c, a->mechanism)) {
+		if ((c->tls ? a->tls : a->clear) && is_offered(c, a->mechanism)) {
 			c->auth_sent = 0;
 			c->auth_cancelled = false;
 			return true;

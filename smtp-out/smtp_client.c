@@ -80,6 +80,8 @@ static void command_write(const struct smtp_client *c, struct buf *out)
 		smtp_command_rcpt(c, &c->txn->rcpts[c->recv_rcpt], out);
 		break;
 	case SMTP_BANNER:
+	case SMTP_STARTTLS:
+	case SMTP_TLS:
 	case SMTP_WAIT:
 	case SMTP_RSET:
 	case SMTP_DATA:
@@ -241,6 +243,12 @@ static void send_auth(struct smtp_client *c)
 	command_end(c, SMTP_WAIT);
 }
 
+static void send_starttls(struct smtp_client *c)
+{
+	buf_add(&c->out, "STARTTLS", 8);
+	command_end(c, SMTP_WAIT);
+}
+
 static void txn_start(struct smtp_client *c)
 {
 	struct smtp_txn *t = c->txn;
@@ -335,12 +343,95 @@ static void reply_auth(struct smtp_client *c)
 	}
 }
 
+/* ---- TLS ---- */
+
+static void tls_defer(struct smtp_client *c, struct str status, struct str text)
+{
+	if (c->txn) {
+		struct smtp_verdict v = {
+			.result = DELIVERY_DEFERRED, .error = c->tls_want == SMTP_TLS_MUST ? RETRY_TLS_REQUIRED : RETRY_OTHER, .stage = steps[c->recv].phrase,
+			.host_error = true, .status = status, .code = c->recv == SMTP_STARTTLS ? c->reply.code : 0, .text = text,
+		};
+
+		smtp_verdict_give_all(c->txn, &v);
+	}
+}
+
+/* On with the session as it is; or not at all, where it has to be encrypted and is not. */
+static void session_open(struct smtp_client *c)
+{
+	bool offered = c->offers & SMTP_O_STARTTLS;
+
+	c->auth = 0;
+	if (c->tls || c->tls_want == SMTP_TLS_NO || (c->tls_want == SMTP_TLS_TRY && !offered)) {
+		auth_next(c);
+	} else if (offered) {
+		c->send = c->recv = SMTP_STARTTLS;
+	} else {
+		tls_defer(c, STR_LIT("4.7.4"), STR_LIT("a TLS session is required, but the server did not offer TLS support"));
+		txn_done(c);
+		smtp_client_quit(c);
+	}
+}
+
+static bool is_clear_after(const struct smtp_client *c, const struct smtp_reply *refusal)
+{
+	return c->tls_want == SMTP_TLS_TRY && (refusal->code >= 500 || c->clear_if_refused);
+}
+
+static void reply_starttls(struct smtp_client *c)
+{
+	if (reply_is(c, 2)) {
+		c->send = c->recv = SMTP_TLS;
+		c->phase = SMTP_SHAKE;
+	} else if (is_clear_after(c, &c->reply)) {
+		auth_next(c);
+	} else {
+		if (c->txn)
+			tls_defer(c, STR_LIT("4.7.0"), verdict_now(c, RETRY_OTHER).text);
+		txn_done(c);
+		smtp_client_quit(c);
+	}
+}
+
+/* All that was said in clear is forgotten (RFC 3207, section 4.2); where TLS came first, the banner is still to come. */
+void smtp_client_tls_done(struct smtp_client *c)
+{
+	bug_on(c->phase != SMTP_SHAKE);
+	c->tls = true;
+	c->offers = 0;
+	c->peer_size = 0;
+	buf_clear(&c->mechanisms);
+	c->phase = SMTP_BUSY;
+	if (c->replies) {
+		c->send = c->recv = SMTP_EHLO;
+		client_send(c);
+	} else {
+		c->send = c->recv = SMTP_BANNER;
+	}
+}
+
+void smtp_client_tls_failed(struct smtp_client *c, const char *why)
+{
+	bug_on(c->phase != SMTP_SHAKE);
+	c->again_clear = c->tls_want == SMTP_TLS_TRY && c->clear_if_failed;
+	if (!c->again_clear && c->txn)
+		tls_defer(c, STR_LIT("4.7.5"), str_taint(str_printf(c->txn->arena, "TLS session: %s", why)));
+	client_over(c);
+}
+
+void smtp_client_tls_first(struct smtp_client *c)
+{
+	bug_on(c->recv != SMTP_BANNER || c->replies);
+	c->send = c->recv = SMTP_TLS;
+	c->phase = SMTP_SHAKE;
+}
+
 static void reply_ehlo(struct smtp_client *c)
 {
 	if (reply_is(c, 2)) {
 		smtp_offers_read(c);
-		c->auth = 0;
-		auth_next(c);
+		session_open(c);
 	} else if (reply_is(c, 5) && !c->profile->lmtp) {
 		c->send = c->recv = SMTP_HELO;
 	} else {
@@ -351,7 +442,7 @@ static void reply_ehlo(struct smtp_client *c)
 static void reply_helo(struct smtp_client *c)
 {
 	if (reply_is(c, 2))
-		auth_next(c);
+		session_open(c);
 	else
 		client_refused(c);
 }
@@ -556,6 +647,8 @@ static const struct step_row steps[SMTP_STEPS] = {
 	[SMTP_BANNER] = { "BANNER", "initial connection", SMTP_T_COMMAND, 0, NULL, reply_banner },
 	[SMTP_EHLO] = { "EHLO", "EHLO", SMTP_T_COMMAND, 0, send_hello, reply_ehlo },
 	[SMTP_HELO] = { "HELO", "HELO", SMTP_T_COMMAND, 0, send_hello, reply_helo },
+	[SMTP_STARTTLS] = { "STARTTLS", "STARTTLS", SMTP_T_COMMAND, 0, send_starttls, reply_starttls },
+	[SMTP_TLS] = { "TLS", "TLS handshake", SMTP_T_COMMAND, 0, NULL, reply_over },
 	[SMTP_AUTH] = { "AUTH", "AUTH", SMTP_T_COMMAND, 0, send_auth, reply_auth },
 	[SMTP_WAIT] = { "WAIT", "nothing", SMTP_T_NONE, 0, NULL, reply_over },
 	[SMTP_RSET] = { "RSET", "RSET", SMTP_T_COMMAND, STEP_AHEAD, send_rset, reply_rset },
@@ -576,8 +669,15 @@ static void reply_closing(struct smtp_client *c)
 
 	if (c->recv == SMTP_DOT || c->recv == SMTP_CONTENT || !c->txn)
 		return;
+	if (c->recv == SMTP_STARTTLS && is_clear_after(c, &c->reply)) {
+		c->again_clear = true;
+		client_over(c);
+		return;
+	}
 	v = verdict_now(c, RETRY_LOST_CONNECTION);
 	v.host_error = true;
+	if (c->recv == SMTP_STARTTLS && c->tls_want == SMTP_TLS_MUST)
+		v.error = RETRY_TLS_REQUIRED;
 	if (c->recv == SMTP_RCPT) { /* the answer to this one, and no answer to the others */
 		struct smtp_verdict own = v;
 
@@ -631,6 +731,11 @@ void smtp_client_input(struct smtp_client *c, const char *p, size_t n)
 		enum smtp_reply_state state;
 
 		if (c->recv == SMTP_WAIT) { /* good-bye or nonsense */
+			client_over(c);
+			return;
+		}
+		if (c->phase == SMTP_SHAKE) { /* by whom they were said, nobody can tell */
+			tls_defer(c, STR_LIT("4.5.0"), STR_LIT("octets in clear behind the reply to STARTTLS"));
 			client_over(c);
 			return;
 		}

@@ -3,7 +3,7 @@
  * Used by:    out_conn.c, which joins it to a socket; unit tests and the fuzz target drive it directly.
  * Owns:       its unfinished reply and what waits in `out`. Profile and transaction are lent by the caller until the client is
  *             cleared or the transaction is done.
- * Orders:     BANNER (EHLO AUTH* | HELO) then, for each message, [RSET] MAIL RCPT+ DATA BODY DOT+ and back to READY; QUIT from READY.
+ * Orders:     BANNER (EHLO [STARTTLS TLS EHLO] AUTH* | HELO) (TLS first of all, where the connection begins with it) then, for each message, [RSET] MAIL RCPT+ DATA BODY DOT+ and back to READY; QUIT from READY.
  *             Two positions walk along: `send` is the next command to go out, `recv` the one whose reply comes next. With
  *             PIPELINING send runs ahead, without it waits for recv; nothing else differs. A row of the table in
  *             smtp_client.c says of each step what is sent, what a reply does, which time-out holds and how far one may run
@@ -13,10 +13,13 @@
  *             BODY  send the content with its final dot, then call smtp_client_body_sent(); replies may come meanwhile. With
  *                   txn->chunked: without dots, each piece behind smtp_client_chunk().
  *             READY no transaction: the connection may wait, carry another, or be quit.
+ *             SHAKE `out` is empty: shake hands, then say smtp_client_tls_done() or smtp_client_tls_failed(). Octets of the server that
+ *                   were read before belong in front of its reply to STARTTLS: they end the connection, and are never taken as said inside.
  *             OVER  close the connection; nothing more will come of it.
- *             `txn` is NULL again once every recipient has its result.
+ *             `txn` is NULL again once every recipient has its result; or, with again_clear, when the same host is to be tried once
+ *             more without TLS.
  * Errors:     all trouble ends in results of recipients and in txn->host_error.
- * Standards:  RFC 5321, 1870 (SIZE), 2033 (LMTP), 2920 (PIPELINING), 3030 (CHUNKING), 3461 (DSN), 6152 (8BITMIME);
+ * Standards:  RFC 5321, 1870 (SIZE), 2033 (LMTP), 2920 (PIPELINING), 3030 (CHUNKING), 3207 (STARTTLS), 3461 (DSN), 6152 (8BITMIME);
  *             draft-hall-prdr (PRDR). */
 #ifndef SMTP_CLIENT_H
 #define SMTP_CLIENT_H
@@ -36,7 +39,6 @@ struct smtp_profile {
 	uint32_t n_auth;
 	bool auth_try, auth_require; /* this host is in hosts_try_auth, hosts_require_auth */
 	bool auth_sender_force;
-	bool tls;                 /* the connection is encrypted */
 	struct str auth_sender;   /* AUTH= of MAIL; empty: none */
 	int64_t size_addition;    /* added to SIZE=; negative: no SIZE */
 };
@@ -78,10 +80,10 @@ struct smtp_txn {
 	struct str confirmation;  /* reply to the end of data */
 };
 
-enum smtp_phase { SMTP_BUSY, SMTP_BODY, SMTP_READY, SMTP_OVER };
+enum smtp_phase { SMTP_BUSY, SMTP_BODY, SMTP_READY, SMTP_OVER, SMTP_SHAKE };
 enum smtp_timer { SMTP_T_NONE, SMTP_T_COMMAND, SMTP_T_DATA, SMTP_T_FINAL, SMTP_T_QUIT };
 enum smtp_step {
-	SMTP_BANNER, SMTP_EHLO, SMTP_HELO, SMTP_AUTH, SMTP_WAIT, SMTP_RSET, SMTP_MAIL, SMTP_RCPT, SMTP_DATA, SMTP_CONTENT, SMTP_DOT, SMTP_QUIT,
+	SMTP_BANNER, SMTP_EHLO, SMTP_HELO, SMTP_STARTTLS, SMTP_TLS, SMTP_AUTH, SMTP_WAIT, SMTP_RSET, SMTP_MAIL, SMTP_RCPT, SMTP_DATA, SMTP_CONTENT, SMTP_DOT, SMTP_QUIT,
 	SMTP_END, SMTP_STEPS
 };
 enum smtp_offer {
@@ -90,6 +92,7 @@ enum smtp_offer {
 	SMTP_O_ESMTP = 1024,      /* EHLO was taken */
 	SMTP_O_PRDR = 2048,
 };
+enum smtp_tls { SMTP_TLS_NO, SMTP_TLS_TRY /* where it is offered */, SMTP_TLS_MUST };
 enum smtp_loss { SMTP_LOST_CLOSED, SMTP_LOST_ERROR, SMTP_LOST_TIMEOUT, SMTP_LOST_CONTENT /* our file could not be read */ };
 
 struct smtp_client {
@@ -113,6 +116,11 @@ struct smtp_client {
 	bool rset;                /* the last transaction was not finished: RSET before the next */
 	bool peer_closes;         /* 421 was said */
 	bool try_chunking, try_prdr; /* set by the shell: use them where they are offered */
+	uint8_t tls_want;         /* enum smtp_tls; set by the shell */
+	bool clear_if_refused;    /* likewise: with TLS_TRY, on in clear after 4xx to STARTTLS; after 5xx always */
+	bool clear_if_failed;     /* likewise: with TLS_TRY, in clear on another connection after a handshake that failed */
+	bool tls;                 /* the connection is encrypted */
+	bool again_clear;         /* this connection is over; the host is to be tried without TLS */
 	bool prdr_asked, prdr_answers; /* PRDR was said with MAIL; 353 has come: a reply for each recipient, and one for all */
 	uint32_t owed;            /* replies that have just been announced, for which no command goes out */
 	uint32_t chunks;          /* BDAT commands, but the last, that wait for their replies */
@@ -121,6 +129,11 @@ struct smtp_client {
 
 /* The connection is open and the banner is awaited, with a first transaction to carry (or NULL). */
 void smtp_client_init(struct smtp_client *c, const struct smtp_profile *profile, struct smtp_txn *txn);
+/* Right behind smtp_client_init(): TLS is there before the banner. */
+void smtp_client_tls_first(struct smtp_client *c);
+/* In phase SHAKE. why: what the peer or its certificate did. */
+void smtp_client_tls_done(struct smtp_client *c);
+void smtp_client_tls_failed(struct smtp_client *c, const char *why);
 /* A further transaction, in phase READY. */
 void smtp_client_begin(struct smtp_client *c, struct smtp_txn *txn);
 void smtp_client_input(struct smtp_client *c, const char *p, size_t n);

@@ -22,16 +22,18 @@
  *   "READY" "OVER" "BUSY"  the phase must be this
  *   "QUIT"    the client is told to quit
  *   "AGAIN"   a second transaction, like the first
- * `want` is one line a recipient: RESULT CODE ERROR [host] [refused]. */
+ *   "SHAKE"   a handshake is asked for; "SECURE" it is done, "BROKEN" it has failed
+ * `want` is one line a recipient: RESULT CODE ERROR [host] [refused]; "clear": the host is to be tried again without TLS. */
 struct script {
 	const char *name;
 	unsigned flags;
 	unsigned n_rcpts;
-	const char *steps[16];
+	const char *steps[20];
 	const char *want[4];
 	const char *text;        /* part of the first recipient's text that must be there */
 };
-enum { LMTP = 1, NO_PIPELINING = 2, NO_ESMTP = 4, EIGHTBIT = 8, BIG = 16, DSN = 32, UTF8 = 64, BAD_SENDER = 128, BAD_RCPT = 256, CHUNK = 512, PRDR = 1024 };
+enum { LMTP = 1, NO_PIPELINING = 2, NO_ESMTP = 4, EIGHTBIT = 8, BIG = 16, DSN = 32, UTF8 = 64, BAD_SENDER = 128, BAD_RCPT = 256, CHUNK = 512, PRDR = 1024,
+	TLS = 2048, TLS_MUST = 4096, CLEAR_REFUSED = 8192, CLEAR_FAILED = 16384, TLS_FIRST = 32768 };
 
 #define PIPE "<250-peer hello\n250-PIPELINING\n250 SIZE 100000"
 #define PLAIN "<250 peer hello"
@@ -44,7 +46,49 @@ enum { LMTP = 1, NO_PIPELINING = 2, NO_ESMTP = 4, EIGHTBIT = 8, BIG = 16, DSN = 
 #define GROUP1 ">MAIL FROM:<s@x> SIZE=2024|RCPT TO:<r0@y>|DATA|"
 #define GROUP2 ">MAIL FROM:<s@x> SIZE=2024|RCPT TO:<r0@y>|RCPT TO:<r1@y>|DATA|"
 
+#define SAFE "<250-peer\n250-STARTTLS\n250-PIPELINING\n250 SIZE 100000"
+#define UPGRADE HELLO, SAFE, ">STARTTLS|", "<220 go", "SHAKE"
+
 static const struct script scripts[] = {
+	{ "STARTTLS, and all is asked anew", TLS, 1, { UPGRADE, "SECURE", "BUSY", ">EHLO me|", PLAIN, ">MAIL FROM:<s@x>|", "<250 ok", ">RCPT TO:<r0@y>|",
+		"<250 ok", ">DATA|", "<354 go", "BODY", "<250 queued" }, { "delivered 250 none" }, NULL },
+	{ "STARTTLS offered again inside", TLS, 1, { UPGRADE, "SECURE", ">EHLO me|", SAFE, GROUP1, "<250 ok\n250 ok\n354 go", "BODY", "<250 queued" },
+		{ "delivered 250 none" }, NULL },
+	{ "STARTTLS unwanted", 0, 1, { HELLO, SAFE, GROUP1, "<250 ok\n250 ok\n354 go", "BODY", "<250 queued" }, { "delivered 250 none" }, NULL },
+	{ "STARTTLS not offered", TLS, 1, { HELLO, PIPE, GROUP1, "<250 ok\n250 ok\n354 go", "BODY", "<250 queued" }, { "delivered 250 none" }, NULL },
+	{ "STARTTLS not offered, required", TLS_MUST, 1, { HELLO, PIPE, ">QUIT|" }, { "deferred 0 tls_required host" },
+		"a TLS session is required, but the server did not offer TLS support" },
+	{ "no EHLO, TLS required", TLS_MUST, 1, { HELLO, "<500 what", ">HELO me|", PLAIN, ">QUIT|" }, { "deferred 0 tls_required host" }, NULL },
+	{ "HELO at once, TLS required", TLS_MUST | NO_ESMTP, 1, { "<220 peer", ">HELO me|", PLAIN, ">QUIT|" }, { "deferred 0 tls_required host" }, NULL },
+	{ "STARTTLS 5xx: on in clear", TLS, 1, { HELLO, SAFE, ">STARTTLS|", "<502 no", GROUP1, "<250 ok\n250 ok\n354 go", "BODY", "<250 queued" },
+		{ "delivered 250 none" }, NULL },
+	{ "STARTTLS 5xx, required", TLS_MUST | CLEAR_REFUSED, 1, { HELLO, SAFE, ">STARTTLS|", "<502 no", ">QUIT|" }, { "deferred 502 tls_required host" },
+		"SMTP error from remote mail server after STARTTLS: 502 no" },
+	{ "STARTTLS 4xx: deferred", TLS, 1, { HELLO, SAFE, ">STARTTLS|", "<454 later", ">QUIT|" }, { "deferred 454 other host" }, "after STARTTLS: 454" },
+	{ "STARTTLS 4xx: on in clear", TLS | CLEAR_REFUSED, 1, { HELLO, SAFE, ">STARTTLS|", "<454 later", GROUP1, "<250 ok\n250 ok\n354 go", "BODY",
+		"<250 queued" }, { "delivered 250 none" }, NULL },
+	{ "STARTTLS 4xx, required", TLS_MUST | CLEAR_REFUSED, 1, { HELLO, SAFE, ">STARTTLS|", "<454 later", ">QUIT|" }, { "deferred 454 tls_required host" }, NULL },
+	{ "STARTTLS 421", TLS, 1, { HELLO, SAFE, ">STARTTLS|", "<421 bye", "OVER" }, { "deferred 421 lost_connection host" }, NULL },
+	{ "STARTTLS 421: again in clear", TLS | CLEAR_REFUSED, 1, { HELLO, SAFE, ">STARTTLS|", "<421 bye", "OVER" }, { "clear" }, NULL },
+	{ "STARTTLS 421, required", TLS_MUST | CLEAR_REFUSED, 1, { HELLO, SAFE, ">STARTTLS|", "<421 bye", "OVER" }, { "deferred 421 tls_required host" }, NULL },
+	{ "STARTTLS 354", TLS, 1, { HELLO, SAFE, ">STARTTLS|", "<354 what", ">QUIT|" }, { "deferred 354 other host" }, NULL },
+	{ "STARTTLS, closed", TLS | CLEAR_REFUSED | CLEAR_FAILED, 1, { HELLO, SAFE, ">STARTTLS|", "CLOSE" }, { "deferred 0 lost_connection host" }, NULL },
+	{ "clear octets behind 220", TLS | CLEAR_REFUSED | CLEAR_FAILED, 1, { HELLO, SAFE, ">STARTTLS|", "<220 go\n250-evil\n250 AUTH PLAIN", ">", "OVER" },
+		{ "deferred 0 other host" }, "octets in clear behind the reply to STARTTLS" },
+	{ "one clear octet behind 220", TLS_MUST, 1, { HELLO, SAFE, ">STARTTLS|", "<220 go", "SHAKE", "!2", "OVER" }, { "deferred 0 tls_required host" }, NULL },
+	{ "handshake failed", TLS, 1, { UPGRADE, "BROKEN", ">", "OVER" }, { "deferred 0 other host" }, "TLS session: why" },
+	{ "handshake failed: again in clear", TLS | CLEAR_FAILED, 1, { UPGRADE, "BROKEN", ">", "OVER" }, { "clear" }, NULL },
+	{ "handshake failed, required", TLS_MUST | CLEAR_FAILED, 1, { UPGRADE, "BROKEN", "OVER" }, { "deferred 0 tls_required host" }, NULL },
+	{ "TLS, then closed", TLS | CLEAR_FAILED, 1, { UPGRADE, "SECURE", ">EHLO me|", "CLOSE" }, { "deferred 0 lost_connection host" }, NULL },
+	{ "TLS, then EHLO is refused", TLS, 1, { UPGRADE, "SECURE", ">EHLO me|", "<450 later", ">QUIT|" }, { "deferred 450 other host" }, NULL },
+	{ "TLS, a second transaction", TLS, 1, { UPGRADE, "SECURE", ">EHLO me|", PIPE, GROUP1, "<250 ok\n250 ok\n354 go", "BODY", "<250 queued", "AGAIN",
+		GROUP1, "<250 ok\n250 ok\n354 go", "BODY", "<250 queued" }, { "delivered 250 none" }, NULL },
+	{ "TLS first", TLS_MUST | TLS_FIRST, 1, { "SHAKE", "SECURE", "BUSY", ">", "<220 peer", ">EHLO me|", SAFE, GROUP1, "<250 ok\n250 ok\n354 go", "BODY",
+		"<250 queued" }, { "delivered 250 none" }, NULL },
+	{ "TLS first, failed", TLS_MUST | TLS_FIRST, 1, { "SHAKE", "BROKEN", ">", "OVER" }, { "deferred 0 tls_required host" }, NULL },
+	{ "LMTP with STARTTLS", LMTP | TLS, 1, { "<220 peer", ">LHLO me|", SAFE, ">STARTTLS|", "<220 go", "SHAKE", "SECURE", ">LHLO me|", PIPE, GROUP1,
+		"<250 ok\n250 ok\n354 go", "BODY", "<250 one" }, { "delivered 250 none" }, NULL },
+
 	{ "pipelined, two recipients", 0, 2, { HELLO, PIPE, GROUP2, "<250 ok\n250 ok\n250 ok\n354 go", "BODY", "<250 2.6.0 queued", "READY" },
 		{ "delivered 250 none", "delivered 250 none" }, "250 2.6.0 queued" },
 	{ "one command at a time", 0, 2, { HELLO, PLAIN, ">MAIL FROM:<s@x>|", "<250 ok", ">RCPT TO:<r0@y>|", "<250 ok", ">RCPT TO:<r1@y>|",
@@ -257,7 +301,7 @@ static void feed(struct run *r, const char *text, bool line)
 static void step_run(struct run *r, const struct script *s, const char *step)
 {
 	static const struct { const char *name; enum smtp_phase phase; } phases[] = {
-		{ "READY", SMTP_READY }, { "OVER", SMTP_OVER }, { "BUSY", SMTP_BUSY },
+		{ "READY", SMTP_READY }, { "OVER", SMTP_OVER }, { "BUSY", SMTP_BUSY }, { "SHAKE", SMTP_SHAKE },
 	};
 	char want[1024];
 	size_t n = 0;
@@ -292,6 +336,10 @@ static void step_run(struct run *r, const struct script *s, const char *step)
 		smtp_client_lost(&r->c, SMTP_LOST_CONTENT, "why");
 	} else if (!strcmp(step, "QUIT")) {
 		smtp_client_quit(&r->c);
+	} else if (!strcmp(step, "SECURE")) {
+		smtp_client_tls_done(&r->c);
+	} else if (!strcmp(step, "BROKEN")) {
+		smtp_client_tls_failed(&r->c, "why");
 	} else if (!strcmp(step, "AGAIN")) {
 		txn_set(r, s);
 		smtp_client_begin(&r->c, &r->txn);
@@ -314,8 +362,15 @@ static void script_run(const struct script *s, bool bytewise)
 	smtp_client_init(&r.c, &r.profile, &r.txn);
 	r.c.try_chunking = s->flags & CHUNK;
 	r.c.try_prdr = s->flags & PRDR;
-	for (unsigned i = 0; i < 16 && s->steps[i]; i++)
+	r.c.tls_want = s->flags & TLS_MUST ? SMTP_TLS_MUST : s->flags & TLS ? SMTP_TLS_TRY : SMTP_TLS_NO;
+	r.c.clear_if_refused = s->flags & CLEAR_REFUSED;
+	r.c.clear_if_failed = s->flags & CLEAR_FAILED;
+	if (s->flags & TLS_FIRST)
+		smtp_client_tls_first(&r.c);
+	for (unsigned i = 0; i < 20 && s->steps[i]; i++)
 		step_run(&r, s, s->steps[i]);
+	if (r.c.again_clear && (!s->want[0] || strcmp(s->want[0], "clear")))
+		fail_msg("%s: nobody wants to try in clear", s->name);
 	if (r.c.txn)
 		fail_msg("%s: the transaction is not over", s->name);
 	for (unsigned i = 0; i < s->n_rcpts; i++) {
@@ -323,6 +378,11 @@ static void script_run(const struct script *s, bool bytewise)
 		const struct smtp_rcpt *p = &r.rcpts[i];
 		const char *result = delivery_result_name(p->result);
 
+		if (!strcmp(s->want[i], "clear")) {
+			if (!r.c.again_clear || p->result || r.txn.host_error)
+				fail_msg("%s: recipient %u has a result", s->name, i);
+			continue;
+		}
 		snprintf(got, sizeof got, "%s %u %s%s%s", result ? result : "?", p->code, retry_error_name(p->error), p->host_error ? " host" : "",
 			p->refused ? " refused" : "");
 		if (strcmp(got, s->want[i]))
@@ -350,7 +410,7 @@ static void test_scripts_octet_by_octet(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++)
-		if (strcmp(scripts[i].name, "a reply nobody asked for") && strcmp(scripts[i].name, "250 right behind 354"))
+		if (!strstr(scripts[i].name, "clear octets") && strcmp(scripts[i].name, "a reply nobody asked for") && strcmp(scripts[i].name, "250 right behind 354"))
 			script_run(&scripts[i], true);
 }
 
