@@ -155,7 +155,7 @@ static void line_count(struct data_scan *d, const char *p, size_t n, bool ended)
 static bool line_begin(struct data_scan *d, const char *p, size_t n, size_t line_len, bool complete, size_t *skip_out)
 {
 	*skip_out = 0;
-	if (p[0] == '.') {
+	if (p[0] == '.' && !d->counted) {
 		if (n < 2 || (p[1] == '\r' && n < 3))
 			return false;
 		if (p[1] == '\r' && p[2] == '\n' && !d->after_bare) {
@@ -172,7 +172,7 @@ static bool line_begin(struct data_scan *d, const char *p, size_t n, size_t line
 		*skip_out = 1;
 	}
 	if (d->in_header) {
-		if (!complete && n < DATA_LINE_HEAD)
+		if (!complete && n < DATA_LINE_HEAD && !d->ending)
 			return false;
 		if (d->limits.fromline && !d->kept && complete && line_len > 5 && !memcmp(p, "From ", 5)) {
 			line_count(d, p, line_len, true); /* its end counts like any other */
@@ -196,7 +196,7 @@ size_t data_scan_take(struct data_scan *d, const char *p, size_t n, struct iovec
 		size_t end = nl ? (size_t)(nl - p) + 1 : n, skip = 0;
 
 		/* A CR that may be followed by its LF waits for it. */
-		if (!nl && p[end - 1] == '\r')
+		if (!nl && p[end - 1] == '\r' && !d->ending)
 			end--;
 		if (at == end)
 			break;
@@ -218,4 +218,23 @@ size_t data_scan_take(struct data_scan *d, const char *p, size_t n, struct iovec
 	if (d->done && d->in_header)
 		scan_header_end(d, false, 0);
 	return at;
+}
+
+size_t data_scan_end(struct data_scan *d, const char *p, size_t n, struct iovec iov[DATA_IOV_MAX], unsigned *n_iov)
+{
+	static const char crlf[] = "\r\n";
+	size_t taken;
+
+	d->ending = true;
+	taken = data_scan_take(d, p, n, iov, n_iov);
+	if (taken < n)
+		return taken;
+	if (!d->line_start) {
+		keep(d, crlf, 2, iov, n_iov);
+		d->line_start = true;
+	}
+	d->done = true;
+	if (d->in_header)
+		scan_header_end(d, false, 0);
+	return taken;
 }

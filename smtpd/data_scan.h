@@ -7,6 +7,7 @@
  * Errors:     faults are collected in `faults`; scanning goes on to the end of the data, so that the dialogue stays in step. Only
  *             DATA_FALSE_END must end the session: the client may believe that its data have ended, and what follows may be
  *             commands in its eyes or text in those of somebody who fooled it.
+ *             Of chunks (BDAT) the length is known: there no dot ends anything or is taken off, all else is the same.
  * Standards:  RFC 5321 sections 2.3.8, 4.1.1.4, 4.5.2; RFC 5322 section 2.1. */
 #ifndef SMTPD_DATA_SCAN_H
 #define SMTPD_DATA_SCAN_H
@@ -61,6 +62,8 @@ struct data_scan {
 	bool after_bare;             /* the line before ended in a bare LF */
 	bool eightbit;
 	bool done;
+	bool counted;                /* BDAT: the length is known, a dot is a dot; data_scan_end() ends the data */
+	bool ending;
 	uint8_t field;               /* enum data_field of the present field */
 	struct buf message_id, subject;
 };
@@ -72,5 +75,8 @@ void data_scan_clear(struct data_scan *d);
  * come again with more behind it (or there was no more room in iov: then *n_iov is DATA_IOV_MAX). Stops behind the end of the data
  * with d->done. */
 size_t data_scan_take(struct data_scan *d, const char *p, size_t n, struct iovec iov[DATA_IOV_MAX], unsigned *n_iov);
+
+/* Takes the rest, which nothing follows (BDAT): at most DATA_LINE_HEAD octets that data_scan_take() left. A last line without an end gets CR LF. */
+size_t data_scan_end(struct data_scan *d, const char *p, size_t n, struct iovec iov[DATA_IOV_MAX], unsigned *n_iov);
 
 #endif

@@ -12,7 +12,6 @@
 static size_t command_input(struct session *s, const char *p, size_t n);
 static size_t closing_input(struct session *s, const char *p, size_t n);
 static void command_late(struct session *s);
-static void data_late(struct session *s);
 static void policy_late(struct session *s);
 static void qmgr_late(struct session *s);
 static void closing_late(struct session *s);
@@ -38,6 +37,7 @@ static const struct state_row {
 	[SESSION_DATA] = { "data", "reading message data", TIMEOUT_CLIENT, data_input, data_late },
 	[SESSION_COMMIT] = { "commit", "the message was being made durable", TIMEOUT_QMGR, NULL, qmgr_late },
 	[SESSION_TLS] = { "tls", "in the TLS handshake", TIMEOUT_CLIENT, NULL, tls_late },
+	[SESSION_CHUNK] = { "chunk", "reading message data", TIMEOUT_CLIENT, bdat_input, data_late },
 	[SESSION_CLOSING] = { "closing", "closing", TIMEOUT_LINGER, closing_input, closing_late },
 	[SESSION_CLOSED] = { "closed", "closed", TIMEOUT_NONE, NULL, NULL },
 };
@@ -517,6 +517,8 @@ static void line_handle(struct session *s, struct str line, struct str next)
 	s->line = mem_memdup(line.p, line.len);
 	for (size_t i = 0; i < line.len; i++) {
 		if ((unsigned char)line.p[i] < 32 || (unsigned char)line.p[i] >= 127) {
+			if (bdat_line_lost(s, line))
+				return;
 			reply_syntax(s, 500, "5.5.2", (unsigned char)line.p[i] > 127 ? "8-bit characters are not permitted in commands" :
 				"control characters are not permitted in commands");
 			return;
@@ -525,7 +527,8 @@ static void line_handle(struct session *s, struct str line, struct str next)
 	line = str_taint(str_make(s->line, line.len));
 	v = verb_find(line, &args);
 	if (!v) {
-		unknown_command(s);
+		if (!bdat_line_lost(s, line))
+			unknown_command(s);
 		return;
 	}
 	if (sync_broken(s, v, next) || nonmail_over(s, v) || proxy_refuses(s, v))
@@ -536,21 +539,25 @@ static void line_handle(struct session *s, struct str line, struct str next)
 	s->secret = STR_NULL;
 }
 
-static void line_too_long(struct session *s)
+static void line_too_long(struct session *s, struct str line)
 {
-	s->skip_line = true;
 	line_drop(s);
 	s->line = mem_strdup("(too long)");
+	if (bdat_line_lost(s, line))
+		return;
+	s->skip_line = true;
 	reply_syntax(s, 500, "5.5.2", "line too long");
 }
 
 /* A lone LF ends nothing. It is answered at once, since a client that knows no better would wait for ever, and all up to the next
  * CR LF is dropped unread, so that what stands behind it is never taken for a command. */
-static void line_bare_lf(struct session *s)
+static void line_bare_lf(struct session *s, struct str line)
 {
-	s->skip_line = true;
 	line_drop(s);
 	s->line = mem_strdup("(bare LF)");
+	if (bdat_line_lost(s, line))
+		return;
+	s->skip_line = true;
 	reply_syntax(s, 500, "5.5.2", "bare line feed: lines must end in CR LF");
 }
 
@@ -580,11 +587,11 @@ static size_t command_input(struct session *s, const char *p, size_t n)
 			s->line_ms = s->server->now_ms;
 		if (n < max)
 			return 0;
-		line_too_long(s);
+		line_too_long(s, str_make(p, n < max ? n : max));
 		return max - 1;
 	}
 	if (nl == p || nl[-1] != '\r') {
-		line_bare_lf(s);
+		line_bare_lf(s, str_make(p, (size_t)(nl - p)));
 		return (size_t)(nl - p) + 1;
 	}
 	if (s->deadline_ms)
@@ -655,7 +662,7 @@ static void session_lost(struct session *s)
 
 void session_on_eof(struct session *s, const char *why)
 {
-	bool data = s->state == SESSION_DATA;
+	bool data = s->state == SESSION_DATA || s->state == SESSION_CHUNK;
 
 	if (s->state == SESSION_CLOSED || (s->state == SESSION_ASK && s->notquit_asked))
 		return;
@@ -680,11 +687,11 @@ static void command_late(struct session *s)
 	session_drop_for(s, "command-timeout", 421, "4.4.2", "SMTP command timeout - closing connection");
 }
 
-static void data_late(struct session *s)
+void data_late(struct session *s)
 {
 	s->server->stats.timeouts++;
 	session_logf(s, LOG_MAIN, "SMTP data timeout (message abandoned) on connection from %.*s F=<%.*s> %.*s", STR_FMT(log_peer(s)),
-		STR_FMT(s->txn->sender), STR_FMT(log_duration(s)));
+		STR_FMT(s->txn ? s->txn->sender : STR_NULL), STR_FMT(log_duration(s)));
 	session_drop_for(s, "data-timeout", 421, "4.4.2", "SMTP data timeout - closing connection");
 }
 

@@ -12,11 +12,12 @@
  *                          |  ^
  *                    354   v  | 250 or refusal
  *                        DATA --end--> ASK (data ACL) --> COMMIT (qmgr)
+ *   COMMAND --BDAT--> CHUNK --250 or refusal--> COMMAND; the last one --> ASK (data ACL); the first one may wait for its file
  *   COMMAND --STARTTLS, 220--> TLS --handshake--> COMMAND, all forgotten; TLS <--> ASK where the certificate depends on the server name
  *   TLS on connect: TLS --handshake--> CONNECT
  *   any --421, QUIT, drop, lost--> CLOSING --> CLOSED
  *
- * Standards:  RFC 5321, 1870 (SIZE), 2920 (PIPELINING), 6152 (8BITMIME), 2034 (ENHANCEDSTATUSCODES), 3461 (DSN). */
+ * Standards:  RFC 5321, 1870 (SIZE), 2920 (PIPELINING), 6152 (8BITMIME), 2034 (ENHANCEDSTATUSCODES), 3461 (DSN), 3030 (CHUNKING). */
 #ifndef SMTPD_SESSION_H
 #define SMTPD_SESSION_H
 
@@ -49,7 +50,7 @@ enum {
 
 enum session_state {
 	SESSION_CONNECT, SESSION_PROXY, SESSION_COMMAND, SESSION_AUTH, SESSION_AUTH_ASK, SESSION_ASK, SESSION_DELAY, SESSION_FILE, SESSION_DATA, SESSION_COMMIT, SESSION_CLOSING, SESSION_CLOSED,
-	SESSION_TLS,
+	SESSION_TLS, SESSION_CHUNK,
 	SESSION_STATES
 };
 
@@ -120,6 +121,14 @@ struct vars {                         /* a set of variables or results, replaced
 	struct arena arena;
 };
 
+/* What BDAT announced; its octets are taken, whatever becomes of them. */
+struct chunk {
+	uint64_t size, left;              /* octets; of them still to come */
+	uint64_t began_ms;
+	bool last;
+	void (*end)(struct session *s);   /* when all are here: replies */
+};
+
 struct session {
 	struct server *server;
 	void *shell;                      /* the caller's */
@@ -138,6 +147,7 @@ struct session {
 	char *auth_method, *auth_id;      /* authenticator that let the client in, and its id */
 	char *auth_fail_id;
 	struct txn *txn;
+	struct chunk chunk;
 	struct ipc_acl_answer *held;      /* an answer that waits for its delay, in held_arena */
 	struct arena held_arena;
 	char *helo, *client_name, *ident, *gecos, *connection_id;

@@ -9,6 +9,7 @@ const struct verb session_verbs[] = {
 	{ "MAIL", VERB_MAIL | VERB_SYNC_PLAIN, verb_mail, "MAIL FROM:<sender> [parameters]" },
 	{ "RCPT", VERB_MAIL | VERB_SYNC_PLAIN, verb_rcpt, "RCPT TO:<recipient> [parameters]" },
 	{ "DATA", VERB_MAIL | VERB_SYNC, verb_data, "DATA" },
+	{ "BDAT", VERB_MAIL, verb_bdat, "BDAT octets [LAST]" },
 	{ "EHLO", VERB_SYNC | VERB_BEFORE_HELO, verb_ehlo, "EHLO name" },
 	{ "HELO", VERB_SYNC | VERB_BEFORE_HELO, verb_helo, "HELO name" },
 	{ "STARTTLS", VERB_SYNC | VERB_LAST, verb_starttls, "STARTTLS" },
@@ -61,6 +62,7 @@ static bool offers_pipelining(const struct session *s) { return session_pipelini
 static bool offers_auth(const struct session *s) { return auth_offer(s).len > 0; }
 static bool offers_tls(const struct session *s) { return tls_offered(s); }
 static bool offers_etrn(const struct session *s) { return policy_has(s, ACL_ETRN) && !s->local; }
+static bool offers_chunking(const struct session *s) { return session_client(s)->flags & CLIENT_CHUNKING; }
 static bool offers_dsn(const struct session *s) { return session_client(s)->flags & CLIENT_DSN; }
 static const struct {
 	const char *keyword;
@@ -71,6 +73,7 @@ static const struct {
 	{ "DSN", offers_dsn },
 	{ "ETRN", offers_etrn },
 	{ "PIPELINING", offers_pipelining },
+	{ "CHUNKING", offers_chunking },
 	{ "AUTH", offers_auth },
 	{ "STARTTLS", offers_tls },
 	{ "ENHANCEDSTATUSCODES", offers_size },

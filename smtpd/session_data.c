@@ -10,7 +10,7 @@
 
 /* ---- the command ---- */
 
-static void data_begin(struct session *s)
+void data_scan_begin(struct session *s)
 {
 	struct txn *t = s->txn;
 	struct settings *set = &s->server->settings;
@@ -20,6 +20,13 @@ static void data_begin(struct session *s)
 	data_scan_init(&t->scan, &limits);
 	t->scanning = true;
 	t->data_ms = s->server->now_ms;
+}
+
+static void data_begin(struct session *s)
+{
+	struct txn *t = s->txn;
+
+	data_scan_begin(s);
 	if (t->data_text.len)
 		reply(s, t->data_code, NULL, t->data_text);
 	else
@@ -28,7 +35,7 @@ static void data_begin(struct session *s)
 }
 
 /* qmgr's refusal of a file. */
-static void file_refused(struct session *s)
+void data_file_refused(struct session *s)
 {
 	struct txn *t = s->txn;
 
@@ -46,10 +53,12 @@ void data_file_ready(struct session *s)
 	struct txn *t = s->txn;
 
 	session_enter(s, SESSION_COMMAND);
-	if (t->file == FILE_OPEN)
+	if (t->chunked)
+		bdat_file_ready(s);
+	else if (t->file == FILE_OPEN)
 		data_begin(s);
 	else
-		file_refused(s);
+		data_file_refused(s);
 }
 
 static void predata_proceed(struct session *s, const struct ipc_acl_answer *answer)
@@ -81,6 +90,8 @@ void verb_data(struct session *s, struct str args)
 		reply_syntax(s, 501, "5.5.4", "DATA has no argument");
 	} else if (!t || !t->accepted) {
 		reply_protocol(s, 503, "5.5.1", "MAIL and RCPT must come before DATA", s->mail_done && session_pipelining(s));
+	} else if (t->chunked) {
+		reply_protocol(s, 503, "5.5.1", "DATA may not follow BDAT", false);
 	} else if (!t->rcpt_accepted) {
 		if (session_pipelining(s))
 			reply_protocol(s, 554, "5.5.1", "No valid recipients", true);
@@ -117,7 +128,7 @@ static void content_write(struct session *s, struct iovec *iov, unsigned n)
 }
 
 /* Small pieces are put together; what ends a message, or is large, is written from where it lies. */
-static void content_take(struct session *s, struct iovec *piece, unsigned n)
+void data_content(struct session *s, struct iovec *piece, unsigned n)
 {
 	struct iovec iov[DATA_IOV_MAX + 1];
 	struct txn *t = s->txn;
@@ -144,17 +155,23 @@ static void content_take(struct session *s, struct iovec *piece, unsigned n)
 
 /* ---- the end of the data ---- */
 
-static void content_end(struct session *s);
-
 /* Fewer octets than smtp_min_data_rate asks for, or all of smtp_data_timeout gone. */
-static bool data_too_slow(struct session *s)
+bool data_too_slow(const struct session *s, uint64_t began_ms, uint64_t octets)
 {
-	struct settings *set = &s->server->settings;
-	uint64_t elapsed = s->server->now_ms - s->txn->data_ms;
+	const struct settings *set = &s->server->settings;
+	uint64_t elapsed = s->server->now_ms - began_ms;
 
 	if (set->data_timeout_ms && elapsed > set->data_timeout_ms)
 		return true;
-	return set->min_rate && elapsed > SESSION_RATE_GRACE_MS && s->txn->scan.kept / (elapsed / 1000) < set->min_rate;
+	return set->min_rate && elapsed > SESSION_RATE_GRACE_MS && octets / (elapsed / 1000) < set->min_rate;
+}
+
+void data_slow(struct session *s)
+{
+	s->server->stats.timeouts++;
+	session_logf(s, LOG_MAIN, "SMTP data too slow (message abandoned) on connection from %.*s F=<%.*s> %.*s", STR_FMT(log_peer(s)),
+		STR_FMT(s->txn ? s->txn->sender : STR_NULL), STR_FMT(log_duration(s)));
+	session_drop_for(s, "data-timeout", 421, "4.4.2", "SMTP data timeout - closing connection");
 }
 
 size_t data_input(struct session *s, const char *p, size_t n)
@@ -167,21 +184,18 @@ size_t data_input(struct session *s, const char *p, size_t n)
 
 	do {
 		taken = data_scan_take(&t->scan, p + at, n - at, iov, &pieces);
-		content_take(s, iov, pieces);
+		data_content(s, iov, pieces);
 		at += taken;
 	} while (taken && at < n && !t->scan.done);
 	s->server->stats.bytes += at;
 	if (t->scan.done) {
-		content_end(s);
+		data_end(s);
 		return at;
 	}
 	if (s->deadline_ms)
 		s->deadline_ms = s->server->now_ms + session_client(s)->receive_timeout_ms;
-	if (data_too_slow(s)) {
-		s->server->stats.timeouts++;
-		session_logf(s, LOG_MAIN, "SMTP data too slow (message abandoned) on connection from %.*s F=<%.*s> %.*s", STR_FMT(log_peer(s)),
-			STR_FMT(t->sender), STR_FMT(log_duration(s)));
-		session_drop_for(s, "data-timeout", 421, "4.4.2", "SMTP data timeout - closing connection");
+	if (data_too_slow(s, t->data_ms, t->scan.kept)) {
+		data_slow(s);
 	} else if (limit && t->scan.kept > limit + SESSION_OVERRUN_MAX) {
 		log_rejection(s, "after DATA", STR_NULL, false, STR_LIT("message too big, still coming"), true);
 		session_drop(s, 552, "5.3.4", "Message size exceeds maximum permitted");
@@ -397,13 +411,18 @@ static void content_ask(struct session *s)
 	policy_ask(s, t->local_message ? ACL_NOTSMTP : ACL_DATA, content_proceed);
 }
 
-static void content_end(struct session *s)
+bool data_refuse(struct session *s)
+{
+	return content_faulty(s) || content_unwritten(s);
+}
+
+void data_end(struct session *s)
 {
 	struct txn *t = s->txn;
 
 	buf_clear(&t->pending);
 	session_enter(s, SESSION_COMMAND);
-	if (content_faulty(s) || content_unwritten(s))
+	if (data_refuse(s))
 		session_transaction_end(s);
 	else if (!t->n_rcpts || t->discarded)
 		message_discard(s, NULL, STR_NULL);

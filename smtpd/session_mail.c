@@ -28,6 +28,7 @@ void txn_free(struct session *s)
 	if (t->scanning)
 		data_scan_clear(&t->scan);
 	buf_clear(&t->pending);
+	buf_clear(&t->carry);
 	arena_clear(&t->arena);
 	mem_free(t);
 	s->txn = NULL;
@@ -510,6 +511,10 @@ static void rcpt_proceed(struct session *s, const struct ipc_acl_answer *answer)
 
 static bool rcpt_order(struct session *s)
 {
+	if (s->txn && s->txn->chunked) {
+		reply_protocol(s, 503, "5.5.1", "RCPT must come before BDAT", false);
+		return false;
+	}
 	if (s->txn && s->txn->accepted)
 		return true;
 	reply_protocol(s, 503, "5.5.1", "sender not yet given", s->mail_done && session_pipelining(s));

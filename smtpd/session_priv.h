@@ -57,7 +57,10 @@ struct txn {
 	uint64_t written;             /* octets in the file */
 	enum status write_status;
 	char write_text[128];
-	uint64_t data_ms;             /* when DATA began */
+	uint64_t data_ms;             /* when DATA, or the first BDAT, began */
+	bool chunked;                 /* by BDAT */
+	uint16_t small_chunks;
+	struct buf carry;             /* the end of a chunk that needs the next one to be understood */
 	struct str header;            /* read back for local fix-ups */
 };
 
@@ -85,6 +88,7 @@ void verb_ehlo(struct session *s, struct str args);
 void verb_mail(struct session *s, struct str args);
 void verb_rcpt(struct session *s, struct str args);
 void verb_data(struct session *s, struct str args);
+void verb_bdat(struct session *s, struct str args);
 void verb_rset(struct session *s, struct str args);
 void verb_noop(struct session *s, struct str args);
 void verb_quit(struct session *s, struct str args);
@@ -180,6 +184,19 @@ void txn_edit_add(struct txn *t, uint64_t op, struct str text);
 bool txn_edits_full(const struct txn *t);
 void txn_file_want(struct session *s);                         /* asks qmgr for a file, unless that has been done */
 size_t data_input(struct session *s, const char *p, size_t n);
+/* What DATA and BDAT share. */
+void data_scan_begin(struct session *s);
+void data_content(struct session *s, struct iovec *piece, unsigned n); /* pieces to keep */
+bool data_refuse(struct session *s);                           /* for what it is, or since it could not be written: has replied */
+void data_end(struct session *s);                              /* all is here: the ACL, the commit, the reply */
+void data_file_refused(struct session *s);
+bool data_too_slow(const struct session *s, uint64_t began_ms, uint64_t octets);
+void data_slow(struct session *s);                             /* drops for it */
+void data_late(struct session *s);
+/* session_bdat.c */
+size_t bdat_input(struct session *s, const char *p, size_t n);
+void bdat_file_ready(struct session *s);                       /* the file for the first chunk, or the refusal, is here */
+bool bdat_line_lost(struct session *s, struct str line);       /* a line that is refused was a BDAT: the session ends, since its octets can't be told from commands */
 void data_file_ready(struct session *s);                       /* the file for DATA, or the refusal, is here */
 void data_committed(struct session *s, enum status status, bool no_space, struct str text);
 bool local_unqualified(struct session *s);                     /* a field of the header has an address without domain */

@@ -63,7 +63,8 @@ enum client_flag {
 	CLIENT_HELO_TRY = 1 << 12,
 	CLIENT_FROMLINE = 1 << 13,       /* ignore_fromline_hosts */
 	CLIENT_SLOWED = 1 << 14,         /* smtp_ratelimit_hosts */
-	CLIENT_DEFAULT = CLIENT_REQUIRE_HELO | CLIENT_PIPELINING | CLIENT_NONMAIL,
+	CLIENT_CHUNKING = 1 << 15,       /* chunking_advertise_hosts */
+	CLIENT_DEFAULT = CLIENT_REQUIRE_HELO | CLIENT_PIPELINING | CLIENT_NONMAIL | CLIENT_CHUNKING,
 };
 
 /* Names of TLS settings, as policyd has expanded them. */

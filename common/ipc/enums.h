@@ -71,6 +71,8 @@ enum msg_flag {
 	MSG_NO_CALLOUT_FLUSH = 1 << 24,
 	MSG_NO_TELL = 1 << 25,         /* control = freeze/no_tell: nobody is told of the freezing */
 	MSG_FIRST_PASS = 1 << 26,      /* control = queue/first_pass_route: routed at once, but nothing is sent by SMTP before the next queue run */
+	MSG_CHUNKED = 1 << 27,         /* it came by BDAT */
+	MSG_PRDR = 1 << 28,            /* PRDR was said with MAIL */
 	/* those that a control sets for the rest of the connection */
 	MSG_OF_CONNECTION = MSG_NO_PIPELINING | MSG_NO_ENFORCE_SYNC | MSG_ENFORCE_SYNC | MSG_NO_MULTILINE | MSG_NO_DELAY_FLUSH | MSG_DEBUG |
 		MSG_AUTH_UNADVERTISED | MSG_NO_CALLOUT_FLUSH,

@@ -21,7 +21,7 @@
 #define X1000 X100 X100 X100 X100 X100 X100 X100 X100 X100 X100
 
 enum { SYNC = 1, LOCAL = 2, TRUSTED = 4, CLOSED = 8, DSN = 16, LENIENT = 32, SMALL = 64, LITERALS = 128, ACLS = 256, INTAKE = 512, NOSPACE = 1024,
-	FEW = 2048, UNQUALIFIED = 4096, REJECT_OVER = 8192, NOPIPE = 16384 };
+	FEW = 2048, UNQUALIFIED = 4096, REJECT_OVER = 8192, NOPIPE = 16384, NOCHUNKS = 32768 };
 
 static const struct dialogue {
 	const char *name, *in;
@@ -133,6 +133,54 @@ static const struct dialogue {
 	{ "pipelined after errors", HELLO "MAIL FROM:<>x\r\n" RCPT RCPT RCPT RCPT RCPT "DATA\r\nNOOP\r\n", 0, "220 250 501 503 503 503 503 503 503 250", NULL, NULL },
 	{ "the same without pipelining", HELLO "MAIL FROM:<>x\r\n" RCPT RCPT RCPT, NOPIPE | CLOSED, "220 250 501 503 503 503", NULL, NULL },
 
+	/* BDAT: octets of a chunk are never commands, whatever is said of it */
+	{ "chunk", ENVELOPE "BDAT 7 LAST\r\nhello\r\n" "QUIT\r\n", 0, "220 250 250 250 250 221", "hello\r\n", "250 2.0.0 OK id=16IOWa-00019l-00" },
+	{ "chunks", ENVELOPE "BDAT 6\r\nA: b\r\nBDAT 2\r\n\r\nBDAT 0 last\r\n", 0, "220 250 250 250 250 250 250", "A: b\r\n\r\n", "6 octets received" },
+	{ "chunks cut in CR LF, in a field, in a line", ENVELOPE "BDAT 1\r\nABDAT 4\r\n: b\rBDAT 2\r\n\nBBDAT 2\r\n: BDAT 3\r\nc\r\nBDAT 4 LAST\r\n\r\nx\r" "BDAT 0\r\n", 0,
+	  "220 250 250 250 250 250 250 250 250 550 503", NULL, "5.6.11" },
+	{ "chunks cut in CR LF, in a field, in a line, well", ENVELOPE "BDAT 1\r\nABDAT 4\r\n: b\rBDAT 2\r\n\nBBDAT 2\r\n: BDAT 3\r\nc\r\nBDAT 5 LAST\r\n\r\nx\r\n" MAIL, 0,
+	  "220 250 250 250 250 250 250 250 250 250 250", "A: b\r\nB: c\r\n\r\nx\r\n", NULL },
+	{ "a last line without an end gets one", ENVELOPE "BDAT 9\r\n\r\nhello\r\nBDAT 4 LAST\r\n...x" MAIL, 0, "220 250 250 250 250 250 250", "\r\nhello\r\n...x\r\n", NULL },
+	{ "a field without an end gets one", ENVELOPE "BDAT 4 LAST\r\nA: b" MAIL, 0, "220 250 250 250 250 250", "A: b\r\n", NULL },
+	{ "nothing at all", ENVELOPE "BDAT 0 LAST\r\n", 0, "220 250 250 250 250", "", NULL },
+	{ "a dot is a dot", ENVELOPE "BDAT 19 LAST\r\na\r\n.\r\nQUIT\r\n..\r\nb\r\n" "NOOP\r\n", 0, "220 250 250 250 250 250", "a\r\n.\r\nQUIT\r\n..\r\nb\r\n", NULL },
+	{ "bare LF in a chunk", ENVELOPE "BDAT 9\r\na\n.\nRSET\nBDAT 6 LAST\r\nRSET\r\nNOOP\r\n", 0, "220 250 250 250 550 503 250", NULL, "5.6.11" },
+	{ "bare CR in a chunk", ENVELOPE "BDAT 5 LAST\r\na\rb\r\n" MAIL, 0, "220 250 250 250 550 250", NULL, "5.6.11" },
+	{ "bare CR at the end of the last chunk", ENVELOPE "BDAT 2 LAST\r\na\r" MAIL, 0, "220 250 250 250 550 250", NULL, "5.6.11" },
+	{ "NUL in a chunk", ENVELOPE "BDAT 4 LAST\r\na%0\r\n" MAIL, 0, "220 250 250 250 550 250", NULL, "NUL" },
+	{ "BDAT without MAIL", HELLO "BDAT 6\r\nRSET\r\nBDAT 6 LAST\r\nQUIT\r\n" MAIL, 0, "220 250 503 503 250", NULL, NULL },
+	{ "BDAT without recipients", HELLO MAIL "RCPT TO:<deny@x>\r\nBDAT 6\r\nRSET\r\nBDAT 6 LAST\r\nQUIT\r\n" RCPT, 0, "220 250 250 550 554 554 250", NULL, NULL },
+	{ "BDAT without EHLO", "HELO c.example\r\n" MAIL RCPT "BDAT 6 LAST\r\nQUIT\r\n" "NOOP\r\n", 0, "220 250 250 250 503 250", NULL, "not advertised" },
+	{ "BDAT not offered", ENVELOPE "BDAT 6 LAST\r\nQUIT\r\n" "NOOP\r\n", NOCHUNKS, "220 250 250 250 503 250", NULL, "not advertised" },
+	{ "BDAT, all discarded", HELLO MAIL "RCPT TO:<discard@x>\r\nBDAT 2\r\n\r\nBDAT 3 LAST\r\nx\r\n" MAIL, 0, "220 250 250 250 250 250 250", NULL, "message discarded" },
+	{ "BDAT, all ACLs", ENVELOPE "BDAT 3 LAST\r\nx\r\nQUIT\r\n", ACLS, "220 250 250 250 250 221", "x\r\n", NULL },
+	{ "DATA behind BDAT", ENVELOPE "BDAT 3\r\nx\r\nDATA\r\nBDAT 0 LAST\r\n", 0, "220 250 250 250 250 503 250", "x\r\n", "DATA may not follow BDAT" },
+	{ "RCPT, MAIL behind BDAT", ENVELOPE "BDAT 3\r\nx\r\n" RCPT MAIL "NOOP\r\nBDAT 0 LAST\r\n", 0, "220 250 250 250 250 503 503 250 250", "x\r\n", NULL },
+	{ "RSET between chunks", ENVELOPE "BDAT 3\r\nx\r\nRSET\r\nBDAT 6 LAST\r\nQUIT\r\n" MAIL RCPT "BDAT 3 LAST\r\ny\r\n", 0, "220 250 250 250 250 250 503 250 250 250", "y\r\n", NULL },
+	{ "BDAT behind the last one", ENVELOPE "BDAT 3 LAST\r\nx\r\nBDAT 6 LAST\r\nQUIT\r\nNOOP\r\n", 0, "220 250 250 250 250 503 250", "x\r\n", NULL },
+	{ "chunks too big", ENVELOPE "BDAT 1000\r\n" X1000 "BDAT 501\r\n" X100 X100 X100 X100 X100 "xBDAT 6 LAST\r\nQUIT\r\n" MAIL, SMALL,
+	  "220 250 250 250 250 552 503 250", NULL, NULL },
+	{ "the line end that was missing counts", ENVELOPE "BDAT 1000\r\n" X1000 "BDAT 500 LAST\r\n" X100 X100 X100 X100 X100 MAIL, SMALL, "220 250 250 250 250 552 250", NULL, NULL },
+	{ "one chunk too big", ENVELOPE "BDAT 2000\r\n" X1000 X1000 MAIL, SMALL, "220 250 250 250 552 250", NULL, NULL },
+	{ "header too big, in chunks", ENVELOPE "BDAT 1003\r\nA: " X1000 "BDAT 1004 LAST\r\n\r\n " X1000 "\r" "NOOP\r\n", FEW, "220 250 250 250 250 552 250", NULL, NULL },
+	{ "loop, in chunks", ENVELOPE "BDAT 13\r\nReceived: 1\r\nBDAT 25\r\nReceived: 2\r\nreceived : 3BDAT 4 LAST\r\n\r\n\r\n", FEW, "220 250 250 250 250 250 550", NULL, "mail loop" },
+	{ "BDAT, disk full", ENVELOPE "BDAT 3 LAST\r\nx\r\n" MAIL, NOSPACE, "220 250 250 250 452 250", NULL, "No space left" },
+	{ "huge chunk", ENVELOPE "BDAT 9223372036854775807 LAST\r\nRSET\r\n", CLOSED, "220 250 250 250 552", NULL, NULL },
+	{ "malformed: nothing", ENVELOPE "BDAT\r\nRSET\r\n", CLOSED, "220 250 250 250 501", NULL, "malformed BDAT" },
+	{ "malformed: sign", ENVELOPE "BDAT +5\r\nRSET\r\n", CLOSED, "220 250 250 250 501", NULL, NULL },
+	{ "malformed: minus", ENVELOPE "BDAT -5\r\nRSET\r\n", CLOSED, "220 250 250 250 501", NULL, NULL },
+	{ "malformed: overflow", ENVELOPE "BDAT 18446744073709551617 LAST\r\nRSET\r\n", CLOSED, "220 250 250 250 501", NULL, NULL },
+	{ "malformed: 21 digits", ENVELOPE "BDAT 000000000000000000005\r\nRSET\r\n", CLOSED, "220 250 250 250 501", NULL, NULL },
+	{ "20 digits", ENVELOPE "BDAT 00000000000000000005 LAST\r\nRST\r\n", 0, "220 250 250 250 250", "RST\r\n", NULL },
+	{ "malformed: hex", ENVELOPE "BDAT 0x5 LAST\r\nRSET\r\n", CLOSED, "220 250 250 250 501", NULL, NULL },
+	{ "malformed: junk", ENVELOPE "BDAT 5 LAST 1\r\nRSET\r\n", CLOSED, "220 250 250 250 501", NULL, NULL },
+	{ "malformed: no blank", ENVELOPE "BDAT 5LAST\r\nRSET\r\n", CLOSED, "220 250 250 250 501", NULL, NULL },
+	{ "malformed: FIRST", ENVELOPE "BDAT 5 FIRST\r\nRSET\r\n", CLOSED, "220 250 250 250 501", NULL, NULL },
+	{ "malformed: tab", ENVELOPE "BDAT 5\tLAST\r\nRSET\r\n", CLOSED, "220 250 250 250 501", NULL, NULL },
+	{ "malformed: BDAT5", ENVELOPE "bdat5\r\nRSET\r\n", CLOSED, "220 250 250 250 501", NULL, NULL },
+	{ "malformed: bare LF", ENVELOPE "BDAT 6 LAST\nRSET\r\nRSET\r\n", CLOSED, "220 250 250 250 501", NULL, NULL },
+	{ "malformed: too long", ENVELOPE "BDAT " X1000 X1000 X100 "\r\nRSET\r\n", CLOSED, "220 250 250 250 501", NULL, NULL },
+
 	/* synchronisation; only seen when all comes at once */
 	{ "data before 354", ENVELOPE "DATA\r\nx\r\n.\r\n", SYNC | CLOSED, "220 554", NULL, "synchronization error" },
 	{ "EHLO and more", HELLO MAIL, SYNC | CLOSED, "220 554", NULL, NULL },
@@ -162,6 +210,8 @@ static void setup(struct mock *m, int flags, bool whole)
 		c->flags |= CLIENT_SENDER_UNQUALIFIED | CLIENT_RCPT_UNQUALIFIED;
 	if (flags & NOPIPE)
 		c->flags &= ~(uint32_t)CLIENT_PIPELINING;
+	if (flags & NOCHUNKS)
+		c->flags &= ~(uint32_t)CLIENT_CHUNKING;
 	if (flags & FEW) {
 		set->recipients_max = 2;
 		set->received_max = 2;
@@ -238,7 +288,7 @@ static void run(const struct dialogue *d, size_t chunk, bool late)
 	buf_printf(&all, "%s%s%s%s", buf_cstr(&m.out), buf_cstr(&m.log), buf_cstr(&m.recipients), m.sender);
 	if (d->has && !strstr(buf_cstr(&all), d->has))
 		fail_msg("%s: \"%s\" is missing in\n%s", d->name, d->has, buf_cstr(&all));
-	if ((m.session.state >= SESSION_CLOSING) != (d->flags & CLOSED || strstr(d->in, "QUIT\r\n")))
+	if ((m.session.state == SESSION_CLOSING || m.session.state == SESSION_CLOSED) != (d->flags & CLOSED || str_ends(str_of(d->in), "\r\nQUIT\r\n")))
 		fail_msg("%s: ended in state %s", d->name, session_state_name(&m.session));
 	buf_clear(&codes);
 	buf_clear(&all);
