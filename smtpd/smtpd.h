@@ -12,7 +12,7 @@
 
 #include "common/daemon/daemon.h"
 #include "common/tls/tls.h"
-#include "common/tls/tls_keyd.h"
+#include "common/tls/tls_shelf.h"
 #include "smtpd/session.h"
 #include "smtpd/users.h"
 
@@ -27,11 +27,8 @@ enum {
 
 /* Contexts by their settings (smtpd_tls.c). */
 struct tls_cache {
-	struct hash by_key;
 	struct tls_keyd keyd;
-	uint8_t tickets[2][TLS_TICKET_KEY];
-	bool tickets_made, tickets_before;
-	uint32_t opened;                  /* keyd.opened when the contexts were made */
+	struct tls_shelf shelf;
 };
 
 struct smtpd {

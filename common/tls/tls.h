@@ -36,6 +36,9 @@ enum tls_io {
 
 enum tls_verify { TLS_VERIFY_NONE, TLS_VERIFY_TRY, TLS_VERIFY_MUST };
 
+/* As $tls_in_ocsp and $tls_out_ocsp have it. */
+enum tls_ocsp { TLS_OCSP_NOT_ASKED, TLS_OCSP_NO_ANSWER, TLS_OCSP_NOT_VERIFIED, TLS_OCSP_FAILED, TLS_OCSP_VERIFIED };
+
 /* Bits of $tls_in_resumption and $tls_out_resumption. */
 enum tls_resumption {
 	TLS_RES_SUPPORTED = 1 << 0, TLS_RES_TICKET_ASKED = 1 << 1, TLS_RES_SESSION_OFFERED = 1 << 2, TLS_RES_TICKET_GIVEN = 1 << 3,
@@ -94,7 +97,9 @@ struct tls_peer {
 	const struct str *names;
 	unsigned n_names;
 	struct str session;          /* DER of a session to offer; empty: none */
-	bool ask_ocsp, require_ocsp;
+	bool ask_ocsp, require_ocsp; /* a stapled answer */
+	bool require_alpn;           /* the server must choose one of the context's names */
+	unsigned dh_min_bits;        /* of a Diffie-Hellman group over a prime; 0: any */
 };
 
 struct tls_conn *tls_conn_new(struct tls_ctx *ctx, int fd, const struct tls_peer *peer /* NULL: server */, struct err *err);
@@ -120,9 +125,17 @@ struct tls_facts {
 	struct str peerdn, peercert_pem, ourcert_pem, sni, alpn;
 	bool verified, dane;
 	unsigned resumption;         /* enum tls_resumption */
-	unsigned ocsp;               /* as $tls_out_ocsp: 0 not asked, 1 no answer, 2 not verified, 3 failed, 4 verified */
+	unsigned ocsp;               /* enum tls_ocsp */
 };
 void tls_facts_get(const struct tls_conn *c, struct arena *a, struct tls_facts *out);
+/* What was wrong with the peer's certificate, also behind a handshake that failed for it. False: nothing was, or nobody looked. */
+struct tls_fault {
+	bool name;                   /* the chain is good, but the certificate is for another name */
+	int depth;                   /* of the certificate that failed */
+	const char *reason;
+	struct str dn;               /* its subject */
+};
+bool tls_fault_get(const struct tls_conn *c, struct arena *a, struct tls_fault *out);
 /* Whether a certificate (PEM) is for this host name, or address with or without brackets. */
 bool tls_cert_names(struct str pem, struct str name);
 /* Called with each session that the server gives, DER; for a client's cache. */

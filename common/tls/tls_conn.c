@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include <openssl/ocsp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
@@ -11,7 +10,7 @@
 
 /* ---- beginning and end ---- */
 
-static bool text_keep(char *out, size_t size, struct str text)
+bool tls_text_keep(char *out, size_t size, struct str text)
 {
 	if (text.len >= size || memchr(text.p ? text.p : "", '\0', text.len))
 		return false;
@@ -33,7 +32,7 @@ static enum status dane_begin(struct tls_conn *c, const struct tls_peer *peer, s
 	for (unsigned i = 0; i < peer->n_names; i++) {
 		char name[256];
 
-		if (text_keep(name, sizeof name, peer->names[i]))
+		if (tls_text_keep(name, sizeof name, peer->names[i]))
 			SSL_add1_host(c->ssl, name);
 	}
 	for (unsigned i = 0; i < peer->n_tlsa && i < TLS_TLSA_MAX; i++) {
@@ -64,7 +63,7 @@ static void session_offer(struct tls_conn *c, struct str der)
 static enum status client_begin(struct tls_conn *c, const struct tls_peer *peer, struct err *err)
 {
 	SSL_set_connect_state(c->ssl);
-	if (!text_keep(c->name, sizeof c->name, peer->name) || !text_keep(c->sni, sizeof c->sni, peer->sni))
+	if (!tls_name_keep(c->name, sizeof c->name, peer->name) || !tls_text_keep(c->sni, sizeof c->sni, peer->sni))
 		return err_set(err, ST_ERROR, "a host name is too long for TLS");
 	if (c->sni[0] && SSL_set_tlsext_host_name(c->ssl, c->sni) != 1)
 		return tls_error(err, "SNI");
@@ -75,9 +74,11 @@ static enum status client_begin(struct tls_conn *c, const struct tls_peer *peer,
 	if (peer->session.len && c->ctx->tickets)
 		session_offer(c, peer->session);
 	c->require_ocsp = peer->require_ocsp;
+	c->require_alpn = peer->require_alpn;
+	c->dh_min_bits = peer->dh_min_bits;
 	if (peer->ask_ocsp || peer->require_ocsp) {
 		SSL_set_tlsext_status_type(c->ssl, TLSEXT_STATUSTYPE_ocsp);
-		c->ocsp = 1;
+		c->ocsp = TLS_OCSP_NO_ANSWER;
 	}
 	return peer->n_tlsa ? dane_begin(c, peer, err) : ST_OK;
 }
@@ -161,6 +162,10 @@ static void failure_describe(struct tls_conn *c, const char *what, int error, st
 		trouble = c->ctx->certs[i].trouble.text[0] ? c->ctx->certs[i].trouble.text : trouble;
 	if (trouble)
 		err_set(err, ST_DEFER, "%s: no signature: %s", what, trouble);
+	else if (c->trouble.text[0])
+		err_set(err, ST_ERROR, "%s", c->trouble.text);
+	else if (c->name_failed && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED)
+		err_set(err, ST_ERROR, "certificate verification failed: name mismatch: DN=\"%s\" H=\"%s\"", c->fault_dn, c->name);
 	else if (verify != X509_V_OK && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED)
 		err_set(err, ST_ERROR, "certificate verification failed: %s", X509_verify_cert_error_string(verify));
 	else if (code)
@@ -194,6 +199,30 @@ static enum tls_io io_result(struct tls_conn *c, int done, const char *what, str
 	}
 }
 
+/* What OpenSSL does not look at by itself, or not in a session that is resumed. */
+static bool client_demands(struct tls_conn *c, struct err *err)
+{
+	const unsigned char *alpn;
+	unsigned alpn_len;
+	EVP_PKEY *key = NULL;
+	int bits = 0;
+
+	SSL_get0_alpn_selected(c->ssl, &alpn, &alpn_len);
+	if (SSL_get_peer_tmp_key(c->ssl, &key) == 1 && EVP_PKEY_get_base_id(key) == EVP_PKEY_DH)
+		bits = EVP_PKEY_get_bits(key);
+	EVP_PKEY_free(key);
+	if (c->require_alpn && !alpn_len)
+		err_set(err, ST_ERROR, "the server chose no protocol (ALPN), which is required");
+	else if (bits && (unsigned)bits < c->dh_min_bits)
+		err_set(err, ST_ERROR, "the server's Diffie-Hellman group has %d bits, less than tls_dh_min_bits", bits);
+	else if (c->require_ocsp && c->ocsp != TLS_OCSP_VERIFIED)
+		err_set(err, ST_ERROR, "the server gave no certificate status (OCSP), which is required");
+	else
+		return true;
+	ERR_clear_error();
+	return false;
+}
+
 enum tls_io tls_handshake(struct tls_conn *c, struct err *err)
 {
 	enum tls_io io;
@@ -215,6 +244,8 @@ enum tls_io tls_handshake(struct tls_conn *c, struct err *err)
 		err_set(err, ST_ERROR, "SSL_accept: the client has shown no valid certificate");
 		io = TLS_FAILED;
 	}
+	if (io == TLS_DONE && !c->ctx->server && !client_demands(c, err))
+		io = TLS_FAILED;
 	return io;
 }
 
@@ -276,7 +307,7 @@ static struct str cert_dn(X509 *cert, struct arena *a)
 	BIO *bio = BIO_new(BIO_s_mem());
 	struct str dn;
 
-	X509_NAME_print_ex(bio, X509_get_subject_name(cert), 0, (XN_FLAG_RFC2253 & ~XN_FLAG_DN_REV) | ASN1_STRFLGS_ESC_CTRL | ASN1_STRFLGS_ESC_MSB);
+	tls_dn_print(bio, cert);
 	dn = bio_text(bio, a, 1024);
 	dn.tainted = true;
 	return dn;
@@ -311,69 +342,13 @@ void tls_facts_get(const struct tls_conn *c, struct arena *a, struct tls_facts *
 		out->alpn = str_dup(a, str_make((const char *)alpn, alpn_len));
 }
 
-bool tls_cert_names(struct str pem, struct str name)
+bool tls_fault_get(const struct tls_conn *c, struct arena *a, struct tls_fault *out)
 {
-	BIO *bio = BIO_new_mem_buf(pem.p ? pem.p : "", (int)pem.len);
-	X509 *cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-	char text[256];
-	bool found = false;
-
-	if (name.len > 2 && name.p[0] == '[' && name.p[name.len - 1] == ']')
-		name = str_sub(name, 1, name.len - 2);
-	if (cert && name.len && text_keep(text, sizeof text, name))
-		found = X509_check_ip_asc(cert, text, 0) == 1 || X509_check_host(cert, text, name.len, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1;
-	X509_free(cert);
-	BIO_free(bio);
-	ERR_clear_error();
-	return found;
-}
-
-/* ---- OCSP ---- */
-
-enum { OCSP_SKEW_S = 300 };
-
-static bool ocsp_good(SSL *ssl, OCSP_BASICRESP *basic)
-{
-	STACK_OF(X509) *chain = SSL_get_peer_cert_chain(ssl);
-	X509_STORE *store = SSL_CTX_get_cert_store(SSL_get_SSL_CTX(ssl));
-	ASN1_GENERALIZEDTIME *made, *from, *until;
-	X509 *leaf = SSL_get0_peer_certificate(ssl), *issuer = NULL;
-	OCSP_CERTID *id = NULL;
-	int status = V_OCSP_CERTSTATUS_UNKNOWN;
-	bool good = false;
-
-	if (!leaf)
+	if (c->verify_error == X509_V_OK)
 		return false;
-	for (int i = 0; chain && !issuer && i < sk_X509_num(chain); i++)
-		if (X509_check_issued(sk_X509_value(chain, i), leaf) == X509_V_OK && X509_up_ref(sk_X509_value(chain, i)))
-			issuer = sk_X509_value(chain, i);
-	if (!issuer) {
-		X509_STORE_CTX *search = X509_STORE_CTX_new();
-
-		if (!X509_STORE_CTX_init(search, store, leaf, chain) || X509_STORE_CTX_get1_issuer(&issuer, search, leaf) != 1)
-			issuer = NULL;
-		X509_STORE_CTX_free(search);
-	}
-	if (issuer && (id = OCSP_cert_to_id(NULL, leaf, issuer)) && OCSP_basic_verify(basic, chain, store, 0) > 0 &&
-		OCSP_resp_find_status(basic, id, &status, NULL, &made, &from, &until) == 1 && status == V_OCSP_CERTSTATUS_GOOD)
-		good = OCSP_check_validity(from, until, OCSP_SKEW_S, -1) == 1;
-	OCSP_CERTID_free(id);
-	X509_free(issuer);
-	return good;
-}
-
-/* 1 goes on, 0 fails the handshake. */
-int tls_ocsp_check(SSL *ssl, struct tls_conn *c)
-{
-	const unsigned char *p;
-	long n = SSL_get_tlsext_status_ocsp_resp(ssl, &p);
-	OCSP_RESPONSE *response = n > 0 ? d2i_OCSP_RESPONSE(NULL, &p, n) : NULL;
-	OCSP_BASICRESP *basic = response && OCSP_response_status(response) == OCSP_RESPONSE_STATUS_SUCCESSFUL ? OCSP_response_get1_basic(response) : NULL;
-
-	if (n > 0)
-		c->ocsp = basic && ocsp_good(ssl, basic) ? 4 : 3;
-	OCSP_BASICRESP_free(basic);
-	OCSP_RESPONSE_free(response);
-	ERR_clear_error();
-	return c->ocsp == 4 || !c->require_ocsp;
+	*out = (struct tls_fault){
+		.name = c->name_failed, .depth = c->fault_depth, .dn = str_taint(str_dup(a, str_of(c->fault_dn))),
+		.reason = X509_verify_cert_error_string(c->verify_error),
+	};
+	return true;
 }

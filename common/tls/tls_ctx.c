@@ -136,6 +136,22 @@ static enum status trust_set(struct tls_ctx *ctx, const struct tls_options *o, s
 	return o->crl_pem.len ? crl_add(ctx, o->crl_pem, err) : ST_OK;
 }
 
+static void fault_note(struct tls_conn *c, X509_STORE_CTX *store)
+{
+	X509 *cert = X509_STORE_CTX_get_current_cert(store);
+	BIO *bio = cert ? BIO_new(BIO_s_mem()) : NULL;
+	int n;
+
+	c->verify_error = X509_STORE_CTX_get_error(store);
+	c->fault_depth = X509_STORE_CTX_get_error_depth(store);
+	if (!bio)
+		return;
+	tls_dn_print(bio, cert);
+	n = BIO_read(bio, c->fault_dn, sizeof c->fault_dn - 1);
+	c->fault_dn[n > 0 ? n : 0] = '\0';
+	BIO_free(bio);
+}
+
 /* At depth 0 the name is part of the verdict; under TRY all goes on, and the failure is remembered. */
 static int on_verify(int ok, X509_STORE_CTX *store)
 {
@@ -145,17 +161,14 @@ static int on_verify(int ok, X509_STORE_CTX *store)
 	if (c->dane)
 		return ok;
 	if (ok && !X509_STORE_CTX_get_error_depth(store) && c->name[0]) {
-		X509 *cert = X509_STORE_CTX_get_current_cert(store);
-		unsigned flags = X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS;
-
-		if (X509_check_ip_asc(cert, c->name, 0) != 1 && X509_check_host(cert, c->name, 0, flags, NULL) != 1) {
-			c->name_failed = true;
+		if (!tls_name_matches(X509_STORE_CTX_get_current_cert(store), c->name)) {
+			c->name_failed |= c->verify_error == X509_V_OK;
 			ok = 0;
 			X509_STORE_CTX_set_error(store, X509_V_ERR_HOSTNAME_MISMATCH);
 		}
 	}
 	if (!ok && c->verify_error == X509_V_OK)
-		c->verify_error = X509_STORE_CTX_get_error(store);
+		fault_note(c, store);
 	return ok || c->ctx->verify != TLS_VERIFY_MUST;
 }
 
@@ -340,7 +353,7 @@ static int on_status(SSL *ssl, void *arg)
 	X509 *used = SSL_get_certificate(ssl);
 	struct tls_conn *c = SSL_get_app_data(ssl);
 
-	c->ocsp = 1;
+	c->ocsp = TLS_OCSP_NO_ANSWER;
 	for (unsigned i = 0; i < ctx->n_certs; i++)
 		if (ctx->certs[i].ocsp && used && !X509_cmp(used, ctx->certs[i].leaf)) {
 			uint8_t *copy = OPENSSL_memdup(ctx->certs[i].ocsp, ctx->certs[i].ocsp_len);
@@ -348,7 +361,7 @@ static int on_status(SSL *ssl, void *arg)
 			if (!copy)
 				return SSL_TLSEXT_ERR_NOACK;
 			SSL_set_tlsext_status_ocsp_resp(ssl, copy, (long)ctx->certs[i].ocsp_len);
-			c->ocsp = 4;
+			c->ocsp = TLS_OCSP_VERIFIED;
 			return SSL_TLSEXT_ERR_OK;
 		}
 	return SSL_TLSEXT_ERR_NOACK;

@@ -42,8 +42,13 @@ struct tls_conn {
 	char sni[256], name[256];
 	uint16_t resumption;
 	uint8_t ocsp;                /* as in struct tls_facts */
-	bool hello_seen, dane, require_ocsp, name_failed;
+	bool hello_seen, dane, require_ocsp, require_alpn;
+	bool name_failed;            /* the chain is good, but the name is another's */
+	unsigned dh_min_bits;
 	long verify_error;           /* X509_V_..., of the first certificate that failed */
+	int fault_depth;             /* of that certificate */
+	char fault_dn[512];
+	struct err trouble;          /* why a callback ended the handshake; empty: none did */
 	void (*on_session)(void *arg, struct str der, uint64_t lifetime_s);
 	void *on_session_arg;
 };
@@ -55,6 +60,12 @@ EVP_PKEY *tls_key_elsewhere(struct tls_ctx *ctx, struct tls_server_cert *cert, s
 void tls_key_methods_free(struct tls_ctx *ctx);
 /* Options by Exim's names into SSL_OP_ bits. */
 enum status tls_openssl_options(struct str text, uint64_t *set, uint64_t *clear, struct err *err);
+/* Without a zero octet within. */
+bool tls_text_keep(char *out, size_t size, struct str text);
+/* A host's name as certificates have it: A-labels, no dot at the end, an address without brackets. */
+bool tls_name_keep(char *out, size_t size, struct str name);
+bool tls_name_matches(X509 *cert, const char *name);
+void tls_dn_print(BIO *bio, X509 *cert);
 /* Client: judges the stapled answer. */
 int tls_ocsp_check(SSL *ssl, struct tls_conn *c);
 
