@@ -8,6 +8,7 @@
 #include "common/conf/conf.h"
 #include "common/ipc/enums.h"
 #include "common/mail/addrlist.h"
+#include "common/tls/tls_tlsa.h"
 #include "ctl/offline.h"
 
 enum { ADDRESSES_MAX = 64 };
@@ -23,7 +24,39 @@ static void host_print(const struct ipc_host *h)
 		printf(" fallback");
 	else if (h->mx)
 		printf(" MX");
-	puts(h->secure ? " dnssec" : "");
+	fputs(h->secure ? " dnssec" : "", stdout);
+	if (h->tlsa_state == TLSA_USABLE)
+		printf(" dane");
+	else if (h->tlsa_state != TLSA_NOT_ASKED && h->tlsa_state != TLSA_NONE && h->tlsa_state != TLSA_HOST_INSECURE)
+		printf(" tlsa=%s", tlsa_state_name(h->tlsa_state) ? tlsa_state_name(h->tlsa_state) : "?");
+	puts("");
+}
+
+/* What DANE goes by; the records as in a zone. */
+static void tlsa_json(json_t *host, const struct ipc_host *h)
+{
+	json_t *records = json_array(), *names = json_array();
+	const char *state = tlsa_state_name(h->tlsa_state);
+
+	json_object_set_new(host, "tlsa", json_string(state ? state : "?"));
+	if (h->dane_required)
+		json_object_set_new(host, "dane_required", json_true());
+	for (uint32_t i = 0; i < h->tlsa.n; i++) {
+		struct buf b = BUF_INIT;
+
+		tls_tlsa_show(h->tlsa.v[i], &b);
+		json_array_append_new(records, ctl_json_str(buf_str(&b)));
+		buf_clear(&b);
+	}
+	json_array_append_new(names, ctl_json_str(h->tlsa_base));
+	for (uint32_t i = 0; i < h->tlsa_names.n; i++)
+		json_array_append_new(names, ctl_json_str(h->tlsa_names.v[i]));
+	if (h->tlsa.n) {
+		json_object_set(host, "tlsa_records", records);
+		json_object_set(host, "tlsa_names", names);
+	}
+	json_decref(records);
+	json_decref(names);
 }
 
 static bool leaf_is_path(const struct ipc_leaf *l)
@@ -151,6 +184,7 @@ static json_t *leaf_json(const struct ipc_route_answer *r, const struct ipc_leaf
 			json_object_set_new(h, "ip", ctl_json_str(p->hosts[i].ip));
 			json_object_set_new(h, "port", json_integer((json_int_t)p->hosts[i].port));
 			json_object_set_new(h, "dnssec", json_boolean(p->hosts[i].secure));
+			tlsa_json(h, &p->hosts[i]);
 			json_array_append_new(hosts, h);
 		}
 		for (uint32_t i = 0; i < p->n_options; i++) {

@@ -213,7 +213,7 @@ static enum verdict secure_check(struct route *rt, struct addr *addr, const stru
 }
 
 static enum verdict hosts_use(struct route *rt, struct addr *addr, const struct site_router *r, const struct find_result *found,
-	struct driver_out *out, struct err *err)
+	struct str name, struct driver_out *out, struct err *err)
 {
 	enum verdict verdict = secure_check(rt, addr, r, found, err);
 
@@ -222,7 +222,7 @@ static enum verdict hosts_use(struct route *rt, struct addr *addr, const struct 
 	if (verdict == RT_ACCEPT && found->self)
 		verdict = route_self(rt, addr, r, found->v[0].name, err);
 	if (verdict == RT_ACCEPT)
-		route_hosts_take(rt, found, 0, 0, out);
+		route_hosts_take(rt, found, name, 0, 0, out);
 	return verdict;
 }
 
@@ -254,7 +254,7 @@ static enum verdict dnslookup_run(struct route *rt, struct addr *addr, const str
 		return route_domain_change(rt, addr, r, name, own->o->rewrite_headers, err) == ST_OK ? RT_REDIRECT : RT_DEFER;
 	}
 	if (st == ST_OK)
-		verdict = hosts_use(rt, addr, r, &found, out, err);
+		verdict = hosts_use(rt, addr, r, &found, name, out, err);
 	else if (st == ST_FAIL)
 		verdict = hosts_none(rt, addr, own, &found, out, err);
 	else

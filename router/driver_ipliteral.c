@@ -24,7 +24,7 @@ static enum verdict ipliteral_run(struct route *rt, struct addr *addr, const str
 		if (verdict != RT_ACCEPT)
 			return verdict;
 	}
-	route_hosts_take(rt, &found, 0, 0, out);
+	route_hosts_take(rt, &found, ip, 0, 0, out);
 	return RT_ACCEPT;
 }
 

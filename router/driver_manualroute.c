@@ -183,7 +183,8 @@ static enum verdict work_hosts(struct route *rt, struct addr *addr, const struct
 	struct err *err)
 {
 	const struct own *own = r->own;
-	struct hosts_wish wish = { .find_failed = own->o->host_find_failed.text, .all_ignored = own->o->host_all_ignored.text };
+	struct hosts_wish wish = { .find_failed = own->o->host_find_failed.text, .all_ignored = own->o->host_all_ignored.text,
+		.dnssec_request = r->dnssec_request, .dnssec_require = r->dnssec_require };
 	bool fixed = own->o->same_domain_copy_routing || (w->fixed && str_find(r->o->ignore_target_hosts.text, '$') < 0);
 	const struct hosts_memo *memo;
 	struct str key;

@@ -136,7 +136,8 @@ static enum verdict wrong(struct err *err, const char *what, struct str value)
 
 static enum verdict said_hosts(struct said *s, struct str list, unsigned flags, struct err *err)
 {
-	const struct hosts_wish wish = { .find_flags = flags, .find_failed = STR_LIT("defer"), .all_ignored = STR_LIT("defer") };
+	const struct hosts_wish wish = { .find_flags = flags, .find_failed = STR_LIT("defer"), .all_ignored = STR_LIT("defer"),
+		.dnssec_request = s->r->dnssec_request, .dnssec_require = s->r->dnssec_require };
 	const struct site_transport *t = s->out->transport;
 	struct host_items items = { .n = 0 };
 

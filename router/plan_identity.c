@@ -32,8 +32,10 @@ static void hosts_identity(struct making *m, struct str *first_out, uint16_t *po
 	struct ipc_host *v = arena_memdup(m->rt->a, m->plan.hosts, m->plan.n_hosts * sizeof *v);
 
 	qsort(v, m->plan.n_hosts, sizeof *v, host_compare);
-	for (uint32_t i = 0; i < m->plan.n_hosts; i++)
+	for (uint32_t i = 0; i < m->plan.n_hosts; i++) {
 		buf_printf(&m->identity, "\n%u %.*s %u", (unsigned)v[i].group, STR_FMT(v[i].ip), (unsigned)v[i].port);
+		plan_tlsa_identity(m, &v[i]);
+	}
 	*first_out = v[0].name;
 	*port_out = (uint16_t)v[0].port;
 }

@@ -34,6 +34,10 @@ enum status plan_rewrites(struct making *m, struct err *err);
 enum status plan_return_path(struct making *m, struct err *err);
 enum status plan_size_check(struct making *m, struct err *err);
 
+/* plan_tlsa.c: once the hosts are there, with their ports */
+enum status plan_tlsa(struct making *m, struct err *err);
+void plan_tlsa_identity(struct making *m, const struct ipc_host *h);
+
 /* plan_identity.c */
 void plan_identity_add(struct making *m, struct str name, struct str value);
 enum status plan_identity(struct making *m, struct err *err); /* key and destination; all else is in the plan */

@@ -69,6 +69,7 @@ struct driver_out {
 	struct str host_text;                 /* a host list for a local transport: $host */
 	struct str status;                    /* enhanced status of a failure */
 	bool told;                            /* a deferral's reason was written for clients */
+	bool dnssec_judged;                   /* dnssec_request_domains has been seen to */
 };
 
 /* Hosts found once for a router and a domain. */
@@ -181,11 +182,12 @@ struct hosts_wish {
 	bool randomize;
 	struct str find_failed, all_ignored;   /* words of manualroute's options */
 	bool never_self;               /* the transport's own hosts: no `self` */
+	const struct lang_list *dnssec_request, *dnssec_require; /* NULL: all; none */
 };
 enum verdict route_hosts(struct route *rt, struct addr *addr, const struct site_router *r, const struct host_items *items,
 	const struct hosts_wish *wish, struct driver_out *out, struct err *err);
 /* The found hosts as they travel, with the numbers of their retry rules. */
-void route_hosts_take(struct route *rt, const struct find_result *found, uint32_t group, uint16_t port, struct driver_out *out);
+void route_hosts_take(struct route *rt, const struct find_result *found, struct str domain, uint32_t group, uint16_t port, struct driver_out *out);
 void route_find_options(struct route *rt, const struct site_router *r, unsigned flags, struct find_options *out);
 struct hosts_memo *route_memo_find(struct route *rt, const struct site_router *r, struct str domain);
 void route_memo_keep(struct route *rt, const struct site_router *r, struct str domain, enum verdict verdict, const struct driver_out *out,

@@ -115,8 +115,23 @@ void route_memo_keep(struct route *rt, const struct site_router *r, struct str d
 
 /* ---- lists ---- */
 
-void route_hosts_take(struct route *rt, const struct find_result *found, uint32_t group, uint16_t port, struct driver_out *out)
+/* Names beside the host's that a certificate may have: the domain's, since its MX answer is secure (RFC 7672 section 3.2.2). */
+static struct ipc_strs names_of_domain(struct route *rt, const struct find_result *found, struct str domain)
 {
+	struct ipc_strs names = { NULL, 0 };
+
+	if (!found->had_mx || !found->secure || dns_name_normal(rt->a, domain, true, &domain, NULL) != ST_OK)
+		return names;
+	names.v = arena_alloc(rt->a, 2 * sizeof *names.v);
+	names.v[names.n++] = domain;
+	if (!str_eq(found->name, domain))
+		names.v[names.n++] = found->name;
+	return names;
+}
+
+void route_hosts_take(struct route *rt, const struct find_result *found, struct str domain, uint32_t group, uint16_t port, struct driver_out *out)
+{
+	struct ipc_strs names = names_of_domain(rt, found, domain);
 	uint32_t room = ROUTE_HOSTS_MAX - out->n_hosts, n = found->n < room ? found->n : room;
 	struct ipc_host *v = arena_alloc(rt->a, (out->n_hosts + n + 1) * sizeof *v);
 	struct str last = STR_NULL;
@@ -130,7 +145,8 @@ void route_hosts_take(struct route *rt, const struct find_result *found, uint32_
 			route_retry_rules(rt, STR_NULL, h->name, &rules, NULL);
 		last = h->name;
 		v[out->n_hosts++] = (struct ipc_host){ .name = h->name, .ip = h->ip, .port = port ? port : h->port, .group = group + h->group,
-			.secure = h->secure, .mx = found->had_mx, .retry_rules = rules };
+			.secure = h->secure, .mx = found->had_mx, .retry_rules = rules, .tlsa_base = h->canonical, .tlsa_names = names,
+			.secure_name = !found->had_mx || found->secure };
 	}
 	out->hosts = v;
 }
@@ -141,7 +157,7 @@ static enum status hosts_unsecure(struct route *rt, struct addr *addr, const str
 	struct ipc_host *v;
 	enum status st;
 
-	if (!r->dnssec_request || r->dnssec_require)
+	if (!r->dnssec_request || r->dnssec_require || out->dnssec_judged)
 		return ST_OK;
 	st = lang_domain_match(rt->ev, r->dnssec_request, addr->domain, NULL, err);
 	if (st == ST_OK)
@@ -149,8 +165,11 @@ static enum status hosts_unsecure(struct route *rt, struct addr *addr, const str
 	if (st != ST_FAIL)
 		return err_prefix(err, "dnssec_request_domains");
 	v = arena_memdup(rt->a, out->hosts, out->n_hosts * sizeof *v); /* they may be shared */
-	for (uint32_t i = 0; i < out->n_hosts; i++)
+	for (uint32_t i = 0; i < out->n_hosts; i++) {
 		v[i].secure = false;
+		v[i].secure_name = !v[i].mx;
+		v[i].tlsa_base = STR_NULL; /* nor is it asked whether its alias is */
+	}
 	out->hosts = v;
 	return ST_OK;
 }
@@ -282,16 +301,34 @@ struct gathering {
 	struct err trouble_err;
 };
 
+/* Where DNSSEC was not asked for, nothing counts as secure. */
+static enum status item_request(struct gathering *g, const struct host_item *item, struct find_result *found, struct err *err)
+{
+	enum status st = g->wish->dnssec_request ? lang_domain_match(g->rt->ev, g->wish->dnssec_request, item->name, NULL, err) : ST_OK;
+
+	if (st != ST_FAIL)
+		return st == ST_OK ? ST_OK : err_prefix(err, "dnssec_request_domains");
+	err_clear(err);
+	found->secure = false;
+	for (uint32_t i = 0; i < found->n; i++) {
+		found->v[i].secure = false;
+		found->v[i].canonical = STR_NULL;
+	}
+	return ST_OK;
+}
+
 /* A host whose addresses must be secure, and are not: as if the question had failed. */
-static enum status item_secure(struct gathering *g, const struct host_item *item, const struct find_result *found, struct err *err)
+static enum status item_secure(struct gathering *g, const struct host_item *item, struct find_result *found, struct err *err)
 {
 	enum status st;
 
-	if (!g->r->dnssec_require || g->wish->never_self || item->name.p[0] == '[')
-		return ST_OK;
-	st = lang_domain_match(g->rt->ev, g->r->dnssec_require, item->name, NULL, err);
+	if (!g->wish->dnssec_require || item->name.p[0] == '[')
+		return item_request(g, item, found, err);
+	st = lang_domain_match(g->rt->ev, g->wish->dnssec_require, item->name, NULL, err);
+	if (st == ST_FAIL)
+		return item_request(g, item, found, err);
 	if (st != ST_OK)
-		return st == ST_FAIL ? ST_OK : err_prefix(err, "dnssec_require_domains");
+		return err_prefix(err, "dnssec_require_domains");
 	for (uint32_t i = 0; i < found->n; i++)
 		if (!found->v[i].secure || (item->mx && !found->secure))
 			return err_set(err, ST_DEFER, "%.*s: lookup not DNSSEC-secure, as dnssec_require_domains demands", STR_FMT(item->name));
@@ -345,7 +382,7 @@ static enum verdict item_take(struct gathering *g, const struct host_item *item,
 			return RT_ACCEPT;
 		}
 	}
-	route_hosts_take(g->rt, &found, g->group, item->port, g->out);
+	route_hosts_take(g->rt, &found, item->name, g->group, item->port, g->out);
 	if (g->out->n_hosts > n && !g->wish->randomize)
 		g->group = (uint32_t)g->out->hosts[g->out->n_hosts - 1].group + 1;
 	return RT_ACCEPT;
@@ -358,6 +395,7 @@ enum verdict route_hosts(struct route *rt, struct addr *addr, const struct site_
 	const struct host_item *v = items_order(rt, items, wish->randomize);
 	bool first = true;
 
+	out->dnssec_judged = true;
 	for (uint32_t i = 0; i < items->n && !g.over; i++) {
 		enum verdict verdict;
 		if (v[i].border) {

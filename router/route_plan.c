@@ -71,7 +71,8 @@ static enum status own_hosts_items(struct making *m, struct host_items *items, s
 
 static enum status hosts_find(struct making *m, const struct host_items *items, bool randomize, struct driver_out *out, struct err *err)
 {
-	const struct hosts_wish wish = { .randomize = randomize, .find_failed = STR_LIT("defer"), .all_ignored = STR_LIT("defer"), .never_self = true };
+	const struct hosts_wish wish = { .randomize = randomize, .find_failed = STR_LIT("defer"), .all_ignored = STR_LIT("defer"), .never_self = true,
+		.dnssec_request = m->t->dnssec_request, .dnssec_require = m->t->dnssec_require };
 
 	if (route_hosts(m->rt, m->addr, m->r, items, &wish, out, err) != RT_ACCEPT)
 		return err_prefix(err, "hosts");
@@ -341,6 +342,8 @@ static enum status plan_fill(struct making *m, const struct driver_out *out, str
 	eval_set(ev, EV_transport_name, m->plan.transport);
 	buf_add_str(&m->identity, m->plan.transport);
 	st = make_hosts(m, out, err);
+	if (st == ST_OK)
+		st = plan_tlsa(m, err);
 	if (st != ST_OK)
 		return st;
 	if (m->plan.n_hosts) {

@@ -128,6 +128,9 @@ struct site_transport {
 	struct expansion *user, *group, *home, *directory, *max_parallel, *return_path, *size_limit, *hosts, *port, *multi_domain, *batch_id, *retry_ip, *auth_sender;
 	struct host_items hosts_fixed, fallback;
 	bool has_hosts_fixed;
+	struct lang_list *dnssec_request /* NULL: all */, *dnssec_require;
+	struct lang_list *try_dane, *require_dane;
+	bool try_dane_all;                   /* no list need be asked */
 	uint16_t port_fixed;                 /* the port where none is given and `port` is constant */
 };
 

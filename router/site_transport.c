@@ -13,6 +13,7 @@ static const char *const used_here[] = {
 	"driver", "user", "group", "headers_add", "headers_remove", "home_directory", "current_directory", "return_path",
 	"message_size_limit", "debug_print", "event_action", "shadow_condition", "shadow_transport", "headers_rewrite", "initgroups",
 	"hosts", "hosts_override", "hosts_randomize", "fallback_hosts", "port", "dnssec_request_domains", "dnssec_require_domains",
+	"hosts_try_dane", "hosts_require_dane",
 	"dns_qualify_single", "dns_search_parents", "gethostbyname", "multi_domain", "batch_id", "authenticated_sender", "quota_warn_message",
 	"allow_commands", "command", "environment", "force_command", "pipe_as_creator", "use_shell", "disable_logging", "max_parallel",
 	"to", "cc", "bcc", "log", "once", "text", "file_expand", "never_mail",
@@ -112,11 +113,25 @@ static void constants_fold(struct site_transport *t)
 	}
 }
 
+/* Lists that are asked while the plan is made. */
+static enum status smtp_lists_make(struct site *site, struct site_transport *t, struct err *err)
+{
+	static const struct conf_text unset;
+	const struct conf_opts_transport_smtp *o = t->smtp;
+
+	t->try_dane_all = str_is(str_trim(o->hosts_try_dane.text), "*");
+	if (site_list(site, LIST_HOST, t->try_dane_all ? &unset : &o->hosts_try_dane, &t->try_dane, err) != ST_OK ||
+		site_list(site, LIST_HOST, &o->hosts_require_dane, &t->require_dane, err) != ST_OK ||
+		site_list(site, LIST_DOMAIN, str_is(o->dnssec_request_domains.text, "*") ? &unset : &o->dnssec_request_domains, &t->dnssec_request, err) != ST_OK)
+		return err->status;
+	return site_list(site, LIST_DOMAIN, &o->dnssec_require_domains, &t->dnssec_require, err);
+}
+
 static enum status smtp_make(struct site *site, struct site_transport *t, struct err *err)
 {
 	const struct conf_opts_transport_smtp *o = t->smtp;
 
-	if (site_text(site, &o->hosts, &t->hosts, err) != ST_OK || site_text(site, &o->port, &t->port, err) != ST_OK ||
+	if (smtp_lists_make(site, t, err) != ST_OK || site_text(site, &o->hosts, &t->hosts, err) != ST_OK || site_text(site, &o->port, &t->port, err) != ST_OK ||
 		site_text(site, &o->multi_domain, &t->multi_domain, err) != ST_OK ||
 		site_text(site, &o->retry_include_ip_address, &t->retry_ip, err) != ST_OK)
 		return err->status;
@@ -200,7 +215,8 @@ enum status site_transport_make(struct site *site, const struct conf_instance *c
 	t->reads_message |= t->rewrite != NULL;
 	constants_fold(t);
 	t->constant = t->constant && !t->rewrite && !t->headers_add.n && !t->headers_remove.n && !t->return_path && !t->size_limit && !t->user && !t->group && !t->max_parallel &&
-		!t->home && !t->hosts && !t->auth_sender && t->smtp && t->port_fixed && (!t->multi_domain || expansion_is_constant(t->multi_domain)) && (!t->retry_ip || expansion_is_constant(t->retry_ip));
+		!t->home && !t->hosts && !t->auth_sender && t->smtp && t->port_fixed && (!t->multi_domain || expansion_is_constant(t->multi_domain)) && (!t->retry_ip || expansion_is_constant(t->retry_ip)) &&
+		!t->try_dane && !t->require_dane;
 	if (t->constant && str_is(t->smtp->multi_domain.text, "false"))
 		t->constant = false;
 	return ST_OK;
