@@ -112,36 +112,57 @@ static enum proxy_verdict tlvs_check(const uint8_t *p, size_t at, struct proxy_h
 	return PROXY_DONE;
 }
 
+/* Connections of a kind that has no address of ours are the proxy's own, as UNKNOWN is in version 1. Datagrams can't be. */
+static const struct family {
+	uint8_t value;
+	uint8_t ip;             /* octets of an address; 0: it says nothing of a host */
+	uint16_t addresses;     /* octets of all addresses and ports */
+} families[] = {
+	{ 0x00, 0, 0 }, { 0x11, 4, 12 }, { 0x21, 16, 36 }, { 0x31, 0, 216 },
+};
+
+static const struct family *family_find(uint8_t value)
+{
+	for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+		if (families[i].value == value)
+			return &families[i];
+	return NULL;
+}
+
 static enum proxy_verdict v2_parse(const uint8_t *p, size_t n, struct proxy_header *out)
 {
-	enum { VERSION_LOCAL = 0x20, VERSION_PROXY = 0x21, FAMILY_TCP4 = 0x11, FAMILY_TCP6 = 0x21 };
-	size_t payload, octets, at = PROXY_V2_HEAD;
+	enum { VERSION_LOCAL = 0x20, VERSION_PROXY = 0x21 };
+	const struct family *family;
+	size_t payload, at = PROXY_V2_HEAD;
 
 	if (n < PROXY_V2_HEAD)
 		return PROXY_MORE;
 	if (p[12] != VERSION_LOCAL && p[12] != VERSION_PROXY)
 		return bad(out, "unknown version or command");
 	payload = (size_t)p[14] << 8 | p[15];
-	if (payload > PROXY_PAYLOAD_MAX)
-		return bad(out, "the header is too long");
 	out->none = p[12] == VERSION_LOCAL;
-	out->ipv6 = p[13] == FAMILY_TCP6;
-	octets = out->ipv6 ? 16 : 4;
-	if (!out->none && p[13] != FAMILY_TCP4 && p[13] != FAMILY_TCP6)
-		return bad(out, "the family is neither TCP over IPv4 nor over IPv6");
-	if (!out->none && payload < 2 * octets + 4)
+	family = family_find(p[13]);
+	if (!out->none && !family)
+		return bad(out, "the family is none of TCP over IPv4, TCP over IPv6, a Unix socket, unspecified");
+	if (!out->none && payload < family->addresses)
 		return bad(out, "the header is too short for its addresses");
 	out->size = PROXY_V2_HEAD + payload;
 	if (n < out->size)
 		return PROXY_MORE;
 	if (out->none) /* whatever it says is to be ignored */
 		return PROXY_DONE;
-	memcpy(out->source, p + at, octets);
-	memcpy(out->target, p + at + octets, octets);
-	at += 2 * octets;
-	out->source_port = (uint16_t)(p[at] << 8 | p[at + 1]);
-	out->target_port = (uint16_t)(p[at + 2] << 8 | p[at + 3]);
-	return tlvs_check(p, at + 4, out);
+	out->none = !family->ip;
+	if (!family->addresses) /* nor can it be told where TLVs would begin */
+		return PROXY_DONE;
+	if (!out->none) {
+		out->ipv6 = family->ip == 16;
+		memcpy(out->source, p + at, family->ip);
+		memcpy(out->target, p + at + family->ip, family->ip);
+		at += 2 * family->ip;
+		out->source_port = (uint16_t)(p[at] << 8 | p[at + 1]);
+		out->target_port = (uint16_t)(p[at + 2] << 8 | p[at + 3]);
+	}
+	return tlvs_check(p, PROXY_V2_HEAD + family->addresses, out);
 }
 
 enum proxy_verdict proxy_header_parse(const uint8_t *p, size_t n, struct proxy_header *out)

@@ -15,7 +15,7 @@
 enum {
 	PROXY_V1_MAX = 107,          /* octets of the line with CR LF */
 	PROXY_V2_HEAD = 16,
-	PROXY_PAYLOAD_MAX = 2048,    /* addresses and TLVs of version 2 */
+	PROXY_PAYLOAD_MAX = 65535,   /* addresses and TLVs of version 2 */
 	PROXY_HEADER_MAX = PROXY_V2_HEAD + PROXY_PAYLOAD_MAX,
 };
 
@@ -23,7 +23,7 @@ enum proxy_verdict { PROXY_MORE, PROXY_DONE, PROXY_BAD };
 
 struct proxy_header {
 	size_t size;                 /* octets of it, once PROXY_DONE */
-	bool none;                   /* UNKNOWN or LOCAL: the connection is the proxy's own */
+	bool none;                   /* UNKNOWN, LOCAL, a Unix socket, unspecified: the connection is the proxy's own */
 	bool ipv6;
 	uint8_t source[16], target[16]; /* 4 octets, or 16 with ipv6: the client; what it had connected to */
 	uint16_t source_port, target_port;

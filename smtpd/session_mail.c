@@ -76,9 +76,15 @@ struct param {
 	const char *(*set)(struct session *s, struct str value);
 };
 
+/* RFC 1870 section 4: 1 to 20 digits. More than we can count is more than we take. */
 static const char *param_size(struct session *s, struct str value)
 {
-	return value.len <= 20 && str_u64(value, UINT64_MAX / 2, &s->txn->declared) ? NULL : "malformed SIZE";
+	for (uint32_t i = 0; i < value.len; i++)
+		if (!ascii_is_digit(value.p[i]) || i >= 20)
+			return "malformed SIZE";
+	if (!str_u64(value, UINT64_MAX / 2, &s->txn->declared))
+		s->txn->declared = UINT64_MAX / 2;
+	return NULL;
 }
 
 static const char *param_body(struct session *s, struct str value)
@@ -94,17 +100,28 @@ static const char *param_body(struct session *s, struct str value)
 
 static const char *param_ret(struct session *s, struct str value)
 {
-	if (s->txn->ret.len || (!str_isi(value, "FULL") && !str_isi(value, "HDRS")))
+	if (!str_isi(value, "FULL") && !str_isi(value, "HDRS"))
 		return "malformed RET";
 	s->txn->ret = str_upper(&s->txn->arena, value);
 	return NULL;
 }
 
-static const char *param_envid(struct session *s, struct str value)
+/* RFC 3461 sections 4.2 and 4.4: what is encoded is printable ASCII, since it is to stand in a report. */
+static bool xtext_printable(struct session *s, struct str value)
 {
 	struct str plain;
 
-	if (s->txn->envid.len || value.len > 100 || !address_xtext_decode(&s->server->scratch, value, &plain))
+	if (!address_xtext_decode(&s->server->scratch, value, &plain))
+		return false;
+	for (uint32_t i = 0; i < plain.len; i++)
+		if ((unsigned char)plain.p[i] < 32 || (unsigned char)plain.p[i] > 126)
+			return false;
+	return true;
+}
+
+static const char *param_envid(struct session *s, struct str value)
+{
+	if (value.len > 100 || !xtext_printable(s, value))
 		return "malformed ENVID";
 	s->txn->envid = str_dup(&s->txn->arena, value);
 	return NULL;
@@ -117,8 +134,6 @@ static const char *param_notify(struct session *s, struct str value)
 	};
 	struct str word;
 
-	if (s->txn->rcpt.notify)
-		return "NOTIFY is there twice";
 	while (str_split(&value, ',', &word)) {
 		unsigned bit = 0;
 
@@ -135,11 +150,12 @@ static const char *param_notify(struct session *s, struct str value)
 static const char *param_orcpt(struct session *s, struct str value)
 {
 	ptrdiff_t semicolon = str_find(value, ';');
-	struct str plain;
 
-	if (s->txn->rcpt.orcpt.len || semicolon <= 0 || value.len > 500 ||
-	    !address_xtext_decode(&s->server->scratch, str_from(value, (size_t)semicolon + 1), &plain))
+	if (semicolon <= 0 || value.len > 500 || !xtext_printable(s, str_from(value, (size_t)semicolon + 1)))
 		return "malformed ORCPT";
+	for (ptrdiff_t i = 0; i < semicolon; i++) /* an atom */
+		if (!ascii_is_alnum(value.p[i]) && !strchr("!#$%&'*+-/=?^_`{|}~", value.p[i]))
+			return "malformed ORCPT";
 	s->txn->rcpt.orcpt = str_dup(&s->txn->arena, value);
 	return NULL;
 }
@@ -149,7 +165,7 @@ static const char *param_auth(struct session *s, struct str value)
 {
 	struct str plain;
 
-	if (s->txn->auth_sender.len || !address_xtext_decode(&s->server->scratch, value, &plain) || str_has_ctl(plain) || plain.len > 1024)
+	if (!address_xtext_decode(&s->server->scratch, value, &plain) || str_has_ctl(plain) || plain.len > 1024)
 		return "invalid data for AUTH";
 	if (!str_is(plain, "<>"))
 		s->txn->auth_sender = str_taint(str_dup(&s->txn->arena, plain));
@@ -178,9 +194,10 @@ static const struct param params[] = {
 	{ "ORCPT", true, true, CLIENT_DSN, param_orcpt },
 };
 
-/* RFC 5321 section 4.1.1.11: 555 for what is not known. */
+/* RFC 5321 section 4.1.1.11: 555 for what is not known. None may be there twice. */
 static bool params_take(struct session *s, struct str rest, bool rcpt)
 {
+	unsigned seen = 0;
 	struct str word;
 
 	rest = str_trim(rest);
@@ -203,7 +220,11 @@ static bool params_take(struct session *s, struct str rest, bool rcpt)
 			reply_syntax(s, 555, "5.5.4", rcpt ? "unrecognized parameter in RCPT command" : "unrecognized parameter in MAIL command");
 			return false;
 		}
-		wrong = p->value != (equals >= 0 && value.len > 0) ? "parameter without a value" : p->set(s, value);
+		if (p->value != (equals >= 0 && value.len > 0))
+			wrong = p->value ? "parameter without a value" : "parameter with a value";
+		else
+			wrong = seen & 1u << (p - params) ? "parameter given twice" : p->set(s, value);
+		seen |= 1u << (p - params);
 		if (wrong) {
 			reply_syntax(s, 501, "5.5.4", wrong);
 			return false;

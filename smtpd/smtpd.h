@@ -104,7 +104,7 @@ struct conn {
 	bool shut, ended, eof;
 	bool tls_write_for_read;          /* TLS has to write before it can read */
 	bool tls_broken;                  /* no farewell */
-	struct { uint8_t octets[PROXY_HEADER_MAX]; size_t n; } *proxy; /* of a header that is not complete; else NULL */
+	struct buf proxy;                 /* octets of a header that is not complete */
 	uint8_t tls_step;                 /* enum conn_tls */
 	uint8_t tls_want;                 /* LOOP_READ, LOOP_WRITE: of the handshake */
 };
