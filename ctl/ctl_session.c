@@ -307,6 +307,7 @@ static bool hints_begin(struct fake *f)
 		f->hints[0] = 0;
 		return false;
 	}
+	m->hints.text = STR_LIT("lmdb");
 	m->hints_directory.text = str_of(f->hints);
 	m->policyd_workers_min = m->policyd_workers_max = 1;
 	m->router_workers_min = 1;

@@ -306,14 +306,13 @@ enum status router_open(struct router *r, const struct conf *conf, struct log *l
 void router_close(struct router *r)
 {
 	site_free(r->site);
+	hints_close(r->hints); /* its connection is among those of lookup_env */
 	lookup_handles_free(r->handles, &r->lookup_env);
 	users_free(r->users);
 	dns_free(r->dns);
 	eval_clear(&r->dns_ev);
 	if (r->lang)
 		lang_free(r->lang);
-	if (r->hints)
-		hints_close(r->hints);
 	hash_clear(&r->local.asked);
 	arena_clear(&r->local.arena);
 	arena_clear(&r->dns_arena);

@@ -56,6 +56,7 @@ struct router {
 	struct lookup_handles *handles;
 	struct hints *hints;            /* NULL: out of reach; tried again by the handler */
 	uint64_t hints_retry_ms, hints_expire_ms;
+	bool hints_away;                /* they were, when last asked: said in the log */
 	unsigned hints_writes;          /* since some that had expired were removed */
 	bool (*slow)(void *ctx, enum dns_slow what); /* as dns_config.slow; NULL: whoever wants may wait. ctx: callout_ctx */
 	/* Asks smtp-out; NULL: there is none. ST_DEFER with a text when there is no answer. */

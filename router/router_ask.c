@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/base/clock.h"
+#include "common/conf/hints_url.h"
 #include "common/mail/address.h"
 #include "router/callout.h"
 #include "router/hints.h"
@@ -276,6 +277,7 @@ bool router_hint_permitted(struct str space, const char *peer)
 	/* Whose are not named here are anybody's. */
 	static const struct { const char *space, *owner; } owned[] = {
 		{ "callout", "router" }, { "retry", "qmgr" }, { "ratelimit", "policyd" }, { "seen", "policyd" },
+		{ "tls", "smtp-out" }, { "ehlo", "smtp-out" }, { "tickets", "master" },
 	};
 
 	for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
@@ -296,16 +298,36 @@ bool router_text_is_option(const struct conf *conf, struct str text)
 	return false;
 }
 
+static struct hints *hints_open(struct router *r, struct arena *a, struct err *err)
+{
+	struct conf_hints where;
+
+	if (conf_hints_parse(r->conf->main.hints.text, &where, err) != ST_OK)
+		return NULL;
+	return where.redis ? hints_redis_open(&where, &r->lookup_env) : hints_lmdb_open(str_cstr(a, r->conf->main.hints_directory.text), 0, err);
+}
+
+/* Said once, until it is over. */
+static void hints_trouble(struct router *r, const struct ipc_hint_answer *answer)
+{
+	bool away = answer->status == ST_DEFER;
+
+	if (away && !r->hints_away)
+		router_log(r, LOG_MAIN, "%.*s: going on without", STR_FMT(answer->text));
+	else if (!away && r->hints_away)
+		router_log(r, LOG_MAIN, "hints: within reach again");
+	r->hints_away = away;
+}
+
 /* The store is opened when it is first needed, and again some time after it was out of reach. */
 void router_hint(struct router *r, struct arena *a, const struct ipc_hint_ask *ask, struct ipc_hint_answer *out)
 {
 	struct err err = ERR_INIT;
 	uint64_t now = clock_ms();
-	struct str directory = r->conf->main.hints_directory.text;
 
 	memset(out, 0, sizeof *out);
 	if (!r->hints && now >= r->hints_retry_ms) {
-		r->hints = hints_open(str_cstr(a, directory), 0, &err);
+		r->hints = hints_open(r, a, &err);
 		if (!r->hints) {
 			r->hints_retry_ms = now + HINTS_RETRY_MS;
 			router_log(r, LOG_MAIN, "hints: %s: going on without", err.text);
@@ -317,7 +339,8 @@ void router_hint(struct router *r, struct arena *a, const struct ipc_hint_ask *a
 		return;
 	}
 	hints_do(r->hints, ask, clock_wall(), a, out);
-	r->hints_writes += ask->op == HINT_PUT || ask->op == HINT_ADD || ask->op == HINT_RATE;
+	hints_trouble(r, out);
+	r->hints_writes += ask->op != HINT_GET && ask->op != HINT_LIST && ask->op != HINT_REMOVE;
 	/* By writes, too: strangers whose addresses are called out make entries faster than any clock takes them away. */
 	if (now >= r->hints_expire_ms || r->hints_writes >= HINTS_EXPIRE_WRITES) {
 		r->hints_writes = 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* What can be known of a configuration as a whole: references, relations between options, surprising settings. */
 #include "common/conf/command.h"
+#include "common/conf/hints_url.h"
 #include "common/conf/listen.h"
 #include "common/conf/log_selector.h"
 #include "common/conf/reader.h"
@@ -469,6 +470,7 @@ static void main_check(struct check *c)
 {
 	const struct conf_opts_main *m = &c->conf->main;
 	struct conf_listener *listeners;
+	struct conf_hints hints;
 	struct err err = ERR_INIT;
 	uint64_t bits;
 	uint32_t n;
@@ -480,8 +482,8 @@ static void main_check(struct check *c)
 		conf_problem_add(c->conf, CONF_ERROR, m->local_interfaces.set ? m->local_interfaces.place : m->daemon_smtp_ports.place, "%s", err.text);
 	if (log_selector_parse(m->log_selector.text, &bits, &err) != ST_OK)
 		conf_problem_add(c->conf, CONF_ERROR, m->log_selector.place, "option \"log_selector\": %s", err.text);
-	if (!str_is(m->hints.text, "lmdb") && !str_begins(m->hints.text, "redis://"))
-		conf_problem_add(c->conf, CONF_ERROR, m->hints.place, "option \"hints\": write lmdb, or redis://HOST[:PORT][/DB]");
+	if (conf_hints_parse(m->hints.text, &hints, &err) != ST_OK)
+		conf_problem_add(c->conf, CONF_ERROR, m->hints.place, "option \"hints\": %s", err.text);
 	if (m->primary_hostname.text.len && str_find(m->primary_hostname.text, '.') < 0)
 		conf_problem_add(c->conf, CONF_WARNING, m->primary_hostname.place,
 			"the name of this host, \"%.*s\", has no domain: others may refuse its mail; set primary_hostname", STR_FMT(m->primary_hostname.text));

@@ -74,7 +74,7 @@ const char *hint_op_name(uint64_t op)
 {
 	static const char *const names[] = {
 		[HINT_GET] = "get", [HINT_PUT] = "put", [HINT_ADD] = "add", [HINT_REMOVE] = "remove", [HINT_LIST] = "list",
-		[HINT_RATE] = "rate",
+		[HINT_RATE] = "rate", [HINT_TAKE] = "take", [HINT_KEEP] = "keep",
 	};
 
 	return NAME_OF(names, op);

@@ -143,7 +143,7 @@ enum spool_record_kind {
 
 enum rules_what { RULES_REWRITE = 1, RULES_RETRY, RULES_END };
 
-enum hint_op { HINT_GET = 1, HINT_PUT, HINT_ADD, HINT_REMOVE, HINT_LIST, HINT_RATE, HINT_OPS_END };
+enum hint_op { HINT_GET = 1, HINT_PUT, HINT_ADD, HINT_REMOVE, HINT_LIST, HINT_RATE, HINT_TAKE, HINT_KEEP, HINT_OPS_END };
 
 const char *acl_stage_name(uint64_t stage);      /* "rcpt"; NULL if there is none */
 const char *acl_verdict_name(uint64_t verdict);

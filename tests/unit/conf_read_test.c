@@ -527,7 +527,7 @@ static const struct {
 		"warning: there are no routers: nothing can be delivered\n"
 		"t:3: option \"router_workers_min\" (2) is more than \"router_workers_max\" (1)\n"
 		"t:4: option \"log_selector\": unknown log selector \"subjct\": did you mean \"subject\"?\n"
-		"t:5: option \"hints\": write lmdb, or redis://HOST[:PORT][/DB]\n"
+		"t:5: option \"hints\": write lmdb, or redis://[:PASSWORD@]HOST[:PORT][/DB]\n"
 		"t:6: option \"local_sender_retain\": needs no_local_from_check, too\n" },
 	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = appendfile\n  file = /x\n  shadow_transport = sh\n"
 		"sh:\n  driver = smtp\n",

@@ -16,7 +16,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "router/hints.h"
 #include "common/base/clock.h"
 #include "router/lookup_servers.h"
 
@@ -585,152 +584,6 @@ static void test_connections_kept(void **state)
 	conns_free(c);
 }
 
-static void hint(struct hints *h, enum hint_op op, const char *key, const char *value, int64_t amount, uint64_t expire, int64_t now,
-	struct arena *a, struct ipc_hint_answer *out)
-{
-	struct ipc_hint_ask ask = { .op = op, .space = STR_LIT("test"), .key = str_of(key), .value = str_of(value), .amount = amount, .expire_s = expire };
-
-	hints_do(h, &ask, now, a, out);
-}
-
-/* An event of a rate: seconds, "COUNT LIMIT PERIOD words", what is unique; "RATE over" comes back. */
-static const char *rate(struct hints *h, struct arena *a, const char *key, double when_s, const char *value, const char *unique)
-{
-	struct ipc_hint_ask ask = { .op = HINT_RATE, .space = STR_LIT("ratelimit"), .key = str_of(key), .value = str_of(value), .unique = str_of(unique),
-		.now_us = (int64_t)(when_s * 1e6) };
-	struct ipc_hint_answer r;
-
-	hints_do(h, &ask, (int64_t)when_s, a, &r);
-	if (r.status)
-		return status_name(r.status);
-	return arena_printf(a, "%.2f%s", strtod(str_cstr(a, r.value), NULL), r.amount ? " over" : "");
-}
-
-static void test_rates(void **state)
-{
-	static const struct { const char *key; double when; const char *value, *unique, *want; } cases[] = {
-		/* a burst adds up, and fades with the period */
-		{ "b", 1000, "1 3 60", NULL, "1.00" }, { "b", 1000.001, "1 3 60", NULL, "2.00" }, { "b", 1000.002, "1 3 60", NULL, "3.00" },
-		{ "b", 1000.003, "1 3 60", NULL, "4.00 over" }, { "b", 1060.003, "1 3 60", NULL, "2.10" },
-		/* an even sender is measured at what it sends: one in 30 s is 2 in 60 s */
-		{ "e", 1000, "1 9 60", NULL, "1.00" }, { "e", 1030, "1 9 60", NULL, "1.39" }, { "e", 1060, "1 9 60", NULL, "1.63" },
-		{ "e", 1090, "1 9 60", NULL, "1.78" }, { "e", 1120, "1 9 60", NULL, "1.86" },
-		/* leaky: what is over does not count; strict: it does */
-		{ "l", 1000, "1 2 60 leaky", NULL, "1.00" }, { "l", 1000.1, "1 2 60 leaky", NULL, "2.00" }, { "l", 1000.2, "1 2 60 leaky", NULL, "2.99 over" },
-		{ "l", 1000.2, "1 2 60 leaky", NULL, "2.99 over" }, { "s", 1000, "3 2 60", NULL, "3.00 over" }, { "s", 1000, "3 2 60", NULL, "6.00 over" },
-		/* reading changes nothing */
-		{ "r", 1000, "1 1 60 readonly", NULL, "0.00" }, { "s", 1000, "1 9 60 readonly", NULL, "6.00" }, { "s", 1000, "1 9 60 readonly", NULL, "6.00" },
-		/* each event once in a period */
-		{ "u", 1000, "1 9 60 unique", "a", "1.00" }, { "u", 1000, "1 9 60 unique", "b", "2.00" }, { "u", 1000, "1 9 60 unique", "a", "2.00" },
-		{ "u", 1061, "1 9 60 unique", "a", "1.35" }, { "u", 1061, "5 9 60 unique readonly", "c", "1.35" },
-		/* a clock that went back */
-		{ "s", 900, "1 9 60", NULL, "7.00" },
-		/* nonsense */
-		{ "x", 1000, "1 2", NULL, "error" }, { "x", 1000, "1 2 0", NULL, "error" }, { "x", 1000, "-1 2 60", NULL, "error" }, { "x", 1000, "", NULL, "error" },
-		{ "x", 1000, "nan 2 60", NULL, "error" }, { "x", 1000, "1 2 1e300", NULL, "error" }, { "x", 1000, "1e30 2 60", NULL, "error" },
-	};
-	struct err err = ERR_INIT;
-	struct arena a = ARENA_INIT;
-	struct hints *h = hints_open(dir, 0, &err);
-	unsigned wrong = 0;
-
-	(void)state;
-	assert_non_null(h);
-	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		const char *got = rate(h, &a, cases[i].key, cases[i].when, cases[i].value, cases[i].unique);
-
-		if (strcmp(got, cases[i].want)) {
-			print_error("%s at %g: %s: got %s, want %s\n", cases[i].key, cases[i].when, cases[i].value, got, cases[i].want);
-			wrong++;
-		}
-	}
-	assert_int_equal(wrong, 0);
-	hints_close(h);
-	arena_clear(&a);
-}
-
-static void test_hints(void **state)
-{
-	struct err err = ERR_INIT;
-	struct arena a = ARENA_INIT;
-	struct hints *h = hints_open(dir, 0, &err);
-	struct ipc_hint_answer r;
-	char *longkey = arena_alloc(&a, 1000);
-
-	(void)state;
-	assert_non_null(h);
-	memset(longkey, 'k', 999);
-	hint(h, HINT_GET, "a", NULL, 0, 0, 100, &a, &r);
-	assert_int_equal(r.status, ST_FAIL);
-	hint(h, HINT_PUT, "a", "one", 0, 10, 100, &a, &r);
-	assert_int_equal(r.status, ST_OK);
-	hint(h, HINT_GET, "a", NULL, 0, 0, 109, &a, &r);
-	assert_true(r.status == ST_OK && str_is(r.value, "one"));
-	hint(h, HINT_GET, "a", NULL, 0, 0, 110, &a, &r);
-	assert_int_equal(r.status, ST_FAIL); /* expired */
-	hint(h, HINT_ADD, "n", NULL, 5, 60, 100, &a, &r);
-	hint(h, HINT_ADD, "n", NULL, -7, 60, 130, &a, &r);
-	assert_int_equal(r.amount, -2);
-	hint(h, HINT_ADD, "n", NULL, 1, 60, 161, &a, &r);
-	assert_int_equal(r.amount, 1); /* begun anew */
-	hint(h, HINT_PUT, longkey, "long", 0, 0, 100, &a, &r);
-	assert_int_equal(r.status, ST_OK);
-	hint(h, HINT_GET, longkey, NULL, 0, 0, 100, &a, &r);
-	assert_true(str_is(r.value, "long"));
-	hint(h, HINT_PUT, "list1", "x", 0, 0, 100, &a, &r);
-	hint(h, HINT_PUT, "list2", "y", 0, 0, 100, &a, &r);
-	hint(h, HINT_LIST, "list", NULL, 0, 0, 100, &a, &r);
-	assert_int_equal(r.n_entries, 2);
-	assert_true(str_is(r.entries[1].name, "list2") && str_is(r.entries[1].value, "y"));
-	assert_int_equal(hints_expire(h, 10000), 2);
-	hint(h, HINT_REMOVE, "list1", NULL, 0, 0, 100, &a, &r);
-	assert_int_equal(r.status, ST_OK);
-	hint(h, HINT_REMOVE, "list1", NULL, 0, 0, 100, &a, &r);
-	assert_int_equal(r.status, ST_FAIL);
-	hint(h, HINT_OPS_END, "x", NULL, 0, 0, 100, &a, &r);
-	assert_int_equal(r.status, ST_ERROR);
-	hints_close(h);
-	/* Damaged: moved aside, begun anew. */
-	file_write(path_of("hints.mdb"), aliases, sizeof aliases - 1);
-	h = hints_open(dir, 0, &err);
-	assert_non_null(h);
-	hint(h, HINT_PUT, "a", "again", 0, 0, 100, &a, &r);
-	assert_int_equal(r.status, ST_OK);
-	hints_close(h);
-	assert_int_equal(access(path_of("hints.mdb.damaged"), F_OK), 0);
-	arena_clear(&a);
-}
-
-/* Strangers name the keys of rates: the store takes new ones for ever, and old ones go. */
-static void test_hints_full(void **state)
-{
-	struct err err = ERR_INIT;
-	struct arena a = ARENA_INIT;
-	struct hints *h;
-	struct ipc_hint_answer r;
-	unsigned refused = 0, gone = 0;
-
-	(void)state;
-	unlink(path_of("hints.mdb"));
-	h = hints_open(dir, 1024 * 1024, &err);
-	assert_non_null(h);
-	for (int i = 0; i < 20000; i++) {
-		hint(h, HINT_PUT, arena_printf(&a, "a-rate-of-somebody-%d@example.com", i * 7919 % 20000), "1.0000000000 1700000000000000", 0, 86400, 100, &a, &r);
-		refused += r.status != ST_OK;
-		if (i % 64 == 63)
-			gone += hints_expire(h, 101);
-		arena_reset(&a);
-	}
-	assert_int_equal(refused, 0);
-	assert_in_range(gone, 1000, 19999); /* none has expired: some went for lack of room, and most are there still */
-	hint(h, HINT_PUT, "far", "x", 0, UINT64_MAX, 100, &a, &r);
-	hint(h, HINT_GET, "far", NULL, 0, 0, 1000000, &a, &r);
-	assert_int_equal(r.status, ST_OK);
-	hints_close(h);
-	unlink(path_of("hints.mdb"));
-	arena_clear(&a);
-}
-
 static int setup(void **state)
 {
 	(void)state;
@@ -754,8 +607,7 @@ int main(void)
 		cmocka_unit_test(test_dbm), cmocka_unit_test(test_dbm_changes), cmocka_unit_test(test_dbm_damaged),
 #endif
 		cmocka_unit_test(test_dsearch), cmocka_unit_test(test_lmdb), cmocka_unit_test(test_lmdb_write), cmocka_unit_test(test_json),
-		cmocka_unit_test(test_cdb), cmocka_unit_test(test_servers), cmocka_unit_test(test_connections_kept), cmocka_unit_test(test_hints), cmocka_unit_test(test_rates),
-		cmocka_unit_test(test_hints_full),
+		cmocka_unit_test(test_cdb), cmocka_unit_test(test_servers), cmocka_unit_test(test_connections_kept)
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
