@@ -23,6 +23,7 @@ smtp_max_synprot_errors = 20
 smtp_max_unknown_commands = 20
 message_size_limit = 100000
 dsn_advertise_hosts = *
+chunking_advertise_hosts = *
 qualify_recipient = local.example
 hosts_proxy = 127.2.0.0/16
 auth_advertise_hosts = 127.16.0.0/16 : 127.17.0.0/16
