@@ -160,11 +160,11 @@ void log_arrival(struct qmgr *q, const struct message *m, const struct ipc_spool
 	for (uint32_t i = 0; parts & LOG_SEL(proxy) && i < f->n_proxy; i++)
 		if (str_is(f->proxy[i].name, "local_address"))
 			line_field(b, " PRX=", f->proxy[i].value);
-	if (m->flags & MSG_CHUNKED)
+	if (env->flags & MSG_CHUNKED)
 		buf_adds(b, " K");
 	buf_printf(b, " S=%llu", (unsigned long long)env->content);
 	if (parts & LOG_SEL(8bitmime))
-		buf_printf(b, " M8S=%d", m->flags & MSG_EIGHTBIT ? 8 : 0);
+		buf_printf(b, " M8S=%d", env->flags & MSG_EIGHTBIT ? 8 : 0);
 	if (parts & LOG_SEL(receive_time) && f->received_us)
 		line_time(b, " RT=", env->received_us - f->received_us, (parts & LOG_SEL(millisec)) != 0);
 	if (parts & LOG_SEL(msg_id))
