@@ -2,6 +2,7 @@
 /* master_listen.c - the sockets bound to the addresses that the configuration names, and the one for local submission. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,14 +45,18 @@ static bool same_address(const struct listen_address *a, const struct listen_add
 static int socket_bind(const struct listen_address *at, int backlog)
 {
 	int fd = socket(at->sa.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1, code;
+	int fastopen = backlog > 0 ? backlog : 1;
 
 	if (fd < 0)
 		return -1;
 	/* v6only: "::" and "0.0.0.0" are two listeners, as in the default of local_interfaces. */
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
 	    (at->sa.any.sa_family != AF_INET6 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) == 0) &&
-	    bind(fd, &at->sa.any, at->sa_len) == 0 && listen(fd, backlog) == 0)
+	    bind(fd, &at->sa.any, at->sa_len) == 0 && listen(fd, backlog) == 0) {
+		/* Whether it is so, and with which keys, the kernel's own settings say (net.ipv4.tcp_fastopen). */
+		setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN, &fastopen, sizeof fastopen);
 		return fd;
+	}
 	code = errno;
 	close(fd);
 	errno = code;

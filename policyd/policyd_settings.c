@@ -31,6 +31,7 @@ static const struct setting_row rows[] = {
 	SETTING(helo_verify_hosts, true),
 	SETTING(helo_try_verify_hosts, true),
 	SETTING(pipelining_advertise_hosts, true),
+	SETTING(pipelining_connect_advertise_hosts, true),
 	SETTING(dsn_advertise_hosts, true),
 	SETTING(chunking_advertise_hosts, true),
 	SETTING(sender_unqualified_hosts, true),

@@ -152,10 +152,13 @@ void log_arrival(struct qmgr *q, const struct message *m, const struct ipc_spool
 		arena_clear(&a);
 		if (parts & LOG_SEL(incoming_interface) && f->server_ip.len)
 			buf_printf(b, " I=[%.*s]:%u", STR_FMT(f->server_ip), (unsigned)f->server_port);
+		line_field(b, " ", f->fastopen);
 	}
 	line_field(b, " U=", f->ident);
 	line_field(b, " P=", f->protocol);
 	line_facts(q, tls_rows, f->tls, f->n_tls);
+	if (parts & LOG_SEL(pipelining))
+		line_field(b, " ", f->pipelining);
 	arrival_auth(q, f);
 	for (uint32_t i = 0; parts & LOG_SEL(proxy) && i < f->n_proxy; i++)
 		if (str_is(f->proxy[i].name, "local_address"))

@@ -13,6 +13,7 @@
 #include "common/conf/conf.h"
 #include "smtpd/smtpd.h"
 
+enum { EARLY_HOLD_MS = 1000 }; /* no longer do replies wait for others: the question may need a callout */
 enum { PENDING_ROUNDS = 8 }; /* one read takes all that TLS holds, and one more is needed where the replies had no room */
 
 static struct conn *conn_of(struct session *s)
@@ -193,12 +194,15 @@ static void input_go_on(struct conn *c)
 
 static void conn_on_timer(void *arg);
 static void pending_read(struct conn *c);
+static void conn_read(struct conn *c);
 
 /* The timer runs late rather than being moved by each command: it looks at the deadline when it fires. */
 static void timer_set(struct conn *c)
 {
 	uint64_t at = c->session.deadline_ms, now = c->smtpd->server.now_ms;
 
+	if (c->held_ms && (!at || at > c->held_ms + EARLY_HOLD_MS))
+		at = c->held_ms + EARLY_HOLD_MS;
 	if (!at)
 		return;
 	if (!c->timer.at_ms || c->timer.at_ms > at)
@@ -222,9 +226,34 @@ static void conn_shut(struct conn *c)
 	c->shut = true;
 }
 
+/* The replies to what a client sent before our greeting go out together (early pipelining): as long as the session waits for others within
+ * the group, and within limits. What has come and was not read belongs to it. */
+static bool conn_holds(struct conn *c)
+{
+	struct session *s = &c->session;
+
+	if (!s->early_held)
+		return false;
+	if (conn_listens(c) && !c->eof && c->tls_step == CONN_CLEAR && op_input_waiting(s))
+		conn_read(c);
+	if (!session_holds(s) || !c->out.len) {
+		s->early_held = session_holds(s);
+		c->held_ms = 0;
+		return false;
+	}
+	if (!c->held_ms)
+		c->held_ms = c->smtpd->server.now_ms;
+	s->early_held = s->flags & MSG_NO_CALLOUT_FLUSH || c->smtpd->server.now_ms - c->held_ms < EARLY_HOLD_MS;
+	if (!s->early_held)
+		c->held_ms = 0;
+	return s->early_held;
+}
+
 void conn_leave(struct conn *c)
 {
 	unsigned want = LOOP_READ;
+	bool held = false;
+
 	input_go_on(c);
 	if (c->tls_step != CONN_CLEAR && c->tls_step != CONN_TLS_ON)
 		conn_tls_step(c);
@@ -232,7 +261,8 @@ void conn_leave(struct conn *c)
 		if (c->tls_step == CONN_TLS_ON)
 			pending_read(c);
 		/* control = no_delay_flush: what has been said goes out with what is held back. */
-		if (c->out.len && !(c->watch.want & LOOP_WRITE) && !(c->session.state == SESSION_DELAY && c->session.flags & MSG_NO_DELAY_FLUSH))
+		held = c->out.len && conn_holds(c);
+		if (c->out.len && !held && !(c->watch.want & LOOP_WRITE) && !(c->session.state == SESSION_DELAY && c->session.flags & MSG_NO_DELAY_FLUSH))
 			conn_send(c);
 		/* With room for more replies there may be more to read, of which the descriptor will not tell. */
 		if (c->tls_step != CONN_TLS_ON || c->eof || !conn_listens(c) || !tls_pending(c->tls))
@@ -251,7 +281,7 @@ void conn_leave(struct conn *c)
 		want = 0;
 	if (c->tls_step > CONN_TLS_FLUSH && c->tls_step < CONN_TLS_ON)
 		want = c->tls_step == CONN_TLS_SHAKE ? c->tls_want : 0;
-	if (c->out.len || (want && c->tls_write_for_read))
+	if ((c->out.len && !held) || (want && c->tls_write_for_read))
 		want |= LOOP_WRITE;
 	if (c->watch.want != want && !loop_fd_set(&c->watch, want))
 		conn_end(c);
@@ -405,6 +435,17 @@ static void socket_prepare(struct conn *c)
 		setsockopt(c->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
 }
 
+/* A connection that is here before the handshake has ended, or whose first segment brought data. */
+static uint8_t fastopen_look(int fd)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof info;
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len))
+		return 0;
+	return info.tcpi_options & TCPI_OPT_SYN_DATA ? 2 : info.tcpi_state == TCP_SYN_RECV;
+}
+
 static struct conn *conn_make(struct smtpd *m, int fd)
 {
 	struct conn *c = mem_new(sizeof *c);
@@ -438,6 +479,7 @@ void conn_new(struct smtpd *m, struct listener *from, int fd, const struct socka
 	} else {
 		socket_prepare(c);
 		s->tls_on_connect = from->tls;
+		s->fastopen = fastopen_look(fd);
 		address_take(peer, &s->ipv6, s->client_ip, &s->client_port);
 		if (!getsockname(fd, (struct sockaddr *)&own, &len))
 			address_take(&own, &s->server_ipv6, s->server_ip, &s->server_port);

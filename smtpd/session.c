@@ -260,9 +260,14 @@ static struct str banner_dated(struct session *s, struct str text)
 	return text;
 }
 
+bool session_sync_wanted(const struct session *s)
+{
+	return (s->server->settings.enforce_sync || (s->flags & MSG_ENFORCE_SYNC)) && !(s->flags & MSG_NO_ENFORCE_SYNC);
+}
+
 static bool sync_enforced(const struct session *s)
 {
-	return (s->server->settings.enforce_sync || (s->flags & MSG_ENFORCE_SYNC)) && !(s->flags & MSG_NO_ENFORCE_SYNC) && !s->pretended;
+	return session_sync_wanted(s) && !s->pretended;
 }
 
 static void greet(struct session *s, struct str text)
@@ -270,7 +275,7 @@ static void greet(struct session *s, struct str text)
 	struct client_settings *c = session_client(s);
 
 	/* Local submitters may write at once: nobody can impersonate them by it. */
-	if (sync_enforced(s) && !s->local && s->server->ops->input_waiting(s)) {
+	if (sync_enforced(s) && !s->local && s->server->ops->input_waiting(s) && !early_greeting(s)) {
 		session_logf(s, LOG_MAIN | LOG_REJECT,
 			"SMTP protocol synchronization error (input sent without waiting for greeting): rejected connection from %.*s", STR_FMT(log_peer(s)));
 		s->server->stats.rejects++;
@@ -282,6 +287,7 @@ static void greet(struct session *s, struct str text)
 		text = str_of(c->banner);
 	if (!text.len)
 		text = str_printf(&s->server->scratch, "%.*s ESMTP %.*s $tod_full", STR_FMT(session_hostname(s)), STR_FMT(s->server->settings.software));
+	early_begin(s);
 	reply(s, 220, NULL, banner_dated(s, text));
 	session_enter(s, SESSION_COMMAND);
 }
@@ -450,6 +456,8 @@ static bool sync_broken(struct session *s, const struct verb *v, struct str next
 		session_on_tls_injected(s);
 		return true;
 	}
+	if (early_permits(s, v, next.len > 0))
+		return false;
 	if (!next.len || !sync_enforced(s) || s->local)
 		return false;
 	if (!(v->flags & VERB_SYNC) && (!(v->flags & VERB_SYNC_PLAIN) || session_pipelining(s)))
@@ -534,6 +542,7 @@ static void line_handle(struct session *s, struct str line, struct str next)
 	if (sync_broken(s, v, next) || nonmail_over(s, v) || proxy_refuses(s, v))
 		return;
 	s->verb = v;
+	s->pipelined |= next.len && session_pipelining(s);
 	verb_remember(s, v);
 	v->check(s, args);
 	s->secret = STR_NULL;

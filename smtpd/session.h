@@ -176,6 +176,11 @@ struct session {
 	bool queue_only;                  /* smtp_accept_queue was exceeded when it connected */
 	uint8_t verbs[SESSION_VERBS];     /* places of the last commands in session_verbs, + 1; the latest last */
 	uint32_t connections;             /* open when it began */
+	bool early_open;                  /* the next EHLO may have more behind it */
+	bool early_group;                 /* it had: what follows came without waiting for its reply */
+	bool early_used, pipelined;       /* for the log: this happened; commands came in groups */
+	bool early_held;                  /* the replies to the first group go out together */
+	uint8_t fastopen;                 /* the connection began with TCP Fast Open: 1; 2: with data in its first segment */
 	bool queue_load;                  /* queue_only_load was exceeded, and holds (queue_only_load_latch) */
 	bool counted;                     /* in stats.open */
 	bool rset_free, helo_free;        /* the next RSET, HELO is not counted as nonmail */
@@ -228,6 +233,7 @@ void session_on_tls_failed(struct session *s, const char *text);
 const char *session_state_name(const struct session *s);
 /* An address (4 or 16 octets) as text; out holds 64 octets. */
 void session_ip_format(bool ipv6, const uint8_t *ip, char *out);
+bool session_holds(const struct session *s);    /* replies wait for those that will follow: a question about the same group is open */
 size_t session_size(void);                      /* octets of an idle session, for the record */
 
 #endif

@@ -59,6 +59,7 @@ static bool helo_valid(const struct session *s, struct str name)
 static bool offers_size(const struct session *s) { (void)s; return true; }
 static bool offers_8bit(const struct session *s) { return s->server->settings.eightbit; }
 static bool offers_pipelining(const struct session *s) { return session_pipelining(s); }
+static bool offers_early(const struct session *s) { return early_offered(s); }
 static bool offers_auth(const struct session *s) { return auth_offer(s).len > 0; }
 static bool offers_tls(const struct session *s) { return tls_offered(s); }
 static bool offers_etrn(const struct session *s) { return policy_has(s, ACL_ETRN) && !s->local; }
@@ -73,6 +74,7 @@ static const struct {
 	{ "DSN", offers_dsn },
 	{ "ETRN", offers_etrn },
 	{ "PIPELINING", offers_pipelining },
+	{ "PIPECONNECT", offers_early },
 	{ "CHUNKING", offers_chunking },
 	{ "AUTH", offers_auth },
 	{ "STARTTLS", offers_tls },

@@ -327,6 +327,8 @@ static void commit_send(struct session *s)
 	f.command = f.recipient = STR_NULL;
 	f.house = NULL;
 	f.command_history = STR_NULL;
+	f.pipelining = early_log(s);
+	f.fastopen = early_fastopen_log(s);
 	f.connections = 0;
 	edits_collect(s, &f, &commit);
 	commit.flags = f.flags | (t->scan.header_closed ? 0 : MSG_HEADER_OPEN);

@@ -107,6 +107,7 @@ void session_drop(struct session *s, unsigned code, const char *esc, const char 
 void session_drop_for(struct session *s, const char *reason, unsigned code, const char *esc, const char *text);
 void session_end_without_quit(struct session *s, const char *reason); /* the client has been told */
 bool session_pipelining(const struct session *s);              /* offered to this client and usable */
+bool session_sync_wanted(const struct session *s);             /* it has to wait for replies */
 struct client_settings *session_client(const struct session *s);
 void session_vars_set(struct vars *vars, const struct ipc_pair *v, uint32_t n);
 void session_transaction_end(struct session *s);               /* forgets the message and its variables */
@@ -129,6 +130,14 @@ void auth_ask_again(struct session *s);
 struct str auth_line_split(struct session *s, struct str line);
 size_t auth_line_max(const struct session *s, const char *p, size_t n);
 void auth_mail(struct session *s, void (*next)(struct session *s)); /* AUTH= is judged, then next() */
+
+/* ---- session_early.c: PIPECONNECT ---- */
+bool early_offered(const struct session *s);                   /* in the reply to EHLO */
+bool early_greeting(struct session *s);                        /* there is input before the greeting: true if it may be */
+void early_begin(struct session *s);                           /* the client may begin with a group: at the greeting, behind the handshake */
+bool early_permits(struct session *s, const struct verb *v, bool more); /* a command that comes too early, had it not been offered */
+struct str early_log(const struct session *s);                 /* "L*" and the like, for the arrival's line */
+struct str early_fastopen_log(struct session *s);              /* "TFO*", once a connection */
 
 /* ---- session_tls.c ---- */
 bool tls_offered(const struct session *s);                     /* STARTTLS, in the reply to EHLO */

@@ -247,6 +247,7 @@ void session_on_tls_done(struct session *s, const struct tls_facts *facts)
 	}
 	session_forget(s);
 	session_enter(s, SESSION_COMMAND);
+	early_begin(s);
 }
 
 /* The line is neither clear nor encrypted now: nothing more is said. */

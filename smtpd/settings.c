@@ -123,7 +123,8 @@ void settings_from_conf(struct settings *s, const struct conf *conf)
 static const struct { const char *name; uint32_t bit; } client_lists[] = {
 	{ "host_reject_connection", CLIENT_REJECT }, { "hosts_require_helo", CLIENT_REQUIRE_HELO }, { "helo_accept_junk_hosts", CLIENT_HELO_JUNK },
 	{ "sender_unqualified_hosts", CLIENT_SENDER_UNQUALIFIED }, { "recipient_unqualified_hosts", CLIENT_RCPT_UNQUALIFIED },
-	{ "pipelining_advertise_hosts", CLIENT_PIPELINING }, { "smtp_accept_max_nonmail_hosts", CLIENT_NONMAIL },
+	{ "pipelining_advertise_hosts", CLIENT_PIPELINING }, { "pipelining_connect_advertise_hosts", CLIENT_PIPECONNECT },
+	{ "smtp_accept_max_nonmail_hosts", CLIENT_NONMAIL },
 	{ "hosts_connection_nolog", CLIENT_NOLOG }, { "smtp_reserve_hosts", CLIENT_RESERVED }, { "dsn_advertise_hosts", CLIENT_DSN },
 	{ "helo_verify_hosts", CLIENT_HELO_VERIFY }, { "helo_try_verify_hosts", CLIENT_HELO_TRY }, { "ignore_fromline_hosts", CLIENT_FROMLINE },
 	{ "smtp_ratelimit_hosts", CLIENT_SLOWED }, { "chunking_advertise_hosts", CLIENT_CHUNKING },

@@ -64,6 +64,7 @@ enum client_flag {
 	CLIENT_FROMLINE = 1 << 13,       /* ignore_fromline_hosts */
 	CLIENT_SLOWED = 1 << 14,         /* smtp_ratelimit_hosts */
 	CLIENT_CHUNKING = 1 << 15,       /* chunking_advertise_hosts */
+	CLIENT_PIPECONNECT = 1 << 20,    /* pipelining_connect_advertise_hosts */
 	CLIENT_DEFAULT = CLIENT_REQUIRE_HELO | CLIENT_PIPELINING | CLIENT_NONMAIL | CLIENT_CHUNKING,
 };
 

@@ -100,6 +100,7 @@ struct conn {
 	uint64_t begin_size;
 	uint64_t active_ms;
 	bool ask_waits, begin_waits;      /* for a channel */
+	uint64_t held_ms;                 /* since when replies are held back for the rest of their group; 0: they are not */
 	bool stalled;                     /* there is input that can't be taken now */
 	bool shut, ended, eof;
 	bool tls_write_for_read;          /* TLS has to write before it can read */

@@ -135,7 +135,7 @@ const struct acl_control_row acl_controls[] = {
 		"the message is accepted, but the client hears 550 and the text given" },
 	{ "freeze", STAGES_RECEIVING, 0, 0, option_freeze, NULL, control_freeze, false,
 		"the message is queued, and frozen; with /no_tell those whom freeze_tell names are not told" },
-	{ "no_callout_flush", STAGES_SMTP, MSG_NO_CALLOUT_FLUSH, 0, NULL, NULL, NULL, false, "no effect: replies are never held back, and so go out before a callout" },
+	{ "no_callout_flush", STAGES_SMTP, MSG_NO_CALLOUT_FLUSH, 0, NULL, NULL, NULL, false, "replies to commands that came before the greeting are held back even while a question takes its time" },
 	{ "no_delay_flush", STAGES_SMTP, MSG_NO_DELAY_FLUSH, 0, NULL, NULL, NULL, false, "replies that wait are not sent before a delay" },
 	{ "no_enforce_sync", STAGES_SMTP, MSG_NO_ENFORCE_SYNC, MSG_ENFORCE_SYNC, NULL, NULL, NULL, false,
 		"this client need not wait for replies any more" },
