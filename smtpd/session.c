@@ -545,6 +545,7 @@ static void line_handle(struct session *s, struct str line, struct str next)
 	s->pipelined |= next.len && session_pipelining(s);
 	verb_remember(s, v);
 	v->check(s, args);
+	s->early_group = s->early_group && next.len;
 	s->secret = STR_NULL;
 }
 

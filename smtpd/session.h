@@ -177,7 +177,7 @@ struct session {
 	uint8_t verbs[SESSION_VERBS];     /* places of the last commands in session_verbs, + 1; the latest last */
 	uint32_t connections;             /* open when it began */
 	bool early_open;                  /* the next EHLO may have more behind it */
-	bool early_group;                 /* it had: what follows came without waiting for its reply */
+	bool early_group;                 /* it had: what follows, up to the last of them, came without waiting for its reply */
 	bool early_used, pipelined;       /* for the log: this happened; commands came in groups */
 	bool early_held;                  /* the replies to the first group go out together */
 	uint8_t fastopen;                 /* the connection began with TCP Fast Open: 1; 2: with data in its first segment */

@@ -106,7 +106,7 @@ void reply_syntax(struct session *s, unsigned code, const char *esc, const char 
 
 void reply_protocol(struct session *s, unsigned code, const char *esc, const char *text, bool expected)
 {
-	if (expected) {
+	if (expected || s->early_group) { /* it could not know what became of EHLO */
 		replyf(s, code, esc, "%s", text);
 		return;
 	}

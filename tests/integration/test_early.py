@@ -69,7 +69,7 @@ def codes(replies):
 def test_server_group(bulkhead):
     """EPL1, EPL2, EPL4: the replies go out in one write although policyd is asked in between; then the log."""
     # The delay makes sure that the group is here before the greeting goes out.
-    b = bulkhead(main=LOG + "acl_smtp_connect = late\n", acl=ACL + "late:\n  accept delay = 300ms\n")
+    b = bulkhead(main=LOG + "acl_smtp_connect = late\n", acl=ACL + "late:\n  accept delay = 1s\n")
     for i, (want, first, rest) in enumerate((
             ("L*", GROUP, ()),
             ("L.", b"", (GROUP[:20], GROUP[20:])),
@@ -94,7 +94,7 @@ def test_server_group(bulkhead):
 
 def test_server_strict(bulkhead):
     """Who is not in the list is held to the order of turns, and is not told of the offer; nor where PIPELINING is not offered."""
-    b = bulkhead(main=LOG + "pipelining_connect_advertise_hosts = !127.0.0.1 : *\nacl_smtp_connect = late\n", acl=ACL + "late:\n  accept delay = 300ms\n")
+    b = bulkhead(main=LOG + "pipelining_connect_advertise_hosts = !127.0.0.1 : *\nacl_smtp_connect = late\n", acl=ACL + "late:\n  accept delay = 1s\n")
     r = Raw(b.port, GROUP)
     assert r.all() == b"554 5.5.0 SMTP synchronization error\r\n"
     b.wait_log(r"input sent without waiting for greeting\): rejected connection from .*127.0.0.1")
@@ -108,10 +108,10 @@ def test_server_strict(bulkhead):
 def test_server_no_offer(bulkhead, option):
     acl = """
 late:
-  accept delay = 300ms
+  accept delay = 1s
 plain:
   accept control = no_pipelining
-         delay = 300ms
+         delay = 1s
 """
     b = bulkhead(main=LOG + option + "\n", acl=ACL + (acl if "acl_" in option else ""))
     c = Client(b.port)

@@ -21,7 +21,7 @@
 #define X1000 X100 X100 X100 X100 X100 X100 X100 X100 X100 X100
 
 enum { SYNC = 1, LOCAL = 2, TRUSTED = 4, CLOSED = 8, DSN = 16, LENIENT = 32, SMALL = 64, LITERALS = 128, ACLS = 256, INTAKE = 512, NOSPACE = 1024,
-	FEW = 2048, UNQUALIFIED = 4096, REJECT_OVER = 8192, NOPIPE = 16384, NOCHUNKS = 32768 };
+	FEW = 2048, UNQUALIFIED = 4096, REJECT_OVER = 8192, NOPIPE = 16384, NOCHUNKS = 32768, EARLY = 65536, NOFFER = 131072 };
 
 static const struct dialogue {
 	const char *name, *in;
@@ -185,6 +185,22 @@ static const struct dialogue {
 	{ "data before 354", ENVELOPE "DATA\r\nx\r\n.\r\n", SYNC | CLOSED, "220 554", NULL, "synchronization error" },
 	{ "EHLO and more", HELLO MAIL, SYNC | CLOSED, "220 554", NULL, NULL },
 
+	/* PIPECONNECT: before the greeting */
+	{ "early", ENVELOPE "DATA\r\n", SYNC | EARLY, "220 250 250 250 354", NULL, "250-PIPECONNECT" },
+	{ "early BDAT", ENVELOPE "BDAT 3 LAST\r\nx\r\n" MAIL, SYNC | EARLY, "220 250 250 250 250 250", "x\r\n", NULL },
+	{ "early BDAT, EHLO denied", "EHLO deny.example\r\n" MAIL RCPT "BDAT 8 LAST\r\nQUIT x\r\n" MAIL, SYNC | EARLY | ACLS, "220 550 503 503 503 503", NULL, NULL },
+	{ "early, not offered", ENVELOPE, SYNC | EARLY | NOFFER | CLOSED, "554", NULL, "input sent without waiting for greeting" },
+	{ "early, without PIPELINING", ENVELOPE, SYNC | EARLY | NOPIPE | CLOSED, "554", NULL, NULL },
+	{ "early HELO", "HELO c.example\r\n" MAIL, SYNC | EARLY | CLOSED, "220 554", NULL, "synchronization error" },
+	{ "early MAIL", MAIL RCPT, SYNC | EARLY | CLOSED, "220 554", NULL, NULL },
+	{ "early, EHLO denied", "EHLO deny.example\r\n" MAIL RCPT "DATA\r\n", SYNC | EARLY | ACLS, "220 550 503 503 503", NULL, NULL },
+	{ "early, EHLO malformed", "EHLO a b\r\n" MAIL RCPT RCPT RCPT RCPT "DATA\r\nMAIL\r\n", SYNC | EARLY | CLOSED, "220 501 503 503 503 503 503 554", NULL, NULL },
+	{ "early, content before 354", ENVELOPE "DATA\r\nx\r\n.\r\n", SYNC | EARLY | CLOSED, "220 250 250 250 554", NULL, NULL },
+	{ "early, the second EHLO", HELLO MAIL HELLO MAIL, SYNC | EARLY | CLOSED, "220 250 250 554", NULL, NULL },
+	{ "early, after EHLO was denied", "EHLO deny.example\r\nEHLO c.example\r\n" MAIL, SYNC | EARLY | ACLS | CLOSED, "220 550 554", NULL, NULL },
+	{ "early AUTH must be last", HELLO "AUTH PLAIN AAA=\r\n" MAIL, SYNC | EARLY | CLOSED, "220 250 554", NULL, NULL },
+	{ "no offer without turns", HELLO MAIL, EARLY, "220 250 250", NULL, "250-PIPELINING\r\n250-CHUNKING" },
+
 	/* local submission */
 	{ "local", "MAIL FROM:<x@y.example>\r\nRCPT TO:<r@x.example>\r\nDATA\r\nSubject: s\r\n\r\nx\r\n.\r\n", LOCAL, "220 250 250 354 250",
 	  "Subject: s\r\n\r\nx\r\n", "ann@mx.example" },
@@ -208,6 +224,9 @@ static void setup(struct mock *m, int flags, bool whole)
 		c->flags |= CLIENT_DSN;
 	if (flags & UNQUALIFIED)
 		c->flags |= CLIENT_SENDER_UNQUALIFIED | CLIENT_RCPT_UNQUALIFIED;
+	m->input_waits = flags & EARLY;
+	if (flags & EARLY && !(flags & NOFFER))
+		c->flags |= CLIENT_PIPECONNECT;
 	if (flags & NOPIPE)
 		c->flags &= ~(uint32_t)CLIENT_PIPELINING;
 	if (flags & NOCHUNKS)
