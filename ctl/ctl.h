@@ -76,6 +76,7 @@ int ctl_logs(struct ctl *ctl, int argc, char **argv);
 int ctl_check_config(struct ctl *ctl, int argc, char **argv);
 int ctl_config(struct ctl *ctl, int argc, char **argv);
 int ctl_route(struct ctl *ctl, int argc, char **argv);
+int ctl_tlsa(struct ctl *ctl, int argc, char **argv);
 int ctl_expand(struct ctl *ctl, int argc, char **argv);
 int ctl_session(struct ctl *ctl, int argc, char **argv);
 int ctl_rewrite(struct ctl *ctl, int argc, char **argv);

@@ -17,6 +17,7 @@ const struct ctl_verb ctl_verbs[] = {
 	{ "session", "[--trace] [--interface IP.PORT] [--helo NAME] IP", "a fake SMTP session from this address; nothing is delivered", ctl_session },
 	{ "rewrite", "ADDRESS...", "what the rewriting rules make of an address, wherever it may stand", ctl_rewrite },
 	{ "retry-rule", "[-f SENDER] ADDRESS|HOST [DOMAIN] [ERROR]", "the retry rule that holds", ctl_retry_rule },
+	{ "tlsa", "--cert FILE [--port NUMBER] [HOST...]", "the TLSA records to publish for a certificate", ctl_tlsa },
 	{ "queue", "VERB ...", "list, show, change the queue; `bulkhead queue help` has the verbs", ctl_queue },
 	{ "trace", "ID", "one message's whole life, from the log", ctl_trace },
 	{ NULL, NULL, NULL, NULL }

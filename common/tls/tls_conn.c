@@ -20,35 +20,6 @@ bool tls_text_keep(char *out, size_t size, struct str text)
 	return true;
 }
 
-/* RFC 7671: unusable records are passed over; none usable is for the caller to judge before, or an error here. */
-static enum status dane_begin(struct tls_conn *c, const struct tls_peer *peer, struct err *err)
-{
-	unsigned usable = 0;
-
-	if (SSL_dane_enable(c->ssl, c->name) != 1)
-		return tls_error(err, "DANE");
-	SSL_dane_set_flags(c->ssl, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
-	SSL_set_hostflags(c->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-	for (unsigned i = 0; i < peer->n_names; i++) {
-		char name[256];
-
-		if (tls_text_keep(name, sizeof name, peer->names[i]))
-			SSL_add1_host(c->ssl, name);
-	}
-	for (unsigned i = 0; i < peer->n_tlsa && i < TLS_TLSA_MAX; i++) {
-		const struct tls_tlsa *t = &peer->tlsa[i];
-
-		if (t->usage == 2 || t->usage == 3)
-			usable += SSL_dane_tlsa_add(c->ssl, t->usage, t->selector, t->matching, (const uint8_t *)t->data.p, t->data.len) > 0;
-	}
-	ERR_clear_error();
-	if (!usable)
-		return err_set(err, ST_DEFER, "No usable TLSA records");
-	c->dane = true;
-	SSL_set_verify(c->ssl, SSL_VERIFY_PEER, NULL);
-	return ST_OK;
-}
-
 static void session_offer(struct tls_conn *c, struct str der)
 {
 	const uint8_t *p = (const uint8_t *)der.p;
@@ -80,7 +51,7 @@ static enum status client_begin(struct tls_conn *c, const struct tls_peer *peer,
 		SSL_set_tlsext_status_type(c->ssl, TLSEXT_STATUSTYPE_ocsp);
 		c->ocsp = TLS_OCSP_NO_ANSWER;
 	}
-	return peer->n_tlsa ? dane_begin(c, peer, err) : ST_OK;
+	return peer->n_tlsa ? tls_dane_begin(c, peer, err) : ST_OK;
 }
 
 struct tls_conn *tls_conn_new(struct tls_ctx *ctx, int fd, const struct tls_peer *peer, struct err *err)
@@ -320,7 +291,6 @@ void tls_facts_get(const struct tls_conn *c, struct arena *a, struct tls_facts *
 	const char *version = SSL_get_version(c->ssl);
 	const unsigned char *alpn;
 	unsigned alpn_len;
-	X509 *matched = NULL;
 
 	*out = (struct tls_facts){ .resumption = c->resumption, .ocsp = c->ocsp };
 	out->bits = (unsigned)SSL_CIPHER_get_bits(cipher, NULL);
@@ -333,7 +303,7 @@ void tls_facts_get(const struct tls_conn *c, struct arena *a, struct tls_facts *
 		out->peercert_pem.tainted = true;
 		out->peerdn = cert_dn(peer, a);
 	}
-	out->dane = c->dane && SSL_get_verify_result(c->ssl) == X509_V_OK && SSL_get0_dane_authority(c->ssl, &matched, NULL) >= 0;
+	out->dane = tls_dane_verified(c);
 	out->verified = out->dane || (peer && c->ctx->verify != TLS_VERIFY_NONE && c->verify_error == X509_V_OK && SSL_get_verify_result(c->ssl) == X509_V_OK);
 	out->sni = str_dup(a, str_of(c->sni));
 	out->sni.tainted = c->ctx->server;

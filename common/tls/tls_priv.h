@@ -66,6 +66,9 @@ bool tls_text_keep(char *out, size_t size, struct str text);
 bool tls_name_keep(char *out, size_t size, struct str name);
 bool tls_name_matches(X509 *cert, const char *name);
 void tls_dn_print(BIO *bio, X509 *cert);
+/* DANE, with the peer's records and names; ST_DEFER: none of them can be used. */
+enum status tls_dane_begin(struct tls_conn *c, const struct tls_peer *peer, struct err *err);
+bool tls_dane_verified(const struct tls_conn *c);
 /* Client: judges the stapled answer. */
 int tls_ocsp_check(SSL *ssl, struct tls_conn *c);
 

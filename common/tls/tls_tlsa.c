@@ -6,6 +6,7 @@
 
 #include <openssl/pem.h>
 #include <openssl/sha.h>
+#include <openssl/x509v3.h>
 
 #include "common/tls/tls_priv.h"
 
@@ -108,13 +109,18 @@ unsigned tls_tlsa_sort(struct str *wire, unsigned n)
 	return kept;
 }
 
-enum status tls_tlsa_make(struct str pem, uint8_t usage, uint8_t selector, uint8_t matching, struct arena *a, struct tls_tlsa *out, struct err *err)
+enum status tls_tlsa_make(struct str pem, unsigned which, uint8_t usage, uint8_t selector, uint8_t matching, struct arena *a, struct tls_tlsa *out,
+	struct err *err)
 {
 	BIO *bio = BIO_new_mem_buf(pem.p ? pem.p : "", (int)pem.len);
 	X509 *cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
 	uint8_t *der = NULL, digest[SHA512_DIGEST_LENGTH];
 	int n;
 
+	for (; which && cert; which--) {
+		X509_free(cert);
+		cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+	}
 	BIO_free(bio);
 	ERR_clear_error();
 	if (!cert)
@@ -134,4 +140,44 @@ enum status tls_tlsa_make(struct str pem, uint8_t usage, uint8_t selector, uint8
 	OPENSSL_free(der);
 	X509_free(cert);
 	return n > 0 ? ST_OK : err_set(err, ST_ERROR, "the certificate cannot be encoded");
+}
+
+/* ---- verification, which is OpenSSL's: digest agility, chains to an anchor of a record, names for usage 2 alone ---- */
+
+enum status tls_dane_begin(struct tls_conn *c, const struct tls_peer *peer, struct err *err)
+{
+	unsigned usable = 0;
+
+	if (SSL_dane_enable(c->ssl, c->name[0] ? c->name : NULL) != 1)
+		return tls_error(err, "DANE");
+	/* RFC 7672 section 3.1.1: with usage 3 the key alone counts, whatever name and dates the certificate has. */
+	SSL_dane_set_flags(c->ssl, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
+	SSL_set_hostflags(c->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	for (unsigned i = 0; i < peer->n_names; i++) {
+		char name[256];
+
+		if (tls_name_keep(name, sizeof name, peer->names[i]) && name[0])
+			SSL_add1_host(c->ssl, name);
+	}
+	for (unsigned i = 0; i < peer->n_tlsa && i < TLS_TLSA_MAX; i++) {
+		const struct tls_tlsa *t = &peer->tlsa[i];
+
+		if (tls_tlsa_usable(t))
+			usable += SSL_dane_tlsa_add(c->ssl, t->usage, t->selector, t->matching, (const uint8_t *)t->data.p, t->data.len) > 0;
+	}
+	ERR_clear_error();
+	if (!usable)
+		return err_set(err, ST_DEFER, "No usable TLSA records");
+	c->dane = true;
+	SSL_set_verify(c->ssl, SSL_VERIFY_PEER, NULL);
+	return ST_OK;
+}
+
+/* A session that is resumed has no certificate to match: it counts by what was found when it was made, so it must only be offered where
+ * the records are those of then. */
+bool tls_dane_verified(const struct tls_conn *c)
+{
+	if (!c->dane || SSL_get_verify_result(c->ssl) != X509_V_OK)
+		return false;
+	return SSL_session_reused(c->ssl) || SSL_get0_dane_authority(c->ssl, NULL, NULL) >= 0;
 }

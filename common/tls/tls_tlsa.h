@@ -24,7 +24,7 @@ unsigned tls_tlsa_usages(const struct tls_tlsa *v, unsigned n);
 /* Octets of usable records: sorted, each once, the first TLS_TLSA_MAX; returns how many. A zone cannot choose which ones by their order. */
 unsigned tls_tlsa_sort(struct str *wire, unsigned n);
 
-/* What a record for a certificate (PEM; the first of them) has to say. ST_ERROR: it is no certificate. */
-enum status tls_tlsa_make(struct str pem, uint8_t usage, uint8_t selector, uint8_t matching, struct arena *a, struct tls_tlsa *out, struct err *err);
+/* What a record for one certificate of several (PEM, from 0 on) has to say. ST_ERROR: there is none. */
+enum status tls_tlsa_make(struct str pem, unsigned which, uint8_t usage, uint8_t selector, uint8_t matching, struct arena *a, struct tls_tlsa *out, struct err *err);
 
 #endif
