@@ -30,7 +30,7 @@ SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-
 CFLAGS = -std=gnu11 $(OPT) $(WARN) $(HARDEN) $(SANFLAGS)
 CPPFLAGS = -I. -I$(B) -D_GNU_SOURCE $(PKG_FLAGS)
 LDFLAGS = -pie -Wl,-z,relro,-z,now $(SANFLAGS)
-LIBS = -lm -levent_core -lldns -llmdb -lhiredis -lbsd -lidn2 -lpcre2-8 -lseccomp -ljansson -lssl -lcrypto -lcrypt -lpthread -ldl
+LIBS = -lm -levent_core -lldns -llmdb -lhiredis -lbsd -lidn2 -lunistring -lpcre2-8 -lseccomp -ljansson -lssl -lcrypto -lcrypt -lpthread -ldl
 LDLIBS = -Wl,--as-needed $(LIBS)
 # Lookups by libraries that may be absent: built in where pkg-config knows them. gen/have.h says which, 0 or 1; it is written anew
 # only when the answer changes, so that a library installed later is noticed.

@@ -34,6 +34,7 @@ static const struct setting_row rows[] = {
 	SETTING(pipelining_connect_advertise_hosts, true),
 	SETTING(dsn_advertise_hosts, true),
 	SETTING(chunking_advertise_hosts, true),
+	SETTING(smtputf8_advertise_hosts, true),
 	SETTING(sender_unqualified_hosts, true),
 	SETTING(recipient_unqualified_hosts, true),
 	SETTING(smtp_accept_max_nonmail_hosts, true),

@@ -93,6 +93,8 @@ static void keep(struct data_scan *d, const char *p, size_t n, struct iovec *iov
 	if (d->limits.size && d->kept > d->limits.size)
 		d->faults |= DATA_SIZE;
 	if (d->in_header) {
+		for (size_t i = 0; i < n && !d->header_8bit; i++)
+			d->header_8bit = (unsigned char)p[i] > 127;
 		d->field_size += n;
 		if (d->limits.header && d->kept > d->limits.header)
 			d->faults |= DATA_HEADER_SIZE;

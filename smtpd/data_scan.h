@@ -61,6 +61,7 @@ struct data_scan {
 	bool line_start;             /* the next octet begins a line */
 	bool after_bare;             /* the line before ended in a bare LF */
 	bool eightbit;
+	bool header_8bit;            /* octets over 127 in the header */
 	bool done;
 	bool counted;                /* BDAT: the length is known, a dot is a dot; data_scan_end() ends the data */
 	bool ending;

@@ -523,8 +523,10 @@ static void line_handle(struct session *s, struct str line, struct str next)
 	line_drop(s);
 	line = auth_line_split(s, line);
 	s->line = mem_memdup(line.p, line.len);
+	line = str_taint(str_make(s->line, line.len));
+	v = verb_find(line, &args);
 	for (size_t i = 0; i < line.len; i++) {
-		if ((unsigned char)line.p[i] < 32 || (unsigned char)line.p[i] >= 127) {
+		if ((unsigned char)line.p[i] < 32 || line.p[i] == 127 || ((unsigned char)line.p[i] > 127 && !(v && v->flags & VERB_UTF8))) {
 			if (bdat_line_lost(s, line))
 				return;
 			reply_syntax(s, 500, "5.5.2", (unsigned char)line.p[i] > 127 ? "8-bit characters are not permitted in commands" :
@@ -532,8 +534,6 @@ static void line_handle(struct session *s, struct str line, struct str next)
 			return;
 		}
 	}
-	line = str_taint(str_make(s->line, line.len));
-	v = verb_find(line, &args);
 	if (!v) {
 		if (!bdat_line_lost(s, line))
 			unknown_command(s);

@@ -6,19 +6,19 @@
 #include "smtpd/session_priv.h"
 
 const struct verb session_verbs[] = {
-	{ "MAIL", VERB_MAIL | VERB_SYNC_PLAIN, verb_mail, "MAIL FROM:<sender> [parameters]" },
-	{ "RCPT", VERB_MAIL | VERB_SYNC_PLAIN, verb_rcpt, "RCPT TO:<recipient> [parameters]" },
+	{ "MAIL", VERB_UTF8 | VERB_MAIL | VERB_SYNC_PLAIN, verb_mail, "MAIL FROM:<sender> [parameters]" },
+	{ "RCPT", VERB_UTF8 | VERB_MAIL | VERB_SYNC_PLAIN, verb_rcpt, "RCPT TO:<recipient> [parameters]" },
 	{ "DATA", VERB_MAIL | VERB_SYNC, verb_data, "DATA" },
 	{ "BDAT", VERB_MAIL, verb_bdat, "BDAT octets [LAST]" },
-	{ "EHLO", VERB_SYNC | VERB_BEFORE_HELO, verb_ehlo, "EHLO name" },
-	{ "HELO", VERB_SYNC | VERB_BEFORE_HELO, verb_helo, "HELO name" },
+	{ "EHLO", VERB_UTF8 | VERB_SYNC | VERB_BEFORE_HELO, verb_ehlo, "EHLO name" },
+	{ "HELO", VERB_UTF8 | VERB_SYNC | VERB_BEFORE_HELO, verb_helo, "HELO name" },
 	{ "STARTTLS", VERB_SYNC | VERB_LAST, verb_starttls, "STARTTLS" },
 	{ "AUTH", VERB_SYNC, verb_auth, "AUTH mechanism [initial response]" },
 	{ "RSET", VERB_SYNC_PLAIN | VERB_BEFORE_HELO, verb_rset, "RSET" },
 	{ "NOOP", VERB_SYNC | VERB_BEFORE_HELO, verb_noop, "NOOP" },
 	{ "QUIT", VERB_BEFORE_HELO, verb_quit, "QUIT" },
-	{ "VRFY", VERB_SYNC, verb_vrfy, "VRFY address" },
-	{ "EXPN", VERB_SYNC, verb_expn, "EXPN address" },
+	{ "VRFY", VERB_UTF8 | VERB_SYNC, verb_vrfy, "VRFY address" },
+	{ "EXPN", VERB_UTF8 | VERB_SYNC, verb_expn, "EXPN address" },
 	{ "ETRN", VERB_SYNC, verb_etrn, "ETRN #domain" },
 	{ "HELP", VERB_BEFORE_HELO, verb_help, "HELP" },
 	{ NULL, 0, NULL, NULL },
@@ -27,7 +27,7 @@ const struct verb session_verbs[] = {
 /* ---- HELO and EHLO ---- */
 
 /* RFC 5321 section 4.1.1.1, and what helo_allow_chars adds. A bare address is no name, but too common to be refused. */
-static bool helo_valid(const struct session *s, struct str name)
+static bool helo_valid(struct session *s, struct str name)
 {
 	struct str more = s->server->settings.helo_allow_chars;
 	char text[INET6_ADDRSTRLEN + 1];
@@ -35,7 +35,9 @@ static bool helo_valid(const struct session *s, struct str name)
 
 	if (!name.len || name.len > ADDR_DOMAIN_MAX)
 		return false;
-	if (address_hostname_valid(name) || address_literal_valid(name))
+	if (!address_utf8_valid(name))
+		return false;
+	if (address_hostname_valid(name) || address_literal_valid(name) || utf8_helo_valid(s, name))
 		return true;
 	if (name.len < sizeof text) {
 		memcpy(text, name.p, name.len);
@@ -64,6 +66,7 @@ static bool offers_auth(const struct session *s) { return auth_offer(s).len > 0;
 static bool offers_tls(const struct session *s) { return tls_offered(s); }
 static bool offers_etrn(const struct session *s) { return policy_has(s, ACL_ETRN) && !s->local; }
 static bool offers_chunking(const struct session *s) { return session_client(s)->flags & CLIENT_CHUNKING; }
+static bool offers_utf8(const struct session *s) { return utf8_offered(s); }
 static bool offers_dsn(const struct session *s) { return session_client(s)->flags & CLIENT_DSN; }
 static const struct {
 	const char *keyword;
@@ -78,6 +81,7 @@ static const struct {
 	{ "CHUNKING", offers_chunking },
 	{ "AUTH", offers_auth },
 	{ "STARTTLS", offers_tls },
+	{ "SMTPUTF8", offers_utf8 },
 	{ "ENHANCEDSTATUSCODES", offers_size },
 	{ "HELP", offers_size },
 };
@@ -252,6 +256,8 @@ void verb_vrfy(struct session *s, struct str args)
 {
 	if (!args.len) {
 		reply_syntax(s, 501, "5.5.4", "VRFY needs an address");
+	} else if (!utf8_argument_valid(s, args)) {
+		return;
 	} else if (!policy_has(s, ACL_VRFY)) {
 		log_rejection(s, "VRFY", args, false, STR_NULL, true);
 		reply(s, 252, "2.5.2", STR_LIT("Administrative prohibition"));
@@ -270,6 +276,8 @@ void verb_expn(struct session *s, struct str args)
 {
 	if (!args.len) {
 		reply_syntax(s, 501, "5.5.4", "EXPN needs an address");
+	} else if (!utf8_argument_valid(s, args)) {
+		return;
 	} else if (!policy_has(s, ACL_EXPN)) {
 		log_rejection(s, "EXPN", args, false, STR_NULL, true);
 		reply(s, 550, "5.7.1", STR_LIT("Administrative prohibition"));

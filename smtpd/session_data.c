@@ -295,6 +295,7 @@ static void edits_collect(struct session *s, struct ipc_facts *f, struct ipc_msg
 	};
 	struct received r = { .facts = f, .hostname = set->hostname, .software = set->software, .message_id = str_of(t->id),
 		.recipient = t->n_rcpts == 1 ? t->rcpts[0].addr : STR_NULL, .wall_s = s->server->wall_us / 1000000, .utc = set->utc,
+		.utf8 = t->scan.header_8bit,
 		.log_port = set->log & LOG_SEL(incoming_port) };
 
 	commit->edits = arena_alloc(a, (t->n_edits + 4) * sizeof *commit->edits);

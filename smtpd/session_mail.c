@@ -150,9 +150,17 @@ static const char *param_notify(struct session *s, struct str value)
 static const char *param_orcpt(struct session *s, struct str value)
 {
 	ptrdiff_t semicolon = str_find(value, ';');
+	bool utf8 = str_beginsi(value, "utf-8;");
+	struct str plain;
 
-	if (semicolon <= 0 || value.len > 500 || !xtext_printable(s, str_from(value, (size_t)semicolon + 1)))
+	if (semicolon <= 0 || value.len > 500)
 		return "malformed ORCPT";
+	/* RFC 6533 section 3: this type has forms of its own, and only one of them is ASCII */
+	if (!utf8 ? !xtext_printable(s, str_from(value, (size_t)semicolon + 1)) :
+		!address_unitext_decode(&s->server->scratch, str_from(value, (size_t)semicolon + 1), &plain))
+		return "malformed ORCPT";
+	if (!address_is_ascii(value) && !(s->txn->flags & MSG_SMTPUTF8))
+		return "an ORCPT that is not ASCII needs SMTPUTF8";
 	for (ptrdiff_t i = 0; i < semicolon; i++) /* an atom */
 		if (!ascii_is_alnum(value.p[i]) && !strchr("!#$%&'*+-/=?^_`{|}~", value.p[i]))
 			return "malformed ORCPT";
@@ -188,6 +196,7 @@ static const struct param params[] = {
 	{ "AUTH", false, true, 0, param_auth },
 	{ "SIZE", false, true, 0, param_size },
 	{ "BODY", false, true, 0, param_body },
+	{ "SMTPUTF8", false, false, 0, utf8_param },
 	{ "RET", false, true, CLIENT_DSN, param_ret },
 	{ "ENVID", false, true, CLIENT_DSN, param_envid },
 	{ "NOTIFY", true, true, CLIENT_DSN, param_notify },
@@ -220,7 +229,7 @@ static bool params_take(struct session *s, struct str rest, bool rcpt)
 			reply_syntax(s, 555, "5.5.4", rcpt ? "unrecognized parameter in RCPT command" : "unrecognized parameter in MAIL command");
 			return false;
 		}
-		if (p->value != (equals >= 0 && value.len > 0))
+		if (p->value ? !value.len : equals >= 0)
 			wrong = p->value ? "parameter without a value" : "parameter with a value";
 		else
 			wrong = seen & 1u << (p - params) ? "parameter given twice" : p->set(s, value);
@@ -248,14 +257,28 @@ static bool keyword_take(struct str *args, const char *keyword)
 
 static unsigned path_flags(const struct session *s)
 {
-	return (s->server->settings.strict ? 0 : ADDR_LENIENT) | (s->server->settings.literals ? ADDR_LITERALS : 0) | ADDR_UNQUALIFIED;
+	return (s->server->settings.strict ? 0 : ADDR_LENIENT) | (s->server->settings.literals ? ADDR_LITERALS : 0) | ADDR_UNQUALIFIED | ADDR_UTF8;
 }
 
-/* 501 with the reason; the address is named as the client wrote it. */
+/* 501 with the reason; the address is named as the client wrote it, in ASCII for those who did not say SMTPUTF8. */
 static void address_refused(struct session *s, struct str written, const char *esc, const char *why)
 {
-	written = str_trim(written);
+	written = str_dup(&s->server->scratch, str_trim(written));
+	if (!s->txn || !(s->txn->flags & MSG_SMTPUTF8) || !address_utf8_valid(written))
+		for (uint32_t i = 0; i < written.len; i++)
+			if ((unsigned char)written.p[i] > 127)
+				((char *)(uintptr_t)written.p)[i] = '?';
 	reply_syntax(s, 501, esc, arena_printf(&s->server->scratch, "%.*s: %s", (int)(written.len > 300 ? 300 : written.len), written.p ? written.p : "", why));
+}
+
+/* May its octets over 127 be there? False: replied. The parameters have been read. */
+static bool address_octets(struct session *s, const struct address *addr, const char *esc)
+{
+	const char *why = utf8_address_wrong(s, addr, &esc);
+
+	if (why)
+		address_refused(s, addr->text, esc, why);
+	return !why;
 }
 
 /* An address without domain gets one where the client may do that; "postmaster" always is ours. False: replied. */
@@ -427,7 +450,7 @@ static void mail_take(struct session *s, struct str args, bool asked)
 	session_vars_set(&s->acl_m, NULL, 0); /* what the connect and HELO ACLs put there goes */
 	t->local_message = s->local && !s->helo;
 	if (!address_qualify(s, &addr, set->qualify_domain, session_client(s)->flags & CLIENT_SENDER_UNQUALIFIED, "sender", &t->sender) ||
-	    !params_take(s, rest, false)) {
+	    !params_take(s, rest, false) || !address_octets(s, &addr, "5.1.7")) {
 		session_transaction_end(s);
 		return;
 	}
@@ -557,7 +580,7 @@ static void rcpt_take(struct session *s, struct str args)
 	}
 	t->rcpt = (struct ipc_recipient){ 0 };
 	if (!address_qualify(s, &addr, set->qualify_recipient, session_client(s)->flags & CLIENT_RCPT_UNQUALIFIED, "recipient", &t->recipient) ||
-	    !params_take(s, rest, true)) {
+	    !params_take(s, rest, true) || !address_octets(s, &addr, "5.1.3")) {
 		if (s->txn) /* not if that error was one too many */
 			t->rcpt_failed++;
 		return;

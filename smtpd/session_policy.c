@@ -26,11 +26,19 @@ static struct str ip_text(struct session *s, bool ipv6, const uint8_t ip[16])
 	return str_of(arena_strdup(&s->server->scratch, text));
 }
 
-static const char *protocol(const struct session *s)
+static const char *protocol_plain(const struct session *s)
 {
 	if (!s->local)
 		return s->tls_active ? s->esmtp ? s->auth_method ? "esmtpsa" : "esmtps" : "smtps" : s->esmtp ? s->auth_method ? "esmtpa" : "esmtp" : "smtp";
 	return s->helo ? s->esmtp ? "local-esmtp" : "local-smtp" : "local";
+}
+
+/* As Exim has it; "UTF8SMTP" of the registry is not used. */
+static struct str protocol(struct session *s)
+{
+	bool utf8 = s->txn && s->txn->flags & MSG_SMTPUTF8;
+
+	return utf8 ? str_printf(&s->server->scratch, "utf8%s", protocol_plain(s)) : str_of(protocol_plain(s));
 }
 
 static void txn_facts(const struct txn *t, struct ipc_facts *f, struct session *s)
@@ -48,6 +56,7 @@ static void txn_facts(const struct txn *t, struct ipc_facts *f, struct session *
 	f->rcpt_failed = t->rcpt_failed;
 	f->size = t->declared;
 	f->eightbit = t->flags & MSG_EIGHTBIT;
+	f->smtputf8 = t->flags & MSG_SMTPUTF8;
 	f->received_us = t->received_us;
 	f->edits = t->edits;
 	f->n_edits = t->n_edits > 256 ? 256 : t->n_edits;
@@ -102,7 +111,7 @@ void session_facts(struct session *s, struct ipc_facts *f)
 	f->n_tls = s->tls.n;
 	f->esmtp = s->esmtp;
 	f->helo_verified = s->helo_verified;
-	f->protocol = str_of(protocol(s));
+	f->protocol = protocol(s);
 	f->ident = str_of(s->ident);
 	f->gecos = str_of(s->gecos);
 	f->auth_method = str_of(s->auth_method);

@@ -71,6 +71,7 @@ enum verb_flag {
 	VERB_SYNC = 1 << 1,           /* must be the last of a pipelined group */
 	VERB_SYNC_PLAIN = 1 << 2,     /* ... only where PIPELINING is not offered */
 	VERB_BEFORE_HELO = 1 << 3,
+	VERB_UTF8 = 1 << 5,           /* its check looks at octets over 127 */
 	VERB_LAST = 1 << 4,           /* nothing at all may stand behind it, whatever smtp_enforce_sync says */
 };
 
@@ -146,6 +147,14 @@ void tls_late(struct session *s);
 void tls_names_check(struct session *s);                       /* the client's names are new: is its certificate still for it? */
 struct str tls_log(struct session *s);                         /* " X=... CV=no ..." for log lines, in scratch; empty without TLS */
 void session_begin(struct session *s);                         /* session.c: the connect stage */
+
+/* ---- session_utf8.c ---- */
+bool utf8_offered(const struct session *s);                    /* SMTPUTF8, in the reply to EHLO */
+const char *utf8_param(struct session *s, struct str value);   /* of MAIL: NULL, or the text for 501 */
+bool utf8_helo_valid(struct session *s, struct str name);      /* a name with U-labels, where those may be */
+/* Why this address, which the grammar allows, is refused for its octets over 127 (*esc_out is changed if it says more); NULL: it isn't. */
+const char *utf8_address_wrong(struct session *s, const struct address *addr, const char **esc_out);
+bool utf8_argument_valid(struct session *s, struct str args);  /* of VRFY and EXPN; otherwise has replied */
 
 /* ---- session_reply.c ---- */
 /* "CODE ESC TEXT"; LF in text begins a further line. esc NULL: none; a text that begins with an enhanced code keeps its own. */

@@ -85,6 +85,7 @@ void settings_from_conf(struct settings *s, const struct conf *conf)
 	s->enforce_sync = m->smtp_enforce_sync;
 	s->strict = m->strict_addresses;
 	s->literals = m->allow_domain_literals;
+	s->utf8_domains = m->allow_utf8_domains;
 	s->eightbit = m->accept_8bitmime;
 	s->recipients_reject = m->recipients_max_reject;
 	s->check_space = m->smtp_check_spool_space;
@@ -128,6 +129,7 @@ static const struct { const char *name; uint32_t bit; } client_lists[] = {
 	{ "hosts_connection_nolog", CLIENT_NOLOG }, { "smtp_reserve_hosts", CLIENT_RESERVED }, { "dsn_advertise_hosts", CLIENT_DSN },
 	{ "helo_verify_hosts", CLIENT_HELO_VERIFY }, { "helo_try_verify_hosts", CLIENT_HELO_TRY }, { "ignore_fromline_hosts", CLIENT_FROMLINE },
 	{ "smtp_ratelimit_hosts", CLIENT_SLOWED }, { "chunking_advertise_hosts", CLIENT_CHUNKING },
+	{ "smtputf8_advertise_hosts", CLIENT_UTF8 },
 	 { "auth_later", CLIENT_AUTH_LATER },
 };
 

@@ -34,7 +34,7 @@ struct settings {
 	uint32_t recipients_max, received_max, line_max;
 	uint64_t header_max, header_line_max;
 	uint32_t command_timeout_ms, data_timeout_ms, min_rate; /* min_rate: octets a second */
-	bool enforce_sync, strict, literals, eightbit, recipients_reject, check_space, return_details;
+	bool enforce_sync, strict, literals, utf8_domains, eightbit, recipients_reject, check_space, return_details;
 	bool remove_return_path, remove_envelope_to, remove_delivery_date;
 	bool from_check, sender_retain, received_none, received_own, utc, reject_log, nodelay, keepalive;
 	bool proxies;                    /* hosts_proxy is set */
@@ -65,7 +65,8 @@ enum client_flag {
 	CLIENT_SLOWED = 1 << 14,         /* smtp_ratelimit_hosts */
 	CLIENT_CHUNKING = 1 << 15,       /* chunking_advertise_hosts */
 	CLIENT_PIPECONNECT = 1 << 20,    /* pipelining_connect_advertise_hosts */
-	CLIENT_DEFAULT = CLIENT_REQUIRE_HELO | CLIENT_PIPELINING | CLIENT_NONMAIL | CLIENT_CHUNKING,
+	CLIENT_UTF8 = 1 << 24,           /* smtputf8_advertise_hosts */
+	CLIENT_DEFAULT = CLIENT_REQUIRE_HELO | CLIENT_PIPELINING | CLIENT_NONMAIL | CLIENT_CHUNKING | CLIENT_UTF8,
 };
 
 /* Names of TLS settings, as policyd has expanded them. */

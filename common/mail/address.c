@@ -18,7 +18,7 @@ static bool is_atext(char c)
 	return ascii_is_alnum(c) || (c && strchr("!#$%&'*+-/=?^_`{|}~", c));
 }
 
-/* Length of the well-formed UTF-8 sequence at p (RFC 3629: no overlong forms, no surrogates), 0 if it is none. */
+/* Length of the well-formed UTF-8 sequence at p (RFC 3629: no overlong forms, no surrogates), 0 if it is none or a control character. */
 static size_t utf8_len(const unsigned char *p, size_t n)
 {
 	static const struct { unsigned char lo, hi, len, second_lo, second_hi; } rows[] = {
@@ -29,6 +29,8 @@ static size_t utf8_len(const unsigned char *p, size_t n)
 
 	if (!n || p[0] < 0x80)
 		return n ? 1 : 0;
+	if (p[0] == 0xc2 && n > 1 && p[1] < 0xa0)
+		return 0;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		if (p[0] < rows[i].lo || p[0] > rows[i].hi)
 			continue;
@@ -46,6 +48,14 @@ bool address_utf8_valid(struct str s)
 {
 	for (size_t i = 0, n; i < s.len; i += n)
 		if (!(n = utf8_len((const unsigned char *)s.p + i, s.len - i)))
+			return false;
+	return true;
+}
+
+bool address_is_ascii(struct str s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (is_high(s.p[i]))
 			return false;
 	return true;
 }
@@ -103,7 +113,7 @@ static bool local_scan(struct str in, size_t *at, unsigned flags, bool *quoted_o
 
 static bool label_valid(struct str label, unsigned flags)
 {
-	if (!label.len || label.len > ADDR_LABEL_MAX || label.p[0] == '-' || label.p[label.len - 1] == '-')
+	if (!label.len || (label.len > ADDR_LABEL_MAX && address_is_ascii(label)) || label.p[0] == '-' || label.p[label.len - 1] == '-')
 		return false;
 	for (size_t i = 0; i < label.len; i++) {
 		char c = label.p[i];

@@ -17,7 +17,7 @@ enum {
 	ADDR_LOCAL_MAX = 64,    /* octets, RFC 5321 section 4.5.3.1.1 */
 	ADDR_DOMAIN_MAX = 255,  /* octets, section 4.5.3.1.2 */
 	ADDR_PATH_MAX = 256,    /* octets with the brackets, section 4.5.3.1.3 */
-	ADDR_LABEL_MAX = 63,    /* octets of a domain's label, RFC 1035 section 2.3.4 */
+	ADDR_LABEL_MAX = 63,    /* octets of a domain's label, RFC 1035 section 2.3.4; of an U-label its A-label has them, which IDNA sees to */
 	ADDR_LENIENT_MAX = 1000, /* octets of an address in lenient mode: what the messages between daemons can carry */
 };
 
@@ -56,12 +56,17 @@ struct str address_local_unquote(struct arena *a, struct str local);
 struct str address_local_quote(struct arena *a, struct str bare);
 /* local@domain with the domain in lower case; the local part as it is. Lends from addr if nothing changes. */
 struct str address_lower_domain(struct arena *a, struct str addr);
-/* Equal mailboxes: domains caselessly, local parts exactly (quotes undone). */
+/* Equal mailboxes: domains caselessly and in either form, local parts exactly (quotes undone). */
 bool address_same(struct arena *a, struct str x, struct str y);
-bool address_utf8_valid(struct str s);
+bool address_utf8_valid(struct str s);                         /* RFC 3629, and none of the control characters U+0080 to U+009F */
+bool address_is_ascii(struct str s);
 
 /* xtext, RFC 3461 section 4. */
 struct str address_xtext_encode(struct arena *a, struct str s);
 bool address_xtext_decode(struct arena *a, struct str s, struct str *out);
+/* The forms of an address of type "utf-8" in ORCPT and in reports (RFC 6533 section 3): characters that don't fit are \x{HEX}; all that
+ * is not ASCII with `ascii` (utf-8-addr-xtext), else only "+", "=", "\", blanks (utf-8-addr-unitext). */
+struct str address_unitext_encode(struct arena *a, struct str s, bool ascii);
+bool address_unitext_decode(struct arena *a, struct str s, struct str *out); /* either form */
 
 #endif

@@ -2,10 +2,14 @@
 #include "common/mail/alabel.h"
 
 #include <idn2.h>
+#include <stdlib.h>
 #include <string.h>
+#include <uninorm.h>
+#include <unistr.h>
 
 /* RFC 3492 section 5. */
 enum { BASE = 36, TMIN = 1, TMAX = 26, SKEW = 38, DAMP = 700, BIAS = 72, FIRST = 0x80, CODE_MAX = 0x10ffff };
+enum { NFC_TEXT_MAX = 65536 };
 
 static const char digits[] = "abcdefghijklmnopqrstuvwxyz0123456789";
 
@@ -256,4 +260,50 @@ enum status alabel_local_decode(struct arena *a, struct str local, struct str *o
 		return err_set(err, ST_ERROR, "\"%.*s\" is no A-label", STR_FMT(str_sub(local, 0, 100)));
 	}
 	return taken(a, &b, local.tainted, out);
+}
+
+struct str alabel_domain_canonical(struct arena *a, struct str domain)
+{
+	struct str out;
+
+	return is_ascii(domain) || alabel_domain_encode(a, domain, &out, NULL) ? domain : str_lower(a, out);
+}
+
+static bool has_alabel(struct str domain)
+{
+	struct str label;
+
+	while (str_split(&domain, '.', &label))
+		if (str_beginsi(label, "xn--"))
+			return true;
+	return false;
+}
+
+bool alabel_domain_other(struct arena *a, struct str domain, struct str *out)
+{
+	struct str back;
+
+	if (!is_ascii(domain))
+		return alabel_domain_encode(a, domain, out, NULL) == ST_OK;
+	/* Only what IDNA would make of it again: other texts in Punycode are no names. */
+	return has_alabel(domain) && !alabel_domain_decode(a, domain, out, NULL) && !alabel_domain_encode(a, *out, &back, NULL) && str_eqi(back, domain);
+}
+
+struct str utf8_nfc(struct arena *a, struct str text)
+{
+	uint8_t *made;
+	struct str out;
+	size_t n = 0;
+
+	if (is_ascii(text) || text.len > NFC_TEXT_MAX || u8_check((const uint8_t *)text.p, text.len))
+		return text;
+	made = u8_normalize(UNINORM_NFC, (const uint8_t *)text.p, text.len, NULL, &n);
+	if (!made || (n == text.len && !memcmp(made, text.p, n))) {
+		free(made);
+		return text;
+	}
+	out = str_make(arena_memdup(a, made, n), n);
+	out.tainted = text.tainted;
+	free(made);
+	return out;
 }

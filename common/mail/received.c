@@ -2,6 +2,7 @@
 #include "common/mail/received.h"
 
 #include "common/mail/address.h"
+#include "common/mail/alabel.h"
 #include "common/mail/date.h"
 #include "common/mail/header.h"
 
@@ -70,9 +71,19 @@ static struct str pair_value(const struct ipc_pair *v, uint32_t n, const char *n
 	return STR_NULL;
 }
 
+/* RFC 6531 section 3.7.3: names of hosts are A-labels here. */
+static struct ipc_facts facts_ascii(struct arena *a, const struct ipc_facts *f)
+{
+	struct ipc_facts out = *f;
+
+	if (!address_is_ascii(f->helo) && alabel_domain_encode(a, f->helo, &out.helo, NULL))
+		out.helo = STR_NULL;
+	return out;
+}
+
 struct str received_format(struct arena *a, const struct received *r)
 {
-	const struct ipc_facts *f = r->facts;
+	const struct ipc_facts facts = facts_ascii(a, r->facts), *f = &facts;
 	struct buf b = BUF_INIT;
 	struct str tls, cipher, s;
 	char date[DATE_TEXT];
@@ -98,10 +109,10 @@ struct str received_format(struct arena *a, const struct received *r)
 	if (usable(cipher))
 		buf_printf(&b, " tls %.*s\r\n\t", STR_FMT(cipher));
 	buf_printf(&b, "(%.*s)\r\n\t", STR_FMT(r->software));
-	if (usable(f->sender))
+	if (usable(f->sender) && (r->utf8 || address_is_ascii(f->sender)))
 		buf_printf(&b, "(envelope-from <%.*s>)\r\n\t", STR_FMT(f->sender));
 	buf_printf(&b, "id %.*s", STR_FMT(r->message_id));
-	if (usable(r->recipient))
+	if (usable(r->recipient) && (r->utf8 || address_is_ascii(r->recipient)))
 		buf_printf(&b, "\r\n\tfor %.*s", STR_FMT(r->recipient));
 	date_format(date, r->wall_s, r->utc);
 	buf_printf(&b, ";\r\n\t%s\r\n", date);

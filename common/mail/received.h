@@ -18,6 +18,7 @@ struct received {
 	struct str recipient;       /* for ...; empty when there are several */
 	int64_t wall_s;             /* time of reception */
 	bool utc;
+	bool utf8;                  /* addresses that are not ASCII may stand here: the header is not ASCII anyway. Otherwise they are left out */
 	bool log_port;              /* the client's port behind its address (log_selector incoming_port) */
 };
 

@@ -171,6 +171,11 @@ static const struct path_case {
 	{ "<\xc3@b.example>", U8, NULL, NULL },
 	{ "<\xc0\xaf@b.example>", U8, NULL, NULL },       /* overlong */
 	{ "<\xed\xa0\x80@b.example>", U8, NULL, NULL },   /* surrogate */
+	{ "<\xc2\x85@b.example>", U8, NULL, NULL },       /* U+0085 */
+	{ "<\xc2\xa0@b.example>", U8, "\xc2\xa0@b.example", "" },
+	{ "<\xf4\x8f\xbf\xbf@b.example>", U8, "\xf4\x8f\xbf\xbf@b.example", "" },
+	{ "<\xf4\x90\x80\x80@b.example>", U8, NULL, NULL },
+	{ "<a@" A60 "\xc3\xa4\xc3\xa4.example>", U8, "a@" A60 "\xc3\xa4\xc3\xa4.example", "" }, /* 64 octets: IDNA has the last word */
 	{ "<\xf5\x80\x80\x80@b.example>", U8, NULL, NULL },
 	{ "<\xf0\x9f\x93\xa7@b.example>", U8, "\xf0\x9f\x93\xa7@b.example", "" },
 };
@@ -252,7 +257,44 @@ static void test_forms(void **state)
 	assert_false(address_xtext_decode(&a, STR_LIT("a+2"), &back));
 	assert_false(address_xtext_decode(&a, STR_LIT("a+2b"), &back));
 	assert_false(address_xtext_decode(&a, STR_LIT("a=b"), &back));
+	assert_true(address_same(&a, STR_LIT("a@b\xc3\xbc" "cher.example"), STR_LIT("a@XN--bcher-kva.example")));
+	assert_true(address_same(&a, STR_LIT("a@bu\xcc\x88" "cher.example"), STR_LIT("a@B\xc3\x9c" "cher.example")));
+	assert_false(address_same(&a, STR_LIT("\xc3\xa9@b"), STR_LIT("e\xcc\x81@b")));
 	arena_clear(&a);
+}
+
+/* RFC 6533: the two forms of an address, NULL: refused. */
+static const struct { const char *in, *address, *ascii, *unitext; } unitexts[] = {
+	{ "a@b", "a@b", "a@b", "a@b" },
+	{ "\xc3\xa4@b", "\xc3\xa4@b", "\\x{E4}@b", "\xc3\xa4@b" },
+	{ "\\x{E4}\\x{e4}@b", "\xc3\xa4\xc3\xa4@b", "\\x{E4}\\x{E4}@b", "\xc3\xa4\xc3\xa4@b" },
+	{ "\\x{7528}\\x{6237}@b", "\xe7\x94\xa8\xe6\x88\xb7@b", "\\x{7528}\\x{6237}@b", "\xe7\x94\xa8\xe6\x88\xb7@b" },
+	{ "\\x{1F600}@b", "\xf0\x9f\x98\x80@b", "\\x{1F600}@b", "\xf0\x9f\x98\x80@b" },
+	{ "\\x{10FFFF}@b", "\xf4\x8f\xbf\xbf@b", "\\x{10FFFF}@b", "\xf4\x8f\xbf\xbf@b" },
+	{ "\"a\\x{20}b\"\\x{2B}\\x{3D}\\x{5C}@b", "\"a b\"+=\\@b", "\"a\\x{20}b\"\\x{2B}\\x{3D}\\x{5C}@b", "\"a\\x{20}b\"\\x{2B}\\x{3D}\\x{5C}@b" },
+	{ "", NULL, NULL, NULL }, { "a b", NULL, NULL, NULL }, { "a+b", NULL, NULL, NULL }, { "a=b", NULL, NULL, NULL }, { "\\", NULL, NULL, NULL },
+	{ "\\x", NULL, NULL, NULL }, { "\\x{", NULL, NULL, NULL }, { "\\x{}", NULL, NULL, NULL }, { "\\x{E}", NULL, NULL, NULL }, { "\\x{E4", NULL, NULL, NULL },
+	{ "\\x{0E4}", NULL, NULL, NULL }, { "\\x{41}", NULL, NULL, NULL }, { "\\x{0A}", NULL, NULL, NULL }, { "\\x{85}", NULL, NULL, NULL },
+	{ "\\x{D800}", NULL, NULL, NULL }, { "\\x{110000}", NULL, NULL, NULL }, { "\\x{100000000E4}", NULL, NULL, NULL }, { "\xc3", NULL, NULL, NULL },
+	{ "\xc0\xaf", NULL, NULL, NULL },
+};
+
+static void test_unitext(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof unitexts / sizeof *unitexts; i++) {
+		struct arena a = ARENA_INIT;
+		struct str got;
+		bool ok = address_unitext_decode(&a, str_of(unitexts[i].in), &got);
+
+		if (ok != (unitexts[i].address != NULL) || (ok && !str_is(got, unitexts[i].address)))
+			fail_msg("\"%s\": %s", unitexts[i].in, ok ? str_cstr(&a, got) : "refused");
+		if (ok) {
+			assert_true(str_is(address_unitext_encode(&a, got, true), unitexts[i].ascii));
+			assert_true(str_is(address_unitext_encode(&a, got, false), unitexts[i].unitext));
+		}
+		arena_clear(&a);
+	}
 }
 
 /* want: "addr|name|group" items separated by "; ", NULL: refused */
@@ -340,7 +382,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_paths), cmocka_unit_test(test_nul), cmocka_unit_test(test_parts), cmocka_unit_test(test_forms),
-		cmocka_unit_test(test_lists), cmocka_unit_test(test_items),
+		cmocka_unit_test(test_unitext), cmocka_unit_test(test_lists), cmocka_unit_test(test_items),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

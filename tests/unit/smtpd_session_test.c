@@ -17,11 +17,14 @@
 #define ENVELOPE HELLO MAIL RCPT
 #define SEND(data) ENVELOPE "DATA\r\n" data
 #define OK_SEND "220 250 250 250 354 250"
+#define E8 "\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4" /* 16 octets */
+#define E32 E8 E8 E8 E8
 #define X100 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 #define X1000 X100 X100 X100 X100 X100 X100 X100 X100 X100 X100
 
 enum { SYNC = 1, LOCAL = 2, TRUSTED = 4, CLOSED = 8, DSN = 16, LENIENT = 32, SMALL = 64, LITERALS = 128, ACLS = 256, INTAKE = 512, NOSPACE = 1024,
-	FEW = 2048, UNQUALIFIED = 4096, REJECT_OVER = 8192, NOPIPE = 16384, NOCHUNKS = 32768, EARLY = 65536, NOFFER = 131072 };
+	FEW = 2048, UNQUALIFIED = 4096, REJECT_OVER = 8192, NOPIPE = 16384, NOCHUNKS = 32768, EARLY = 65536, NOFFER = 131072,
+	UTF8_DOMAINS = 1 << 20, NOUTF8 = 1 << 21 };
 
 static const struct dialogue {
 	const char *name, *in;
@@ -64,10 +67,41 @@ static const struct dialogue {
 	{ "command behind a bare LF", HELLO "NOOP\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n", 0, "220 250 500 503", NULL, NULL },
 	{ "bare CR in a command", HELLO "NOOP\rRSET\r\nNOOP\r\n", 0, "220 250 500 250", NULL, "control characters" },
 	{ "NUL in a command", HELLO "MAIL FROM:<a@b%0.example>\r\n", 0, "220 250 500", NULL, NULL },
-	{ "8 bit in a command", HELLO "MAIL FROM:<\xc3\xa4@b>\r\n", 0, "220 250 500", NULL, "8-bit" },
+	{ "8 bit in a command", HELLO "NOOP \xc3\xa4\r\n\xc3\xa4\r\nRSET\xff\r\n", 0, "220 250 500 500 500", NULL, "8-bit" },
 	{ "tab in a command", HELLO "MAIL\tFROM:<a@b>\r\n", 0, "220 250 500", NULL, NULL },
 	{ "line too long", HELLO "NOOP " X1000 X1000 X1000 "\r\nNOOP\r\n", 0, "220 250 500 250", NULL, "line too long" },
 	{ "line too long hides nothing", HELLO "NOOP " X1000 X1000 X100 "\nMAIL FROM:<a@b>\r\nNOOP\r\n", 0, "220 250 500 250", NULL, NULL },
+
+	/* SMTPUTF8: Latin, Han, Arabic, emoji; forms of the same letter stay as they are */
+	{ "utf8", HELLO "MAIL FROM:<j\xc3\xbcrgen@b\xc3\xbc" "cher.example> SMTPUTF8\r\n" RCPT "DATA\r\nx\r\n.\r\n", 0, OK_SEND, "x\r\n",
+	  "j\xc3\xbcrgen@b\xc3\xbc" "cher.example" },
+	{ "utf8, 250-SMTPUTF8", HELLO, 0, "220 250", NULL, "250-SMTPUTF8\r\n" },
+	{ "utf8, recipients", HELLO "MAIL FROM:<> SMTPUTF8 BODY=8BITMIME\r\nRCPT TO:<\xe7\x94\xa8\xe6\x88\xb7@\xe4\xbe\x8b\xe3\x81\x88.example>\r\n"
+	  "RCPT TO:<\xd9\x85\xd8\xab\xd8\xa7\xd9\x84@\xd9\x85\xd8\xab\xd8\xa7\xd9\x84.example>\r\nRCPT TO:<\xf0\x9f\x98\x80@x.example>\r\nRCPT TO:<e\xcc\x81@x.example>\r\n"
+	  "RCPT TO:<\"\xc3\xa9 b\"@x.example>\r\n", 0, "220 250 250 250 250 250 250 250", NULL, NULL },
+	{ "utf8, no parameter", HELLO "MAIL FROM:<\xc3\xa4@b>\r\n" MAIL "RCPT TO:<\xc3\xa4@b>\r\nRCPT TO:<a@\xc3\xa4.b>\r\n", 0, "220 250 501 250 501 501", NULL,
+	  "501 5.6.7 ??@b: an address that is not ASCII needs SMTPUTF8" },
+	{ "utf8, domains alone", HELLO "MAIL FROM:<a@\xc3\xa4.b>\r\nRCPT TO:<\xc3\xa4@b>\r\nRCPT TO:<a@\xc3\xa4.b>\r\n", UTF8_DOMAINS, "220 250 250 501 250", NULL, NULL },
+	{ "utf8, not offered", HELLO "MAIL FROM:<a@b> SMTPUTF8\r\nVRFY a@b SMTPUTF8\r\n", NOUTF8, "220 250 501 501", NULL, "501 5.5.4 SMTPUTF8 used when not advertised" },
+	{ "utf8, not with HELO", "HELO c.example\r\nMAIL FROM:<a@b> SMTPUTF8\r\n", 0, "220 250 555", NULL, NULL },
+	{ "utf8, a value", HELLO "MAIL FROM:<a@b> SMTPUTF8=1\r\nMAIL FROM:<a@b> SMTPUTF8=\r\n" MAIL "RCPT TO:<a@b> SMTPUTF8\r\n", 0, "220 250 501 501 250 555", NULL, NULL },
+	{ "utf8, overlong", HELLO "MAIL FROM:<\xc0\xaf@b> SMTPUTF8\r\nMAIL FROM:<\xe0\x80\xaf@b> SMTPUTF8\r\nMAIL FROM:<\xf0\x80\x80\xaf@b> SMTPUTF8\r\n", 0,
+	  "220 250 501 501 501", NULL, "malformed UTF-8" },
+	{ "utf8, surrogates, too large, controls", HELLO "MAIL FROM:<\xed\xa0\x80@b> SMTPUTF8\r\nMAIL FROM:<\xf4\x90\x80\x80@b> SMTPUTF8\r\nMAIL FROM:<\xc2\x85@b> SMTPUTF8\r\n", 0,
+	  "220 250 501 501 501", NULL, "malformed UTF-8" },
+	{ "utf8, cut off", HELLO "MAIL FROM:<a@\xe4\xbe> SMTPUTF8\r\nMAIL FROM:<\xff@b> SMTPUTF8\r\n", 0, "220 250 501 501", NULL, NULL },
+	{ "utf8, no domain of IDNA", HELLO "MAIL FROM:<a@\xe2\x80\xae.example> SMTPUTF8\r\nMAIL FROM:<a@a\xd7\x90.example> SMTPUTF8\r\nMAIL FROM:<a@\xcc\x81" "e.example> SMTPUTF8\r\n", 0,
+	  "220 250 501 501 501", NULL, "no domain name" },
+	{ "utf8, unknown parameter", HELLO "MAIL FROM:<a@b> \xc3\xa4=1\r\n", 0, "220 250 555", NULL, NULL },
+	{ "utf8, HELO", "EHLO b\xc3\xbc" "cher.example\r\n", 0, "220 501", NULL, NULL },
+	{ "utf8, HELO allowed", "EHLO b\xc3\xbc" "cher.example\r\nEHLO \xe2\x80\xae.example\r\nEHLO \xff.example\r\n", UTF8_DOMAINS, "220 250 501 501", NULL, NULL },
+	{ "utf8, VRFY", HELLO "VRFY \xc3\xa4@b SMTPUTF8\r\nVRFY \xc3\xa4@b\r\nEXPN \xff@b SMTPUTF8\r\n", 0, "220 250 252 501 501", NULL, NULL },
+	{ "utf8, local part too long", HELLO "MAIL FROM:<" E32 "@b> SMTPUTF8\r\nRSET\r\nMAIL FROM:<" E32 "\xc3\xa4@b> SMTPUTF8\r\n", 0, "220 250 250 250 501", NULL, "longer than 64 octets" },
+	{ "utf8, label too long", HELLO "MAIL FROM:<a@" E32 E32 ".example> SMTPUTF8\r\n", 0, "220 250 501", NULL, NULL },
+	{ "utf8, ORCPT", HELLO "MAIL FROM:<a@b> SMTPUTF8\r\nRCPT TO:<a@b> ORCPT=utf-8;\xc3\xa4@b\r\nRCPT TO:<a@b> ORCPT=utf-8;\\x{E4}@b\r\nRCPT TO:<a@b> ORCPT=UTF-8;+C3@b\r\n"
+	  "RCPT TO:<a@b> ORCPT=utf-8;\\x{D800}@b\r\n", DSN, "220 250 250 250 250 501 501", NULL, NULL },
+	{ "utf8, ORCPT elsewhere", HELLO MAIL "RCPT TO:<a@b> ORCPT=utf-8;\xc3\xa4@b\r\nRCPT TO:<a@b> ORCPT=utf-8;\\x{E4}@b\r\nRCPT TO:<a@b> ORCPT=rfc822;\xc3\xa4@b\r\n", DSN,
+	  "220 250 250 501 250 501", NULL, NULL },
 
 	/* order */
 	{ "no HELO", MAIL, 0, "220 503", NULL, "HELO or EHLO required" },
@@ -231,6 +265,9 @@ static void setup(struct mock *m, int flags, bool whole)
 		c->flags &= ~(uint32_t)CLIENT_PIPELINING;
 	if (flags & NOCHUNKS)
 		c->flags &= ~(uint32_t)CLIENT_CHUNKING;
+	set->utf8_domains = flags & UTF8_DOMAINS;
+	if (flags & NOUTF8)
+		c->flags &= ~(uint32_t)CLIENT_UTF8;
 	if (flags & FEW) {
 		set->recipients_max = 2;
 		set->received_max = 2;
