@@ -210,6 +210,7 @@ static void keyd_drain(struct daemon *d, uint64_t deadline_ms)
 
 static const struct daemon_peer peers[] = {
 	{ .name = "smtpd", .handlers = handlers, .closed = peer_closed },
+	{ .name = "smtp-out", .handlers = handlers, .closed = peer_closed },
 	{ .name = NULL },
 };
 

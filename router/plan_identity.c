@@ -35,6 +35,8 @@ static void hosts_identity(struct making *m, struct str *first_out, uint16_t *po
 	for (uint32_t i = 0; i < m->plan.n_hosts; i++) {
 		buf_printf(&m->identity, "\n%u %.*s %u", (unsigned)v[i].group, STR_FMT(v[i].ip), (unsigned)v[i].port);
 		plan_tlsa_identity(m, &v[i]);
+		for (uint32_t k = 0; k < v[i].n_options; k++)
+			plan_identity_add(m, v[i].options[k].name, v[i].options[k].value);
 	}
 	*first_out = v[0].name;
 	*port_out = (uint16_t)v[0].port;

@@ -15,6 +15,7 @@ struct making {
 	const struct site_transport *t;
 	struct ipc_plan plan;
 	struct buf identity;           /* what makes a connection what it is */
+	bool hosts_owned;              /* plan.hosts is of this plan alone */
 	struct str store;              /* path of a local delivery, or socket */
 };
 

@@ -162,6 +162,16 @@ static enum status make_hosts(struct making *m, const struct driver_out *found, 
 
 /* ---- options ---- */
 
+/* What is expanded from now on is about this host. */
+static void plan_host_set(struct making *m, uint32_t i)
+{
+	const struct ipc_host *h = &m->plan.hosts[i];
+
+	eval_set(m->rt->ev, EV_host, h->name);
+	eval_set(m->rt->ev, EV_host_address, h->ip);
+	eval_set(m->rt->ev, EV_host_port, str_printf(m->rt->a, "%u", (unsigned)h->port));
+}
+
 /* A host list is decided here for each host of the plan: "*", nothing, or the addresses it holds for. */
 static enum status host_list_value(struct making *m, const struct site_option *o, struct str *out, struct err *err)
 {
@@ -173,8 +183,8 @@ static enum status host_list_value(struct making *m, const struct site_option *o
 		const struct ipc_host *h = &m->plan.hosts[i];
 		const struct list_subject subject = { .text = h->ip, .host_name = h->name, .no_client = true };
 		enum status st;
-		eval_set(m->rt->ev, EV_host, h->name);
-		eval_set(m->rt->ev, EV_host_address, h->ip);
+
+		plan_host_set(m, i);
 		st = lang_list_match(m->rt->ev, o->hosts, &subject, NULL, err);
 		if (st == ST_DEFER || st == ST_ERROR) {
 			buf_clear(&b);
@@ -185,6 +195,8 @@ static enum status host_list_value(struct making *m, const struct site_option *o
 			buf_printf(&b, " %.*s ;", STR_FMT(h->ip));
 		}
 	}
+	if (m->plan.n_hosts)
+		plan_host_set(m, 0);
 	*out = n == m->plan.n_hosts ? (n ? STR_LIT("*") : STR_NULL) : n ? str_dup(m->rt->a, buf_str(&b)) : STR_NULL;
 	buf_clear(&b);
 	err_clear(err);
@@ -225,6 +237,47 @@ static enum status path_check(const struct making *m, const struct site_option *
 	return ST_OK;
 }
 
+/* The hosts may be shared with other transports of this question; now they get options of their own. */
+static void hosts_own(struct making *m)
+{
+	struct ipc_host *v;
+
+	if (m->hosts_owned)
+		return;
+	m->hosts_owned = true;
+	v = arena_memdup(m->rt->a, m->plan.hosts, m->plan.n_hosts * sizeof *v);
+	for (uint32_t i = 0; i < m->plan.n_hosts; i++)
+		v[i].options = arena_alloc(m->rt->a, m->t->n_options * sizeof *v[i].options);
+	m->plan.hosts = v;
+}
+
+/* One value where it is the same for all hosts; else *got is false, and each host has its own. */
+static enum status hosts_value(struct making *m, const struct site_option *o, struct str *value, bool *got, struct err *err)
+{
+	uint32_t n = m->plan.n_hosts;
+	struct str *v = arena_alloc(m->rt->a, n * sizeof *v);
+	bool same = true;
+	enum status st = ST_OK;
+
+	for (uint32_t i = 0; !st && i < n; i++) {
+		bool has;
+
+		plan_host_set(m, i);
+		st = plan_expand(m, o->x, o->row->name, &v[i], &has, err);
+		same = same && !v[i].p == !v[0].p && str_eq(v[i], v[0]);
+	}
+	plan_host_set(m, 0);
+	*got = !st && same && v[0].p;
+	*value = v[0];
+	if (st || same)
+		return st;
+	hosts_own(m);
+	for (uint32_t i = 0; i < n; i++)
+		if (v[i].p)
+			m->plan.hosts[i].options[m->plan.hosts[i].n_options++] = (struct ipc_pair){ .name = o->name, .value = v[i] };
+	return ST_OK;
+}
+
 static enum status option_value(struct making *m, const struct site_option *o, struct str *value, bool *got, struct err *err)
 {
 	*got = true;
@@ -234,6 +287,8 @@ static enum status option_value(struct making *m, const struct site_option *o, s
 		*got = value->len > 0 || o->row->fallback; /* else the agent would take the default */
 		return st;
 	}
+	if (o->x && (o->row->flags & F_PER_HOST) && m->plan.n_hosts)
+		return hosts_value(m, o, value, got, err);
 	return o->x ? plan_expand(m, o->x, o->row->name, value, got, err) : ST_OK;
 }
 
@@ -347,8 +402,7 @@ static enum status plan_fill(struct making *m, const struct driver_out *out, str
 	if (st != ST_OK)
 		return st;
 	if (m->plan.n_hosts) {
-		eval_set(ev, EV_host, m->plan.hosts[0].name);
-		eval_set(ev, EV_host_address, m->plan.hosts[0].ip);
+		plan_host_set(m, 0);
 	} else {
 		eval_set(ev, EV_host, out->host_text);
 	}

@@ -111,7 +111,7 @@ static void words_keep(struct out_delivery *d, const struct smtp_reply *reply)
 	else if (!strcmp(said, "MAIL FROM"))
 		out->sent = str_printf(&d->arena, "MAIL FROM:<%.*s>", STR_FMT(d->txn.sender));
 	else if (!strcmp(said, "EHLO") || !strcmp(said, "HELO"))
-		out->sent = str_printf(&d->arena, "%s %.*s", d->plan->options.lmtp ? "LHLO" : said, STR_FMT(d->plan->profiles[0].helo));
+		out->sent = str_printf(&d->arena, "%s %.*s", d->plan->options.lmtp ? "LHLO" : said, STR_FMT(out_plan_host(d->plan, d->next_host - 1)->profile.helo));
 	else
 		out->sent = str_of(said);
 }

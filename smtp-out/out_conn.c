@@ -13,7 +13,7 @@ static void conn_work(struct out_conn *conn);
 
 const struct ipc_host *out_conn_host(const struct out_conn *conn)
 {
-	return conn->host < conn->plan->plan.n_hosts ? &conn->plan->plan.hosts[conn->host] : NULL;
+	return conn->to->host;
 }
 
 /* ---- end ---- */
@@ -97,10 +97,9 @@ struct out_conn *out_conn_open(struct out_delivery *d, uint32_t host, struct smt
 {
 	struct smtp_out *so = d->so;
 	struct out_plan *p = d->plan;
-	const struct out_options *o = &p->options;
-	const struct ipc_host *h = host < p->plan.n_hosts ? &p->plan.hosts[host] : NULL;
+	const struct out_host *to = out_plan_host(p, host);
 	struct out_conn *conn;
-	int fd = out_connect_start(o, h, &d->arena, v);
+	int fd = out_connect_start(to->options, to->host, &d->arena, v);
 
 	if (fd < 0)
 		return NULL;
@@ -108,7 +107,8 @@ struct out_conn *out_conn_open(struct out_delivery *d, uint32_t host, struct smt
 	conn->so = so;
 	conn->plan = out_plan_hold(p);
 	conn->channel = d->channel;
-	conn->host = h ? host : UINT32_MAX;
+	conn->host = to->host ? host : UINT32_MAX;
+	conn->to = to;
 	conn->fd = fd;
 	conn->state = OUT_CONNECTING;
 	list_push(&so->conns, &conn->node);
@@ -116,12 +116,10 @@ struct out_conn *out_conn_open(struct out_delivery *d, uint32_t host, struct smt
 	so->count.connections++;
 	conn->delivery = d;
 	d->conn = conn;
-	smtp_client_init(&conn->client, out_plan_profile(p, h), &d->txn);
-	conn->client.try_chunking = h && out_host_matches(o->try_chunking, h->name, h->ip);
-	conn->client.try_prdr = h && out_host_matches(o->try_prdr, h->name, h->ip);
+	smtp_client_init(&conn->client, &to->profile, &d->txn);
 	loop_fd_init(&conn->watch, so->loop, fd, conn_event, conn);
 	loop_fd_set(&conn->watch, LOOP_WRITE);
-	conn_timer_set(conn, o->connect_ms);
+	conn_timer_set(conn, to->options->connect_ms);
 	return conn;
 }
 
@@ -250,7 +248,7 @@ static void conn_fill(struct out_conn *conn)
 
 static uint64_t timer_ms(const struct out_conn *conn, enum smtp_timer kind)
 {
-	const struct out_options *o = &conn->plan->options;
+	const struct out_options *o = conn->to->options;
 
 	switch (kind) {
 	case SMTP_T_COMMAND: return o->command_ms;
@@ -361,7 +359,7 @@ void out_conn_wait(struct out_conn *conn)
 	so->n_waiting++;
 	smtp_client_trim(&conn->client);
 	conn->timer_kind = SMTP_T_NONE;
-	loop_timer_start(&conn->timer, so->loop, conn->plan->options.idle_ms, conn_late, conn);
+	loop_timer_start(&conn->timer, so->loop, conn->to->options->idle_ms, conn_late, conn);
 }
 
 void out_conn_begin(struct out_conn *conn, struct out_delivery *d)

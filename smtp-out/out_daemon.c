@@ -4,7 +4,7 @@
 #include <sys/utsname.h>
 
 #include "common/conf/conf.h"
-#include "smtp-out/smtp_out.h"
+#include "smtp-out/out_hint.h"
 
 static struct smtp_out *link_state(void *owner)
 {
@@ -34,9 +34,38 @@ static void peer_closed(struct daemon_link *link, const char *why)
 	smtp_out_channel_closed(link->daemon->state, link->channel);
 }
 
+/* Router's workers ask by channels of theirs; the one that we asked for has the cookie. */
+static void router_opened(struct daemon_link *link)
+{
+	if (link->cookie)
+		out_hint_opened(link->daemon->state, link->channel);
+}
+
+static void router_closed(struct daemon_link *link, const char *why)
+{
+	if (link->cookie)
+		out_hint_closed(link->daemon->state);
+	else
+		peer_closed(link, why);
+}
+
+static void keyd_opened(struct daemon_link *link)
+{
+	struct smtp_out *so = link->daemon->state;
+
+	tls_keyd_open(&so->keyd, link->fd);
+	link->fd = -1;
+}
+
+static void daemon_wants(void *arg, const char *peer, uint64_t cookie)
+{
+	daemon_need_any(arg, peer, cookie);
+}
+
 static enum status daemon_start(struct daemon *d, struct err *err)
 {
 	struct str helo = d->conf->main.primary_hostname.text;
+	struct smtp_out *so;
 	struct utsname uts;
 
 	if (!helo.len) {
@@ -44,7 +73,10 @@ static enum status daemon_start(struct daemon *d, struct err *err)
 			return err_set(err, ST_ERROR, "this machine has no name; set primary_hostname");
 		helo = str_of(uts.nodename);
 	}
-	d->state = smtp_out_new(d->loop, helo);
+	so = smtp_out_new(d->loop, helo);
+	so->need = daemon_wants;
+	so->need_arg = d;
+	d->state = so;
 	return ST_OK;
 }
 
@@ -86,7 +118,8 @@ static const struct ipc_handler router_handlers[] = {
 
 static const struct daemon_peer peers[] = {
 	{ .name = "qmgr", .handlers = qmgr_handlers, .closed = peer_closed },
-	{ .name = "router", .handlers = router_handlers, .closed = peer_closed },
+	{ .name = "router", .handlers = router_handlers, .pack = 8, .opened = router_opened, .closed = router_closed },
+	{ .name = "keyd", .raw = true, .opened = keyd_opened },
 	{ .name = NULL },
 };
 

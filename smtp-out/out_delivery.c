@@ -118,9 +118,9 @@ static void conn_facts_fill(struct out_delivery *d, struct out_conn *conn, struc
 	if (h) {
 		out->host = h->name;
 		out->ip = h->ip;
-		out->port = h->port ? h->port : conn->plan->options.port;
+		out->port = h->port ? h->port : conn->to->options->port;
 	} else {
-		out->store = conn->plan->options.socket;
+		out->store = conn->to->options->socket;
 	}
 	out->local_ip = str_of(conn->local_ip);
 	out->local_port = conn->local_port;
@@ -131,7 +131,7 @@ static void conn_facts_fill(struct out_delivery *d, struct out_conn *conn, struc
 /* Whether the connection waits for more from qmgr. */
 static bool conn_is_worth_keeping(const struct out_conn *conn)
 {
-	const struct out_options *o = &conn->plan->options;
+	const struct out_options *o = conn->to->options;
 
 	return conn->client.phase == SMTP_READY && conn->state == OUT_TALKING && !conn->so->draining &&
 		o->idle_ms && (!o->max_messages || conn->messages < o->max_messages);

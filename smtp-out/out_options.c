@@ -220,42 +220,56 @@ static enum status lmtp_take(const struct conf_opts_transport_lmtp *o, struct ou
 	return ST_OK;
 }
 
-enum status out_options_read(const struct ipc_plan *plan, struct arena *a, struct out_options *out, struct err *err)
-{
+struct reading {
+	const struct conf_table *driver, *generic;
 	union {
 		struct conf_opts_transport_smtp smtp;
 		struct conf_opts_transport_lmtp lmtp;
 	} own;
-	struct conf_opts_transport generic;
-	const struct conf_driver *driver = conf_driver_find(CONF_TRANSPORTS, plan->driver);
-	const struct conf_table *table = conf_class_table(CONF_TRANSPORTS);
-	bool line_limit = false;
-	enum status st;
+	struct conf_opts_transport all;
+	struct arena *a;
+	bool line_limit;
+};
 
-	if (!driver || (driver->table != &conf_table_transport_smtp && driver->table != &conf_table_transport_lmtp))
-		return err_set(err, ST_ERROR, "driver %.*s is not delivered by SMTP or LMTP", STR_FMT(plan->driver));
-	memset(out, 0, sizeof *out);
-	conf_opts_init(table, &generic);
-	conf_opts_init(driver->table, &own);
-	for (uint32_t i = 0; i < plan->n_options; i++) {
-		const struct ipc_pair *o = &plan->options[i];
+static enum status pairs_take(struct reading *r, const struct ipc_pair *v, uint32_t n, struct err *err)
+{
+	enum status st = ST_OK;
 
+	for (uint32_t i = 0; !st && i < n; i++) {
 		/* The default, 998, refuses mail that was accepted; it holds where somebody wrote it down. */
-		line_limit |= str_is(o->name, "message_linelength_limit");
-		st = conf_opts_set(driver->table, &own, a, o->name, o->value, err);
+		r->line_limit |= str_is(v[i].name, "message_linelength_limit");
+		st = conf_opts_set(r->driver, &r->own, r->a, v[i].name, v[i].value, err);
 		if (st == ST_FAIL) {
 			err_clear(err); /* not its own */
-			st = conf_opts_set(table, &generic, a, o->name, o->value, err);
+			st = conf_opts_set(r->generic, &r->all, r->a, v[i].name, v[i].value, err);
 		}
-		if (st)
-			return err_prefix(err, "transport %.*s", STR_FMT(plan->transport));
 	}
-	st = generic_take(&generic, out, err);
+	return st;
+}
+
+enum status out_options_read(const struct ipc_plan *plan, const struct ipc_host *host, struct arena *a, struct out_options *out, struct err *err)
+{
+	const struct conf_driver *driver = conf_driver_find(CONF_TRANSPORTS, plan->driver);
+	struct reading r = { .generic = conf_class_table(CONF_TRANSPORTS), .a = a };
+	bool smtp = driver && driver->table == &conf_table_transport_smtp;
+	enum status st;
+
+	if (!smtp && (!driver || driver->table != &conf_table_transport_lmtp))
+		return err_set(err, ST_ERROR, "driver %.*s is not delivered by SMTP or LMTP", STR_FMT(plan->driver));
+	memset(out, 0, sizeof *out);
+	r.driver = driver->table;
+	conf_opts_init(r.generic, &r.all);
+	conf_opts_init(r.driver, &r.own);
+	st = pairs_take(&r, plan->options, plan->n_options, err);
+	if (!st && host)
+		st = pairs_take(&r, host->options, host->n_options, err);
 	if (!st)
-		st = driver->table == &conf_table_transport_smtp ? smtp_take(&own.smtp, out, err) : lmtp_take(&own.lmtp, out, err);
+		st = generic_take(&r.all, out, err);
+	if (!st)
+		st = smtp ? smtp_take(&r.own.smtp, out, err) : lmtp_take(&r.own.lmtp, out, err);
 	if (st)
 		return err_prefix(err, "transport %.*s", STR_FMT(plan->transport));
-	if (line_limit && driver->table == &conf_table_transport_smtp)
-		out->line_max = (uint64_t)own.smtp.message_linelength_limit;
+	if (r.line_limit && smtp)
+		out->line_max = (uint64_t)r.own.smtp.message_linelength_limit;
 	return ST_OK;
 }

@@ -25,7 +25,8 @@ struct out_options {
 	bool headers_only, body_only, return_path_add, delivery_date_add, envelope_to_add;
 };
 
-enum status out_options_read(const struct ipc_plan *plan, struct arena *a, struct out_options *out, struct err *err);
+/* host: whose own options come on top; NULL: none. */
+enum status out_options_read(const struct ipc_plan *plan, const struct ipc_host *host, struct arena *a, struct out_options *out, struct err *err);
 /* True if the host is in the list: items `*`, names with `*` in front, addresses, networks with a mask, each with `!`; "yes" and "no"
  * where the router has decided already. Lookups and named lists are resolved before. */
 bool out_host_matches(struct str list, struct str name, struct str ip);

@@ -19,6 +19,48 @@ static void plan_free(struct out_plan *p)
 	mem_free(p);
 }
 
+static void host_profile(struct out_plan *p, struct out_host *h, struct str helo)
+{
+	const struct out_options *o = h->options;
+	struct smtp_profile *f = &h->profile;
+
+	*f = (struct smtp_profile){
+		.helo = helo_is_safe(o->helo) ? o->helo : helo, .lmtp = o->lmtp, .auth = p->plan.auth, .n_auth = p->plan.n_auth,
+		.auth_sender = p->plan.has_auth_sender ? p->plan.auth_sender : STR_NULL, .auth_sender_force = o->auth_sender_force,
+		.ignore_quota = o->ignore_quota, .size_addition = o->size_addition,
+	};
+	if (!h->host)
+		return;
+	f->avoid_esmtp = out_host_matches(o->avoid_esmtp, h->host->name, h->host->ip);
+	f->avoid_pipelining = out_host_matches(o->avoid_pipelining, h->host->name, h->host->ip);
+	f->try_chunking = out_host_matches(o->try_chunking, h->host->name, h->host->ip);
+	f->try_prdr = out_host_matches(o->try_prdr, h->host->name, h->host->ip);
+	f->auth_try = out_host_matches(o->try_auth, h->host->name, h->host->ip);
+	f->auth_require = out_host_matches(o->require_auth, h->host->name, h->host->ip);
+}
+
+static enum status hosts_fill(struct out_plan *p, struct str helo, struct err *err)
+{
+	helo = str_dup(&p->arena, helo);
+	p->hosts = arena_alloc(&p->arena, (p->plan.n_hosts + 1) * sizeof *p->hosts);
+	for (uint32_t i = 0; i <= p->plan.n_hosts; i++) {
+		struct out_host *h = &p->hosts[i];
+
+		h->host = i < p->plan.n_hosts ? &p->plan.hosts[i] : NULL;
+		h->options = &p->options;
+		if (h->host && h->host->n_options) {
+			struct out_options *own = arena_alloc(&p->arena, sizeof *own);
+			enum status st = out_options_read(&p->plan, h->host, &p->arena, own, err);
+
+			if (st)
+				return st;
+			h->options = own;
+		}
+		host_profile(p, h, helo);
+	}
+	return ST_OK;
+}
+
 enum status out_plan_get(struct hash *cache, struct str encoded, struct str helo, struct out_plan **out, struct err *err)
 {
 	struct out_plan *p = hash_get(cache, encoded);
@@ -32,22 +74,13 @@ enum status out_plan_get(struct hash *cache, struct str encoded, struct str helo
 	p->encoded = str_dup(&p->arena, encoded);
 	st = ipc_decode(&ipc_type_plan, p->encoded, &p->arena, &p->plan, err);
 	if (!st)
-		st = out_options_read(&p->plan, &p->arena, &p->options, err);
+		st = out_options_read(&p->plan, NULL, &p->arena, &p->options, err);
+	if (!st)
+		st = hosts_fill(p, helo, err);
 	if (st) {
 		plan_free(p);
 		return st;
 	}
-	if (helo_is_safe(p->options.helo))
-		helo = p->options.helo;
-	else
-		helo = str_dup(&p->arena, helo);
-	for (unsigned i = 0; i < 16; i++)
-		p->profiles[i] = (struct smtp_profile){
-			.helo = helo, .lmtp = p->options.lmtp, .avoid_esmtp = i & 2, .avoid_pipelining = i & 1,
-			.auth = p->plan.auth, .n_auth = p->plan.n_auth, .auth_try = i & 4, .auth_require = i & 8,
-			.auth_sender = p->plan.has_auth_sender ? p->plan.auth_sender : STR_NULL, .auth_sender_force = p->options.auth_sender_force,
-			.ignore_quota = p->options.ignore_quota, .size_addition = p->options.size_addition,
-		};
 	p->refs = 1;
 	p->cache = cache;
 	hash_put(cache, p->encoded, p);
@@ -69,17 +102,7 @@ void out_plan_drop(struct out_plan *p)
 	plan_free(p);
 }
 
-const struct smtp_profile *out_plan_profile(const struct out_plan *p, const struct ipc_host *host)
+const struct out_host *out_plan_host(const struct out_plan *p, uint32_t host)
 {
-	unsigned i = 0;
-
-	if (host && out_host_matches(p->options.avoid_esmtp, host->name, host->ip))
-		i |= 2;
-	if (host && out_host_matches(p->options.avoid_pipelining, host->name, host->ip))
-		i |= 1;
-	if (host && out_host_matches(p->options.try_auth, host->name, host->ip))
-		i |= 4;
-	if (host && out_host_matches(p->options.require_auth, host->name, host->ip))
-		i |= 8;
-	return &p->profiles[i];
+	return &p->hosts[host < p->plan.n_hosts ? host : p->plan.n_hosts];
 }

@@ -10,13 +10,20 @@
 #include "smtp-out/out_options.h"
 #include "smtp-out/smtp_client.h"
 
+/* What holds for one host of a plan. */
+struct out_host {
+	const struct ipc_host *host;         /* NULL: Unix socket */
+	const struct out_options *options;   /* the plan's, or this host's own */
+	struct smtp_profile profile;
+};
+
 struct out_plan {
 	uint32_t refs;
 	struct hash *cache;
 	struct str encoded;              /* its key there */
 	struct ipc_plan plan;
-	struct out_options options;
-	struct smtp_profile profiles[16]; /* [require_auth * 8 + try_auth * 4 + avoid_esmtp * 2 + avoid_pipelining] */
+	struct out_options options;      /* those that are the same for all hosts */
+	struct out_host *hosts;          /* as plan.hosts; behind the last one: the Unix socket */
 	struct arena arena;
 };
 
@@ -24,6 +31,6 @@ struct out_plan {
 enum status out_plan_get(struct hash *cache, struct str encoded, struct str helo, struct out_plan **out, struct err *err);
 struct out_plan *out_plan_hold(struct out_plan *p);
 void out_plan_drop(struct out_plan *p); /* NULL is fine */
-const struct smtp_profile *out_plan_profile(const struct out_plan *p, const struct ipc_host *host); /* host NULL: Unix socket */
+const struct out_host *out_plan_host(const struct out_plan *p, uint32_t host); /* index among the hosts; others: the Unix socket */
 
 #endif

@@ -34,6 +34,7 @@ struct smtp_profile {
 	bool lmtp;
 	bool avoid_esmtp;         /* HELO at once */
 	bool avoid_pipelining;
+	bool try_chunking, try_prdr; /* use them where they are offered */
 	bool ignore_quota;        /* LMTP: IGNOREQUOTA with RCPT where offered */
 	const struct ipc_client_auth *auth; /* authenticators, in order */
 	uint32_t n_auth;
@@ -115,7 +116,6 @@ struct smtp_client {
 	bool ahead;               /* the command sent last allows the next one to follow at once */
 	bool rset;                /* the last transaction was not finished: RSET before the next */
 	bool peer_closes;         /* 421 was said */
-	bool try_chunking, try_prdr; /* set by the shell: use them where they are offered */
 	uint8_t tls_want;         /* enum smtp_tls; set by the shell */
 	bool clear_if_refused;    /* likewise: with TLS_TRY, on in clear after 4xx to STARTTLS; after 5xx always */
 	bool clear_if_failed;     /* likewise: with TLS_TRY, in clear on another connection after a handshake that failed */

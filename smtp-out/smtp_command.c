@@ -139,9 +139,9 @@ void smtp_offers_read(struct smtp_client *c)
 	}
 	if (c->profile->avoid_pipelining)
 		c->offers &= (uint16_t)~SMTP_O_PIPELINING;
-	if (!c->try_chunking)
+	if (!c->profile->try_chunking)
 		c->offers &= (uint16_t)~SMTP_O_CHUNKING;
-	if (!c->try_prdr || c->profile->lmtp)
+	if (!c->profile->try_prdr || c->profile->lmtp)
 		c->offers &= (uint16_t)~SMTP_O_PRDR;
 }
 

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "smtp-out/out_hint.h"
+
 void smtp_out_conn_close(struct smtp_out *so, struct ipc_in *in)
 {
 	const struct ipc_conn_close *m = in->msg;
@@ -27,6 +29,8 @@ struct smtp_out *smtp_out_new(struct loop *loop, struct str helo)
 	list_init(&so->conns);
 	list_init(&so->deliveries);
 	list_init(&so->spare);
+	list_init(&so->hint_asks);
+	so->keyd = (struct tls_keyd)TLS_KEYD_INIT;
 	return so;
 }
 
@@ -43,6 +47,8 @@ void smtp_out_free(struct smtp_out *so)
 		arena_clear(&d->arena);
 		mem_free(d);
 	}
+	out_hint_clear(so);
+	tls_keyd_close(&so->keyd);
 	hash_clear(&so->plans);
 	hash_clear(&so->by_number);
 	mem_free((void *)(uintptr_t)so->helo.p);

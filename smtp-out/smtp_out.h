@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #include "common/ipc/channel.h"
+#include "common/tls/tls_keyd.h"
 #include "smtp-out/out_content.h"
 #include "smtp-out/out_plan.h"
 
@@ -38,6 +39,7 @@ struct out_conn {
 	struct smtp_client client;
 	struct loop_fd watch;
 	struct loop_timer timer;
+	const struct out_host *to;      /* of the plan */
 	uint64_t number;                /* 0: never waited */
 	uint32_t host;                  /* index in the plan's hosts */
 	uint32_t messages;
@@ -80,6 +82,13 @@ struct smtp_out {
 	char *scratch;                  /* OUT_SCRATCH octets */
 	uint64_t last_number;
 	uint32_t n_conns, n_waiting, n_deliveries, n_spare;
+	struct tls_keyd keyd;
+	struct channel *hints;          /* to router; NULL: none now */
+	struct list hint_asks;          /* struct out_hint */
+	uint32_t n_hint_asks;
+	bool hints_wanted;              /* master was asked for the channel */
+	void (*need)(void *arg, const char *daemon, uint64_t cookie); /* asks master for a channel; NULL in tests */
+	void *need_arg;
 	bool draining;
 	void (*drained)(void *arg);     /* called once, when draining and nothing is left */
 	void *drained_arg;

@@ -213,6 +213,15 @@ static void upstream_opened(struct daemon_link *link)
 	link->fd = -1;
 }
 
+/* Who serves this pool's workers may be its client, too: a channel that a worker asked for has that worker's number. */
+static void either_opened(struct daemon_link *link)
+{
+	if (link->cookie)
+		upstream_opened(link);
+	else if (pool_peer_find(pool_of(link->daemon)->spec, link->peer->name))
+		client_opened(link);
+}
+
 /* Only for an errand somebody waits for that. */
 static void pool_refused(struct daemon *d, uint64_t cookie, struct str text)
 {
@@ -740,16 +749,16 @@ static void pool_logs(struct daemon *d)
 
 static void peers_take(struct pool *p)
 {
+	const char *const served_by[] = { p->spec->needs, p->spec->errand };
 	unsigned n = 0;
 
 	for (const struct pool_peer *peer = p->spec->peers; peer && peer->name; peer++) {
 		bug_on(n == POOL_PEERS_MAX);
-		p->peers[n++] = (struct daemon_peer){ .name = peer->name, .raw = true, .opened = client_opened };
+		p->peers[n++] = (struct daemon_peer){ .name = peer->name, .raw = true, .opened = either_opened };
 	}
-	if (p->spec->needs)
-		p->peers[n++] = (struct daemon_peer){ .name = p->spec->needs, .raw = true, .opened = upstream_opened };
-	if (p->spec->errand)
-		p->peers[n++] = (struct daemon_peer){ .name = p->spec->errand, .raw = true, .opened = upstream_opened };
+	for (unsigned i = 0; i < sizeof served_by / sizeof *served_by; i++)
+		if (served_by[i] && !pool_peer_find(p->spec, served_by[i]))
+			p->peers[n++] = (struct daemon_peer){ .name = served_by[i], .raw = true, .opened = either_opened };
 }
 
 int pool_main(const struct pool_spec *spec, int argc, char **argv)

@@ -73,8 +73,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	profile.ignore_quota = kind & 8;
 	txn_set(&t, rcpts, &a, kind);
 	smtp_client_init(&c, &profile, &t);
-	c.try_chunking = kind & 32;
-	c.try_prdr = kind & 64;
+	profile.try_chunking = kind & 32;
+	profile.try_prdr = kind & 64;
 	while (size && c.phase != SMTP_OVER && a.used < 1000000) {
 		const uint8_t *mark = memchr(data, 0xff, size);
 		size_t n = mark ? (size_t)(mark - data) : size;

@@ -52,6 +52,8 @@ static const char transports[] =
 	"bydomain:\n driver = smtp\n multi_domain = false\n"
 	"grouped:\n driver = appendfile\n directory = /mail/x\n maildir_format\n user = joe\n group = users\n initgroups\n"
 	"named:\n driver = smtp\n helo_data = $local_part.example\n"
+	"byhost:\n driver = smtp\n helo_data = ${if eq{$host_address}{192.0.2.1}{one}{two}}.example\n"
+	" interface = ${if eq{$host_address}{192.0.2.2}{192.0.2.98}fail}\n dscp = ${if eq{$host_port}{25}{af21}}\n"
 	"begin retry\n"
 	"remote.example * F,2h,15m\n"
 	"joe@here.example * F,1h,5m\n"
@@ -170,6 +172,8 @@ static const struct one cases[] = {
 		"a@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example", 0 },
 	/* dnslookup */
 	{ "mx", REMOTE, "a@remote.example", "a@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example", 0 },
+	{ "options differ from host to host", "r:\n driver = dnslookup\n transport = byhost\n", "a@remote.example",
+		"a@remote.example -> byhost [192.0.2.1:25(helo_data=one.example) 192.0.2.2:25(helo_data=two.example)(interface=192.0.2.98)] rules=0,2 dscp=af21", 0 },
 	{ "one plan for two", REMOTE, "a@remote.example b@Remote.Example", "a@remote.example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example\n"
 		"b@Remote.Example -> smtp [192.0.2.1:25 192.0.2.2:25] rules=0,2 helo_data=mail.here.example (0)", 0 },
 	{ "one plan for two domains with the same hosts", REMOTE, "a@remote.example b@other.example",
@@ -509,8 +513,13 @@ static void leaf_text(struct buf *b, const struct ipc_route_answer *x, const str
 			buf_printf(b, " %.*s %.*s", STR_FMT(l->status), STR_FMT(l->text));
 	} else {
 		buf_printf(b, "-> %.*s", STR_FMT(p->transport));
-		for (uint32_t i = 0; i < p->n_hosts; i++)
-			buf_printf(b, "%s%.*s:%u", i ? " " : " [", STR_FMT(p->hosts[i].ip), (unsigned)p->hosts[i].port);
+		for (uint32_t i = 0; i < p->n_hosts; i++) {
+			const struct ipc_host *h = &p->hosts[i];
+
+			buf_printf(b, "%s%.*s:%u", i ? " " : " [", STR_FMT(h->ip), (unsigned)h->port);
+			for (uint32_t k = 0; k < h->n_options; k++)
+				buf_printf(b, "(%.*s=%.*s)", STR_FMT(h->options[k].name), STR_FMT(h->options[k].value));
+		}
 		buf_adds(b, p->n_hosts ? "] rules=" : " rules=");
 		for (uint32_t i = 0; i < l->retry_rules.n; i++)
 			buf_printf(b, "%s%.*s", i ? "," : "", STR_FMT(l->retry_rules.v[i]));

@@ -360,8 +360,8 @@ static void script_run(const struct script *s, bool bytewise)
 	};
 	txn_set(&r, s);
 	smtp_client_init(&r.c, &r.profile, &r.txn);
-	r.c.try_chunking = s->flags & CHUNK;
-	r.c.try_prdr = s->flags & PRDR;
+	r.profile.try_chunking = s->flags & CHUNK;
+	r.profile.try_prdr = s->flags & PRDR;
 	r.c.tls_want = s->flags & TLS_MUST ? SMTP_TLS_MUST : s->flags & TLS ? SMTP_TLS_TRY : SMTP_TLS_NO;
 	r.c.clear_if_refused = s->flags & CLEAR_REFUSED;
 	r.c.clear_if_failed = s->flags & CLEAR_FAILED;
