@@ -218,6 +218,7 @@ struct world {
 	struct server servers[HOSTS];
 	unsigned n_servers;
 	const char *options[8][2];
+	const char *helo[HOSTS];   /* helo_data of a host's own; NULL: the plan's */
 	struct arena arena;
 	struct ipc_delivered results[RESULTS];
 	struct ipc_callout_answer callout;
@@ -346,7 +347,7 @@ static int content_make(struct str content)
 static struct str plan_make(struct world *w, const char *driver)
 {
 	struct ipc_host hosts[HOSTS];
-	struct ipc_pair options[8];
+	struct ipc_pair options[8], own[HOSTS];
 	struct ipc_plan plan = { .transport = STR_LIT("remote"), .driver = str_of(driver), .options = options, .hosts = hosts };
 	struct buf out = BUF_INIT;
 	struct err err;
@@ -359,6 +360,11 @@ static struct str plan_make(struct world *w, const char *driver)
 		hosts[i].ip = STR_LIT("127.0.0.1");
 		hosts[i].port = w->servers[i].port;
 		hosts[i].group = i;
+		if (w->helo[i]) {
+			own[i] = (struct ipc_pair){ .name = STR_LIT("helo_data"), .value = str_of(w->helo[i]) };
+			hosts[i].options = &own[i];
+			hosts[i].n_options = 1;
+		}
 		plan.n_hosts++;
 	}
 	for (unsigned i = 0; i < 8 && w->options[i][0]; i++) {
@@ -594,6 +600,20 @@ static void test_all_refuse(void **state)
 	w.servers[1].banner = "";
 	world_open(&w);
 	outcome_check(deliver_wait(&w, 1, 0), 0, "deferred 0 lost_connection host 2");
+	world_close(&w);
+}
+
+/* A host's own options come before those of the plan. */
+static void test_host_options(void **state)
+{
+	struct world w = { .n_servers = 2, .options = { { "helo_data", "common.example" } }, .helo = { "first.example" } };
+
+	(void)state;
+	w.servers[0].mail = "451 later";
+	world_open(&w);
+	outcome_check(deliver_wait(&w, 1, 0), 0, "delivered 250 none 2");
+	assert_non_null(memmem(w.servers[0].commands.p, w.servers[0].commands.len, "EHLO first.example", 18));
+	assert_non_null(memmem(w.servers[1].commands.p, w.servers[1].commands.len, "EHLO common.example", 19));
 	world_close(&w);
 }
 
@@ -931,7 +951,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_delivered), cmocka_unit_test(test_reuse), cmocka_unit_test(test_connection_max_messages),
 		cmocka_unit_test(test_waiting_dies), cmocka_unit_test(test_reused_dies), cmocka_unit_test(test_unknown_connection),
-		cmocka_unit_test(test_failover), cmocka_unit_test(test_all_refuse), cmocka_unit_test(test_hosts_max_try),
+		cmocka_unit_test(test_failover), cmocka_unit_test(test_all_refuse), cmocka_unit_test(test_hosts_max_try), cmocka_unit_test(test_host_options),
 		cmocka_unit_test(test_timeout), cmocka_unit_test(test_idle_timeout), cmocka_unit_test(test_large),
 		cmocka_unit_test(test_file_too_short), cmocka_unit_test(test_lmtp_socket), cmocka_unit_test(test_bad_plans),
 		cmocka_unit_test(test_drain), cmocka_unit_test(test_channel_lost), cmocka_unit_test(test_callouts),
