@@ -6,9 +6,12 @@
         server.wait_messages(1)
         assert server.messages[0].rcpts == ["<a@example>"]
 
-A script maps a point of the dialogue to what happens there. Points: banner EHLO HELO LHLO MAIL RCPT DATA dot RSET QUIT NOOP other.
+A script maps a point of the dialogue to what happens there. Points: banner EHLO HELO LHLO STARTTLS tls AUTH MAIL RCPT DATA BDAT (a
+piece that is not the last), prdr (353, and each recipient), dot (the end of the content, in whatever form) RSET QUIT NOOP other.
 What happens is a reply ("550 no", "250-a\\r\\n250 b"), an Action, or a list of these, one for each time the point is reached (over
-all connections); the last one stays. Points that are not named behave well. Everything is bounded in time."""
+all connections); the last one stays. Points that are not named behave well. Everything is bounded in time. ScriptedHosts serves many
+scripts on one port, each at an address of its own."""
+import re
 import socket
 import struct
 import threading
@@ -76,6 +79,28 @@ class Silent(Action):
         return False
 
 
+class Endless(Action):
+    """The same octets, until the client has had enough."""
+    def __init__(self, octets, limit=8000000):
+        self.octets, self.limit = octets * (65536 // len(octets)), limit
+
+    def run(self, session):
+        for _ in range(self.limit // len(self.octets)):
+            if not session.say(self.octets):
+                return False
+        return Silent().run(session)
+
+
+class Then(Action):
+    """Octets, then another action."""
+    def __init__(self, octets, then):
+        self.octets, self.then = octets, then
+
+    def run(self, session):
+        session.say(self.octets)
+        return self.then.run(session)
+
+
 class Close(Action):
     """Closes, after a last reply if one is given."""
     def __init__(self, text=None):
@@ -110,6 +135,14 @@ class CloseInContent(Action):
         return self.then.run(session) and False
 
 
+def says_yes(what):
+    """Has a client that heard all of it been told that all is well?"""
+    said = what.text.encode() + b"\r\n" if hasattr(what, "text") and what.text else getattr(what, "octets", b"")
+    if isinstance(what, Late):
+        return says_yes(what.what)
+    return not isinstance(what, (Endless, Then)) and re.match(rb"(2\d\d-[^\n]*\n)*2\d\d( [^\n]*)?\r?\n", said) is not None
+
+
 def action(what):
     return what if isinstance(what, Action) else Reply(what)
 
@@ -119,13 +152,15 @@ class Message:
         self.sender = sender      # argument of MAIL, with its parameters
         self.rcpts = []           # accepted arguments of RCPT
         self.content = None       # octets, dots taken off; None: the end has not come
+        self.prdr = False
+        self.kept = False         # a positive reply was said behind its end (with LMTP: to one at least)
 
 
 class Session:
     def __init__(self, server, sock):
         self.server, self.sock, self.pending = server, sock, b""
         self.commands = []        # lines as received, in order
-        self.message = None
+        self.message, self.chunks, self.tls = None, b"", False
         sock.settimeout(PATIENCE)
 
     def say(self, octets):
@@ -160,24 +195,58 @@ class Session:
             if body is None:
                 return False
             body += b"\r\n"
-        self.message.content = b"\r\n".join(l[1:] if l.startswith(b".") else l for l in body.split(b"\r\n"))
+        return self.kept(b"\r\n".join(l[1:] if l.startswith(b".") else l for l in body.split(b"\r\n")))
+
+    def chunk(self, words):
+        """BDAT: the octets are taken first, whatever is said then."""
+        n = int(words[1])
+        while len(self.pending) < n:
+            got = self.sock.recv(65536)
+            if not got:
+                return False
+            self.pending += got
+        octets, self.pending = self.pending[:n], self.pending[n:]
+        if not self.message or not self.message.rcpts:
+            return self.say(b"503 5.5.1 no recipients\r\n")
+        self.chunks += octets
+        if words[-1].upper() != "LAST":
+            what = self.server.take("BDAT") or action("250 2.0.0 %d octets" % n)
+            if not says_yes(what):
+                self.message = None     # what comes next is refused, as RFC 3030 has it
+            return what.run(self)
+        body, self.chunks = self.chunks, b""
+        return self.kept(body)
+
+    def kept(self, body):
         message, self.message = self.message, None
+        message.content = body
         with self.server.changed:
             self.server.messages.append(message)
             self.server.changed.notify_all()
-        if not self.server.lmtp:
-            return self.do("dot", "250 2.0.0 queued")
-        return all(self.do("dot", "250 2.0.0 %s has it" % r) for r in message.rcpts)
+        if message.prdr:
+            what = self.server.take("prdr") or action("353 one by one")
+            if not what.run(self) or (isinstance(what, Reply) and not what.text.startswith("353")):
+                return isinstance(what, Reply)
+            if not all(self.do("prdr", "250 2.1.5 %s" % r) for r in message.rcpts):
+                return False
+        return all(self.final(message, r) for r in (message.rcpts if self.server.lmtp else ["all"]))
+
+    def final(self, message, rcpt):
+        what = self.server.take("dot") or action("250 2.0.0 %s queued" % rcpt)
+        heard = what.run(self)
+        message.kept |= heard and says_yes(what)
+        return heard
 
     def command(self, line):
         text = line.decode("latin-1")
         self.commands.append(text)
         verb = text.split(" ", 1)[0].upper()
         if verb in ("EHLO", "LHLO"):
-            lines = ["scripted.example"] + self.server.offers
+            lines = ["scripted.example"] + [o for o in self.server.offers if o != "STARTTLS" or not self.tls]
             return self.do(verb, "\r\n".join("250%s%s" % (" " if i == len(lines) - 1 else "-", l) for i, l in enumerate(lines)))
         if verb == "MAIL":
-            self.message = Message(text[len("MAIL FROM:"):])
+            self.message, self.chunks = Message(text[len("MAIL FROM:"):]), b""
+            self.message.prdr = text.upper().endswith(" PRDR")
             return self.do("MAIL", "250 2.1.0 ok")
         if verb == "RCPT":
             what = self.server.take("RCPT") or action("250 2.1.5 ok")
@@ -190,13 +259,29 @@ class Session:
                 what = action("354 go" if self.message and self.message.rcpts else "503 5.5.1 no recipients")
             if not what.run(self):
                 return False
-            return self.content() if isinstance(what, Reply) and what.text.startswith("354") else True
+            return True if isinstance(what, Reply) and not what.text.startswith("354") else self.content()
+        if verb == "BDAT":
+            return self.chunk(text.split())
+        if verb == "STARTTLS":
+            what = self.server.take("STARTTLS") or action("220 2.0.0 go")
+            return what.run(self) and (not isinstance(what, Reply) or not what.text.startswith("220") or self.handshake())
+        if verb == "AUTH":
+            return self.do("AUTH", "235 2.7.0 welcome")
         if verb == "RSET":
             self.message = None
         if verb == "QUIT":
             self.do("QUIT", "221 2.0.0 bye")
             return False
         return self.do(verb if verb in ("HELO", "RSET", "NOOP") else "other", "250 ok")
+
+    def handshake(self):
+        what = self.server.take("tls")
+        if what:
+            return what.run(self)
+        self.pending = b""
+        self.sock = self.server.tls.wrap_socket(self.sock, server_side=True)
+        self.tls = True
+        return True
 
     def run(self):
         try:
@@ -214,38 +299,29 @@ class Session:
                 self.server.changed.notify_all()
 
 
-class ScriptedServer:
-    def __init__(self, script=None, port=0, host="127.0.0.1", path=None, lmtp=False, offers=None):
+class Script:
+    """What happens at one server, and what came to it."""
+
+    def __init__(self, script=None, lmtp=False, offers=None, tls=None):
         self.script = {k: list(v) if isinstance(v, list) else [v] for k, v in (script or {}).items()}
-        self.lmtp, self.offers = lmtp, GREETING if offers is None else offers
+        self.lmtp, self.offers, self.tls = lmtp, GREETING if offers is None else offers, tls
         self.sessions, self.messages, self.closed = [], [], 0
         self.changed = threading.Condition()
-        self.listener = socket.socket(socket.AF_UNIX if path else socket.AF_INET6 if ":" in host else socket.AF_INET)
-        if not path:
-            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind(path or (host, port))
-        self.listener.listen(128)
-        self.port = None if path else self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
 
-    def accept(self):
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            session = Session(self, sock)
-            with self.changed:
-                self.sessions.append(session)
-                self.changed.notify_all()
-            threading.Thread(target=session.run, daemon=True).start()
+    def begin(self, sock):
+        session = Session(self, sock)
+        with self.changed:
+            self.sessions.append(session)
+            self.changed.notify_all()
+        threading.Thread(target=session.run, daemon=True).start()
 
     def take(self, point):
         with self.changed:
             steps = self.script.get(point)
             if not steps:
                 return None
-            return action(steps.pop(0) if len(steps) > 1 else steps[0])
+            what = steps.pop(0) if len(steps) > 1 else steps[0]
+            return None if what is None else action(what)
 
     def wait(self, condition, seconds=10):
         with self.changed:
@@ -262,20 +338,76 @@ class ScriptedServer:
     def wait_closed(self, n, seconds=10):
         self.wait(lambda: self.closed >= n, seconds)
 
-    def close(self):
-        try:
-            self.listener.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        self.listener.close()
+    def hang_up(self):
         for s in list(self.sessions):
             try:
                 s.sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
 
+
+class Listener:
+    def __init__(self, address, begin):
+        """address: (host, port) or a path; begin(socket): what is done with each connection."""
+        unix = isinstance(address, str)
+        self.sock = socket.socket(socket.AF_UNIX if unix else socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+        if not unix:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.sock.bind(address)
+        self.sock.listen(1024)
+        self.port = None if unix else self.sock.getsockname()[1]
+        self.begin = begin
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                sock, _ = self.sock.accept()
+            except OSError:
+                return
+            self.begin(sock)
+
+    def close(self):
+        try:
+            self.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self.sock.close()
+
+
+class ScriptedServer(Script):
+    def __init__(self, script=None, port=0, host="127.0.0.1", path=None, lmtp=False, offers=None, tls=None):
+        super().__init__(script, lmtp, offers, tls)
+        self.listener = Listener(path or (host, port), self.begin)
+        self.port = self.listener.port
+
+    def close(self):
+        self.listener.close()
+        self.hang_up()
+
     def __enter__(self):
         return self
 
     def __exit__(self, *exc):
         self.close()
+
+
+class ScriptedHosts:
+    """Scripts by address (127.x.y.z), all on one port."""
+
+    def __init__(self, scripts):
+        self.scripts = scripts
+        self.listener = Listener(("0.0.0.0", 0), self.begin)
+        self.port = self.listener.port
+
+    def begin(self, sock):
+        script = self.scripts.get(sock.getsockname()[0])
+        if script:
+            script.begin(sock)
+        else:
+            sock.close()
+
+    def close(self):
+        self.listener.close()
+        for s in self.scripts.values():
+            s.hang_up()
