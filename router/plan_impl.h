@@ -37,6 +37,7 @@ enum status plan_size_check(struct making *m, struct err *err);
 
 /* plan_tlsa.c: once the hosts are there, with their ports */
 enum status plan_tlsa(struct making *m, struct err *err);
+struct str plan_tlsa_usage(const struct ipc_host *h); /* $tls_out_tlsa_usage */
 void plan_tlsa_identity(struct making *m, const struct ipc_host *h);
 
 /* plan_identity.c */

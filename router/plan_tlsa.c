@@ -210,6 +210,17 @@ enum status plan_tlsa(struct making *m, struct err *err)
 	return st;
 }
 
+struct str plan_tlsa_usage(const struct ipc_host *h)
+{
+	bool anchor = false, key = false;
+
+	for (uint32_t i = 0; i < h->tlsa.n; i++) {
+		anchor |= h->tlsa.v[i].p[0] == TLSA_DANE_TA;
+		key |= h->tlsa.v[i].p[0] == TLSA_DANE_EE;
+	}
+	return anchor && key ? STR_LIT("12") : anchor ? STR_LIT("4") : key ? STR_LIT("8") : STR_LIT("0");
+}
+
 /* A connection made on the word of some records is not for who has others. */
 void plan_tlsa_identity(struct making *m, const struct ipc_host *h)
 {

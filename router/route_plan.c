@@ -170,6 +170,7 @@ static void plan_host_set(struct making *m, uint32_t i)
 	eval_set(m->rt->ev, EV_host, h->name);
 	eval_set(m->rt->ev, EV_host_address, h->ip);
 	eval_set(m->rt->ev, EV_host_port, str_printf(m->rt->a, "%u", (unsigned)h->port));
+	eval_set(m->rt->ev, EV_tls_out_tlsa_usage, plan_tlsa_usage(h));
 }
 
 /* A host list is decided here for each host of the plan: "*", nothing, or the addresses it holds for. */

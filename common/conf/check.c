@@ -565,6 +565,7 @@ enum status conf_check(struct conf *conf, const struct conf_checks *checks)
 		if (conf->of[CONF_AUTHENTICATORS].v[i].driver)
 			authenticator_check(&c, &conf->of[CONF_AUTHENTICATORS].v[i]);
 	main_check(&c);
+	conf_check_dane(conf);
 	surprises_check(&c);
 	above_check(&c);
 	problems_sort(conf);

@@ -95,7 +95,6 @@ const struct var_row exp_vars_results[] = {
 	TLS("tls_out_peerdn", "out_peerdn", NULL, "distinguished name in the server's certificate"),
 	TLS("tls_out_resumption", "out_resumption", "0", "bits that say how the TLS session with the server was resumed"),
 	TLS("tls_out_sni", "out_sni", NULL, "server name that we asked for"),
-	TLS("tls_out_tlsa_usage", "out_tlsa_usage", "0", "bits of the usages of the TLSA records"),
 	TLS("tls_out_ver", "out_ver", NULL, "TLS version of the connection with the server"),
 	/* PROXY */
 	PROXY("proxy_external_address", "external_address", NULL, "address of the proxy that the client had connected to"),

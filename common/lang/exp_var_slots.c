@@ -15,6 +15,7 @@ const char *slot_absent(enum eval_slot slot)
 		[EV_acl_narg] = "0", [EV_event_defer_errno] = "0", [EV_host_port] = "0", [EV_inode] = "0", [EV_local_user_gid] = "4294967295",
 		[EV_local_user_uid] = "4294967295", [EV_mime_anomaly_level] = "0", [EV_mime_content_size] = "0", [EV_mime_is_coverletter] = "0",
 		[EV_mime_is_multipart] = "0", [EV_mime_is_rfc822] = "0", [EV_mime_part_count] = "-1", [EV_runrc] = "0", [EV_sending_port] = "-1",
+		[EV_tls_out_tlsa_usage] = "0",
 	};
 
 	return values[slot];

@@ -495,6 +495,24 @@ static const struct {
 	const char *text, *want;
 } checks[] = {
 	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = smtp\n", "" },
+	/* DANE, wanted in so many words */
+	{ BASE "begin routers\na:\n  driver = dnslookup\n  transport = out\n  dnssec_request_domains = a.example\nbegin transports\nout:\n  driver = smtp\n", "" },
+	{ BASE "begin routers\na:\n  driver = dnslookup\n  transport = out\n  dnssec_request_domains = *\nbegin transports\nout:\n  driver = smtp\n"
+		"  hosts_try_dane = *\n  dnssec_request_domains =\n", "" },
+	{ BASE "begin routers\na:\n  driver = dnslookup\n  transport = out\n  dnssec_request_domains =\nbegin transports\nout:\n  driver = smtp\n"
+		"  hosts_try_dane = *.example\n",
+		"t:12: warning: router a: option \"dnssec_request_domains\": transport out wants DANE (hosts_try_dane), and there is none for domains that are "
+		"not listed here\n" },
+	{ BASE "begin routers\na:\n  driver = dnslookup\n  transport = out\nbegin transports\nout:\n  driver = smtp\n  hosts_try_dane = *\n"
+		"  dnssec_request_domains = a.example\n  hosts = b.example\n",
+		"t:16: warning: transport out: option \"hosts_try_dane\": there is no DANE for hosts that dnssec_request_domains does not have\n" },
+	{ "dns_dnssec_ok = 0\ndns_resolvers = 192.0.2.127\n" BASE "begin routers\na:\n  driver = dnslookup\n  transport = out\nbegin transports\nout:\n"
+		"  driver = smtp\n  hosts_try_dane = *\n",
+		"t:17: warning: transport out: option \"hosts_try_dane\": there is no DANE with dns_dnssec_ok = 0, since no answer is secure\n"
+		"t:17: warning: transport out: option \"hosts_try_dane\": none of dns_resolvers is on this machine, and no other is believed that an answer "
+		"is secure; run a validating resolver here\n" },
+	{ "dns_resolvers = 192.0.2.1 : [127.0.0.1]:53\n" BASE "begin routers\na:\n  driver = dnslookup\n  transport = out\nbegin transports\nout:\n"
+		"  driver = smtp\n  hosts_try_dane = *\n", "" },
 	{ BASE "begin routers\na:\n  driver = accept\n  transport = ouf\nbegin transports\nout:\n  driver = smtp\n",
 		"t:11: router a: option \"transport\": transport \"ouf\" is not defined: did you mean \"out\"?\n"
 		"t:13: warning: transport out: no router uses it\n" },
