@@ -5,6 +5,7 @@
 #include "common/conf/option.h"
 #include "smtp-out/smtp_auth.h"
 #include "smtp-out/smtp_command.h"
+#include "smtp-out/smtp_early.h"
 #include "smtp-out/smtp_result.h"
 
 enum { STEP_AHEAD = 1 /* with PIPELINING the next command may go before the reply has come */ };
@@ -57,18 +58,23 @@ static bool all_answered(const struct smtp_client *c)
 	return c->commands == c->replies;
 }
 
+static void hello_write(const struct smtp_client *c, bool esmtp, struct buf *out)
+{
+	buf_printf(out, "%s ", !esmtp ? "HELO" : c->profile->lmtp ? "LHLO" : "EHLO");
+	for (uint32_t i = 0; i < c->profile->helo.len; i++)
+		if (c->profile->helo.p[i] == CONF_LATE_MARK)
+			buf_adds(out, c->local_ip ? c->local_ip : "");
+		else
+			buf_addc(out, c->profile->helo.p[i]);
+}
+
 /* The command of step recv, as it is sent and as the log shows it. */
 static void command_write(const struct smtp_client *c, struct buf *out)
 {
 	switch ((enum smtp_step)c->recv) {
 	case SMTP_EHLO:
 	case SMTP_HELO:
-		buf_printf(out, "%s ", c->recv == SMTP_HELO ? "HELO" : c->profile->lmtp ? "LHLO" : "EHLO");
-		for (uint32_t i = 0; i < c->profile->helo.len; i++)
-			if (c->profile->helo.p[i] == CONF_LATE_MARK)
-				buf_adds(out, c->local_ip ? c->local_ip : "");
-			else
-				buf_addc(out, c->profile->helo.p[i]);
+		hello_write(c, c->recv == SMTP_EHLO, out);
 		break;
 	case SMTP_MAIL:
 		smtp_command_mail(c, out);
@@ -119,8 +125,19 @@ static bool loss_is_host_error(const struct smtp_client *c, enum retry_error err
 	return error != RETRY_TIMEOUT || (c->recv != SMTP_MAIL && c->recv != SMTP_RCPT);
 }
 
+/* Nothing is known of what would have become of the group: the host is asked once more, in the ordinary way. */
+static void early_fail(struct smtp_client *c)
+{
+	c->forget = c->early_failed = true;
+	client_over(c);
+}
+
 static void client_give_up(struct smtp_client *c, enum retry_error error, struct str text)
 {
+	if (c->early) {
+		early_fail(c);
+		return;
+	}
 	if (c->txn) {
 		struct smtp_verdict v =
 			smtp_verdict_loss(c->txn, steps[c->recv].phrase, command_words(c), error, loss_is_host_error(c, error), text);
@@ -132,6 +149,10 @@ static void client_give_up(struct smtp_client *c, enum retry_error error, struct
 
 static void client_malformed(struct smtp_client *c, const char *why)
 {
+	if (c->early) {
+		early_fail(c);
+		return;
+	}
 	if (c->txn) {
 		struct arena *a = c->txn->arena;
 		struct smtp_verdict v = {
@@ -208,7 +229,7 @@ static bool is_chunking(const struct smtp_client *c)
 
 static void send_data(struct smtp_client *c)
 {
-	if (is_chunking(c) && !all_answered(c))
+	if (c->txn->probe || (is_chunking(c) && !all_answered(c)))
 		return; /* there is no reply between RCPT and the content: who is accepted must be known before */
 	if (all_answered(c) && !c->txn->n_accepted) { /* not worth it */
 		c->rset = true;
@@ -232,7 +253,7 @@ static void client_send(struct smtp_client *c)
 
 		if (!row->send || (!all_answered(c) && !c->ahead))
 			return;
-		c->ahead = (row->flags & STEP_AHEAD) && (c->offers & SMTP_O_PIPELINING) && !(c->txn && c->txn->probe);
+		c->ahead = (row->flags & STEP_AHEAD) && (c->offers & SMTP_O_PIPELINING) && (c->early || !(c->txn && c->txn->probe));
 		row->send(c);
 	}
 }
@@ -282,6 +303,8 @@ static void reply_banner(struct smtp_client *c)
 {
 	if (!reply_is(c, 2))
 		client_refused(c);
+	else if (c->early)
+		c->recv = SMTP_EHLO;
 	else
 		c->send = c->recv = c->profile->avoid_esmtp && !c->profile->lmtp ? SMTP_HELO : SMTP_EHLO;
 }
@@ -403,12 +426,9 @@ void smtp_client_tls_done(struct smtp_client *c)
 	c->peer_size = 0;
 	buf_clear(&c->mechanisms);
 	c->phase = SMTP_BUSY;
-	if (c->replies) {
-		c->send = c->recv = SMTP_EHLO;
+	c->send = c->recv = c->replies ? SMTP_EHLO : SMTP_BANNER;
+	if (!smtp_client_early(c))
 		client_send(c);
-	} else {
-		c->send = c->recv = SMTP_BANNER;
-	}
 }
 
 void smtp_client_tls_failed(struct smtp_client *c, const char *why)
@@ -431,6 +451,8 @@ static void reply_ehlo(struct smtp_client *c)
 {
 	if (reply_is(c, 2)) {
 		smtp_offers_read(c);
+		if (c->memory)
+			smtp_early_learn(c);
 		session_open(c);
 	} else if (reply_is(c, 5) && !c->profile->lmtp) {
 		c->send = c->recv = SMTP_HELO;
@@ -494,9 +516,16 @@ static void reply_rcpt(struct smtp_client *c)
 	}
 	c->recv_rcpt = rcpt_next(t, c->recv_rcpt + 1);
 	c->recv = c->recv_rcpt < t->n_rcpts ? SMTP_RCPT : SMTP_DATA;
-	if (t->probe && c->recv == SMTP_DATA) {
+	if (c->recv != SMTP_DATA)
+		return;
+	if (t->probe) {
 		c->rset = true;
 		txn_done(c);
+	} else if (c->body_ahead) {
+		c->body_ahead = false;
+		c->recv = SMTP_DOT;
+		c->recv_rcpt = rcpt_next_accepted(t, 0);
+		c->lone_dot = !t->n_accepted;
 	}
 }
 
@@ -689,9 +718,153 @@ static void reply_closing(struct smtp_client *c)
 	client_over(c);
 }
 
+/* ---- early pipelining ---- */
+
+bool smtp_client_early(struct smtp_client *c)
+{
+	struct smtp_txn *t = c->txn;
+
+	bug_on(c->phase != SMTP_BUSY || (c->recv != SMTP_BANNER && c->recv != SMTP_EHLO));
+	if (!t || !smtp_early_recall(c))
+		return false;
+	c->early = SMTP_EARLY_GROUP;
+	hello_write(c, true, &c->out);
+	c->early_next = (uint8_t)smtp_early_next(c);
+	command_end(c, (enum smtp_step)c->early_next);
+	c->ahead = true;
+	c->early_uses = 0;
+	if (c->early_next == SMTP_MAIL) {
+		c->lone_dot = c->prdr_asked = c->prdr_answers = c->rset = false;
+		c->chunks = 0;
+	}
+	client_send(c);
+	if (c->early_next == SMTP_MAIL) {
+		c->early_uses = smtp_early_uses(c);
+		c->chunk_wanted = c->send == SMTP_DATA && is_chunking(c) && !t->probe && !c->prdr_asked && t->size <= SMTP_EARLY_BODY_MAX;
+	}
+	c->early_end = c->commands;
+	return true;
+}
+
+/* RFC 3030 section 2: the server takes the octets of a chunk from the stream whatever it answers, so that nothing is lost where all recipients
+ * are refused. */
+void smtp_client_chunk_early(struct smtp_client *c, size_t octets)
+{
+	bug_on(!c->chunk_wanted);
+	buf_printf(&c->out, "BDAT %zu LAST\r\n", octets);
+	c->commands++;
+	c->send = SMTP_DOT;
+	c->chunk_wanted = false;
+	c->body_ahead = c->txn->chunked = c->txn->pipelined = true;
+	c->early_uses = smtp_early_uses(c);
+}
+
+/* The group was sent in vain. Where the content goes with it, the server may take it for all that. */
+static void early_break(struct smtp_client *c, bool forget)
+{
+	c->forget |= forget;
+	if (c->body_ahead) {
+		c->early = SMTP_EARLY_BROKEN;
+	} else {
+		c->early_failed = true;
+		client_over(c);
+	}
+}
+
+static void early_dot(struct smtp_client *c)
+{
+	struct smtp_txn *t = c->txn;
+
+	if (reply_is(c, 2)) {
+		t->confirmation = smtp_reply_words(t, &c->reply);
+		for (uint32_t i = rcpt_next_accepted(t, 0); i < t->n_rcpts; i = rcpt_next_accepted(t, i + 1))
+			delivered(c, &t->rcpts[i]);
+	}
+	for (uint32_t i = 0; i < t->n_rcpts; i++)
+		c->early_failed |= !t->rcpts[i].skip && !t->rcpts[i].result;
+	client_over(c);
+}
+
+/* Replies of a group that is broken: only who got the message counts. */
+static void early_drain(struct smtp_client *c)
+{
+	struct smtp_txn *t = c->txn;
+
+	if (c->recv == SMTP_BANNER) {
+		c->recv = SMTP_EHLO;
+	} else if (c->recv == SMTP_EHLO) {
+		c->recv = SMTP_MAIL;
+	} else if (c->recv == SMTP_MAIL) {
+		c->recv = SMTP_RCPT;
+		c->recv_rcpt = rcpt_next(t, 0);
+	} else if (c->recv == SMTP_RCPT) {
+		t->rcpts[c->recv_rcpt].accepted = reply_is(c, 2);
+		t->n_accepted += reply_is(c, 2);
+		c->recv_rcpt = rcpt_next(t, c->recv_rcpt + 1);
+		if (c->recv_rcpt >= t->n_rcpts)
+			c->recv = SMTP_DOT;
+	} else {
+		early_dot(c);
+	}
+}
+
+/* What EHLO says now, beside what was taken for granted. */
+static void early_ehlo(struct smtp_client *c)
+{
+	uint8_t auth = c->auth, auth_sent = c->auth_sent, next;
+	bool offered;
+
+	smtp_offers_read(c);
+	offered = smtp_early_learn(c);
+	c->txn->early = true;
+	if (c->early_next == SMTP_WAIT) {
+		c->early = SMTP_EARLY_NOT;
+		session_open(c);
+		return;
+	}
+	next = (uint8_t)smtp_early_next(c);
+	if (!offered || next != c->early_next || (next == SMTP_AUTH && c->auth != auth) || c->early_uses & ~(uint32_t)c->offers) {
+		early_break(c, false);
+		if (c->early == SMTP_EARLY_BROKEN)
+			early_drain(c);
+		return;
+	}
+	c->auth_sent = auth_sent;
+	c->recv = next;
+	c->txn->dsn_passed = c->offers & SMTP_O_DSN;
+}
+
+/* True if there is no more to be done about the reply. */
+static bool early_reply(struct smtp_client *c)
+{
+	bool hello = c->recv == SMTP_BANNER || c->recv == SMTP_EHLO;
+
+	c->chunk_wanted = false;
+	if (c->early == SMTP_EARLY_GROUP && hello && !reply_is(c, 2))
+		early_break(c, true);
+	if (c->early == SMTP_EARLY_BROKEN) {
+		early_drain(c);
+		return true;
+	}
+	if (c->phase == SMTP_OVER)
+		return true;
+	if (c->recv == SMTP_EHLO) {
+		early_ehlo(c);
+		return true;
+	}
+	return false;
+}
+
 static void reply_take(struct smtp_client *c)
 {
 	c->replies++;
+	if (c->early && early_reply(c)) {
+		if (c->phase == SMTP_BUSY)
+			client_send(c);
+		return;
+	}
+	if (c->early && c->replies >= c->early_end)
+		c->early = SMTP_EARLY_NOT;
 	if (c->reply.code == 421) {
 		c->peer_closes = true;
 		reply_closing(c);

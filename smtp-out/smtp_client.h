@@ -77,6 +77,7 @@ struct smtp_txn {
 	bool mail_answered;       /* some reply to MAIL came: the connection was alive */
 	bool dsn_passed;          /* the peer offers DSN */
 	bool pipelined;
+	bool early;               /* it began in a group that went out before EHLO was answered */
 	bool prdr, chunked;       /* used */
 	struct str confirmation;  /* reply to the end of data */
 };
@@ -91,10 +92,18 @@ enum smtp_offer {
 	SMTP_O_PIPELINING = 1, SMTP_O_SIZE = 2, SMTP_O_8BITMIME = 4, SMTP_O_DSN = 8, SMTP_O_SMTPUTF8 = 16, SMTP_O_IGNOREQUOTA = 32,
 	SMTP_O_STARTTLS = 64, SMTP_O_CHUNKING = 128, SMTP_O_AUTH = 256, SMTP_O_REQUIRETLS = 512,
 	SMTP_O_ESMTP = 1024,      /* EHLO was taken */
-	SMTP_O_PRDR = 2048,
+	SMTP_O_PRDR = 2048, SMTP_O_PIPECONNECT = 4096,
 };
 enum smtp_tls { SMTP_TLS_NO, SMTP_TLS_TRY /* where it is offered */, SMTP_TLS_MUST };
+enum { SMTP_EARLY_BODY_MAX = 8192 /* octets of content that go with the first group, by BDAT: what fits into the first round trip */ };
+enum smtp_early {
+	SMTP_EARLY_NOT,
+	SMTP_EARLY_GROUP,         /* its replies are awaited */
+	SMTP_EARLY_BROKEN,        /* it was in vain, but the content is under way with it: whether somebody got it, the last reply tells */
+};
 enum smtp_loss { SMTP_LOST_CLOSED, SMTP_LOST_ERROR, SMTP_LOST_TIMEOUT, SMTP_LOST_CONTENT /* our file could not be read */ };
+
+struct smtp_memory;
 
 struct smtp_client {
 	const struct smtp_profile *profile;
@@ -106,7 +115,8 @@ struct smtp_client {
 	uint64_t peer_size;       /* SIZE of the peer; 0: no limit */
 	uint32_t send_rcpt, recv_rcpt; /* positions among the recipients, in steps RCPT and DOT */
 	uint32_t commands, replies;    /* asked for, come */
-	uint16_t offers;          /* enum smtp_offer */
+	uint16_t offers;          /* enum smtp_offer, as far as the profile wants them */
+	uint16_t offered;         /* all of them */
 	uint8_t send, recv;       /* enum smtp_step */
 	uint8_t phase;            /* enum smtp_phase */
 	uint8_t auth, auth_sent;  /* authenticator being tried, or that worked; strings sent */
@@ -124,6 +134,15 @@ struct smtp_client {
 	bool prdr_asked, prdr_answers; /* PRDR was said with MAIL; 353 has come: a reply for each recipient, and one for all */
 	uint32_t owed;            /* replies that have just been announced, for which no command goes out */
 	uint32_t chunks;          /* BDAT commands, but the last, that wait for their replies */
+	struct smtp_memory *memory; /* lent by the shell; NULL: nothing is to be remembered of this host */
+	uint8_t early;            /* enum smtp_early: of the group that went out before its first reply came */
+	uint8_t early_next;       /* enum smtp_step: what stands behind EHLO there; WAIT: nothing */
+	uint32_t early_uses;      /* offers that are taken for granted there */
+	uint32_t early_end;       /* replies at its end */
+	bool early_failed;        /* the connection is over; the host is to be tried once more, and not early */
+	bool learned, forget;     /* the memory is to be written; is wrong */
+	bool chunk_wanted;        /* the whole content may go with the group, by smtp_client_chunk_early() */
+	bool body_ahead;          /* it did */
 	bool lone_dot;            /* DATA was taken though no recipient was: its content is empty */
 };
 
@@ -134,6 +153,11 @@ void smtp_client_tls_first(struct smtp_client *c);
 /* In phase SHAKE. why: what the peer or its certificate did. */
 void smtp_client_tls_done(struct smtp_client *c);
 void smtp_client_tls_failed(struct smtp_client *c, const char *why);
+/* Before or when the connection is there, or when TLS is, where that comes first: what the memory allows goes out without waiting for the
+ * banner. False: it knows nothing. */
+bool smtp_client_early(struct smtp_client *c);
+/* Where chunk_wanted is set: writes the BDAT command for the whole content, which has to follow it at once. */
+void smtp_client_chunk_early(struct smtp_client *c, size_t octets);
 /* A further transaction, in phase READY. */
 void smtp_client_begin(struct smtp_client *c, struct smtp_txn *txn);
 void smtp_client_input(struct smtp_client *c, const char *p, size_t n);

@@ -111,13 +111,43 @@ void smtp_command_rcpt(const struct smtp_client *c, const struct smtp_rcpt *r, s
 		buf_adds(out, " IGNOREQUOTA");
 }
 
+/* The first of two names for the same is the one that is written. */
+static const struct { const char *name; enum smtp_offer offer; } offer_rows[] = {
+	{ "PIPELINING", SMTP_O_PIPELINING }, { "SIZE", SMTP_O_SIZE }, { "8BITMIME", SMTP_O_8BITMIME }, { "DSN", SMTP_O_DSN },
+	{ "SMTPUTF8", SMTP_O_SMTPUTF8 }, { "IGNOREQUOTA", SMTP_O_IGNOREQUOTA }, { "STARTTLS", SMTP_O_STARTTLS },
+	{ "CHUNKING", SMTP_O_CHUNKING }, { "PRDR", SMTP_O_PRDR }, { "AUTH", SMTP_O_AUTH }, { "REQUIRETLS", SMTP_O_REQUIRETLS },
+	{ "PIPECONNECT", SMTP_O_PIPECONNECT }, { "X_PIPE_CONNECT", SMTP_O_PIPECONNECT },
+};
+enum { OFFER_ROWS = sizeof offer_rows / sizeof *offer_rows };
+
+uint32_t smtp_offer_find(struct str name)
+{
+	for (size_t i = 0; i < OFFER_ROWS; i++)
+		if (str_isi(name, offer_rows[i].name))
+			return offer_rows[i].offer;
+	return 0;
+}
+
+const char *smtp_offer_name(uint32_t offer)
+{
+	for (size_t i = 0; i < OFFER_ROWS; i++)
+		if ((uint32_t)offer_rows[i].offer == offer)
+			return offer_rows[i].name;
+	return NULL;
+}
+
+void smtp_offers_limit(struct smtp_client *c)
+{
+	if (c->profile->avoid_pipelining)
+		c->offers &= (uint16_t)~SMTP_O_PIPELINING;
+	if (!c->profile->try_chunking)
+		c->offers &= (uint16_t)~SMTP_O_CHUNKING;
+	if (!c->profile->try_prdr || c->profile->lmtp)
+		c->offers &= (uint16_t)~SMTP_O_PRDR;
+}
+
 void smtp_offers_read(struct smtp_client *c)
 {
-	static const struct { const char *name; enum smtp_offer offer; } rows[] = {
-		{ "PIPELINING", SMTP_O_PIPELINING }, { "SIZE", SMTP_O_SIZE }, { "8BITMIME", SMTP_O_8BITMIME }, { "DSN", SMTP_O_DSN },
-		{ "SMTPUTF8", SMTP_O_SMTPUTF8 }, { "IGNOREQUOTA", SMTP_O_IGNOREQUOTA }, { "STARTTLS", SMTP_O_STARTTLS },
-		{ "CHUNKING", SMTP_O_CHUNKING }, { "PRDR", SMTP_O_PRDR }, { "AUTH", SMTP_O_AUTH }, { "REQUIRETLS", SMTP_O_REQUIRETLS },
-	};
 	struct str line, word;
 	size_t at = 0;
 
@@ -129,20 +159,14 @@ void smtp_offers_read(struct smtp_client *c)
 			continue;
 		word = STR_NULL;
 		str_split(&line, ' ', &word);
-		for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-			if (str_isi(word, rows[i].name))
-				c->offers |= (uint16_t)rows[i].offer;
+		c->offers |= (uint16_t)smtp_offer_find(word);
 		if (str_isi(word, "AUTH") && c->mechanisms.len + line.len < MECHANISMS_MAX)
 			buf_printf(&c->mechanisms, " %.*s", STR_FMT(line));
 		if (str_isi(word, "SIZE") && !str_u64(str_trim(line), UINT64_MAX, &c->peer_size))
 			c->peer_size = 0;
 	}
-	if (c->profile->avoid_pipelining)
-		c->offers &= (uint16_t)~SMTP_O_PIPELINING;
-	if (!c->profile->try_chunking)
-		c->offers &= (uint16_t)~SMTP_O_CHUNKING;
-	if (!c->profile->try_prdr || c->profile->lmtp)
-		c->offers &= (uint16_t)~SMTP_O_PRDR;
+	c->offered = c->offers;
+	smtp_offers_limit(c);
 }
 
 void smtp_txn_check(struct smtp_client *c)

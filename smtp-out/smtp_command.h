@@ -15,6 +15,9 @@ void smtp_command_rcpt(const struct smtp_client *c, const struct smtp_rcpt *r, s
 bool smtp_address_is_safe(struct str addr);
 /* Sets offers and peer_size from the reply to EHLO. */
 void smtp_offers_read(struct smtp_client *c);
+void smtp_offers_limit(struct smtp_client *c);          /* forgets those that the profile does not want */
+uint32_t smtp_offer_find(struct str name);              /* enum smtp_offer; 0: unknown */
+const char *smtp_offer_name(uint32_t offer);            /* of one bit; NULL: it has none */
 /* Results for what this peer can't take: too large, no SMTPUTF8, unspeakable addresses. Those are skipped then. */
 void smtp_txn_check(struct smtp_client *c);
 
