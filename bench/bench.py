@@ -6,7 +6,7 @@ from one loopback port to smtp-sink on another.
 
     bench.py CASE [--peers a,b] [--repeats N] [options]
 
-CASE: relay idle queue loss syncs.  Every result is one JSON line on stdout and
+CASE: relay tls idle many queue loss syncs.  Every result is one JSON line on stdout and
 in $WORKDIR/results.jsonl; report.py makes the tables.  Runs as root (chroot,
 low-level process accounting).  Every load is bounded in count and in time, and
 only processes of the peer itself are ever signalled.
@@ -18,7 +18,9 @@ import random
 import re
 import shutil
 import signal
+import resource
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -334,6 +336,9 @@ class Bulkhead(Peer):
             text = text.replace("@%s@" % k, v)
         with open(self.conf, "w") as f:
             f.write(text)
+        for ext in "crt", "key":
+            shutil.copy(os.path.join(WORKDIR, "%s.%s" % (self.tls_key, ext)), os.path.join(self.root, "bench." + ext))
+            os.chmod(os.path.join(self.root, "bench." + ext), 0o644)
 
     def spawn(self, argv):
         if argv[0].startswith("/"):
@@ -606,46 +611,148 @@ def slab():
     return sum(map(int, m))
 
 
+def say(s, f, line, code):
+    if line:
+        s.sendall(line + b"\r\n")
+    while True:
+        got = f.readline()
+        if got[3:4] != b"-":
+            break
+    if not got.startswith(code):
+        raise OSError(got.decode(errors="replace") or "closed")
+
+
+def idle_session(port, tls):
+    """One that has said EHLO, inside TLS where `tls` is a context; what keeps it open."""
+    s = socket.create_connection(("127.0.0.1", port), 20)
+    s.settimeout(20)
+    f = s.makefile("rb")
+    say(s, f, None, b"220")
+    say(s, f, b"EHLO idle.invalid", b"250")
+    if tls:
+        say(s, f, b"STARTTLS", b"220")
+        f.close()
+        s = tls.wrap_socket(s)
+        f = s.makefile("rb")
+        say(s, f, b"EHLO idle.invalid", b"250")
+    f.close()
+    return s
+
+
+def client_tls():
+    c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    c.check_hostname = False
+    c.verify_mode = ssl.CERT_NONE
+    return c
+
+
 def case_idle(peers, o):
     for _ in range(o.repeats):
         for p in peers:
-            socks = []
-            try:
-                p.wipe()
-                p.start()
-                time.sleep(1)
-                p0, k0 = p.pids(), slab()
-                base, _ = pss(p0)
+            for tls in (None, client_tls()):
+                if tls and p.name.startswith("opensmtpd"):
+                    continue    # Debian 12's can't finish a handshake as the server
+                idle_once(p, o, tls)
+
+
+def idle_once(p, o, tls):
+    socks, why = [], None
+    try:
+        p.wipe()
+        p.start()
+        time.sleep(1)
+        p0, k0 = p.pids(), slab()
+        base, _ = pss(p0)
+        t0 = now()
+        try:
+            for _ in range(o.conns):
+                socks.append(idle_session(p.port, tls))
+        except OSError as e:
+            why = str(e)
+        took = now() - t0
+        time.sleep(1)
+        p1 = p.pids()
+        full, _ = pss(p1)
+        emit(case="idle", peer=p.name, tls=bool(tls), conns=len(socks), base_kb=base, full_kb=full,
+             per_conn_kb=round((full - base) / max(1, len(socks)), 2), processes=len(p1), base_processes=len(p0),
+             kernel_per_conn_kb=round((slab() - k0) / max(1, len(socks)), 2), open_seconds=round(took, 2), error=why)
+    finally:
+        for s in socks:
+            s.close()
+        p.stop()
+        p.wipe()
+
+
+def case_many(peers, o):
+    """Mail flows while one smtpd process holds o.conns idle sessions: the rate before and during, and what the process weighs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, o.conns + 1000)), hard))
+    for _ in range(o.repeats):
+        p = Bulkhead("bulkhead", LINES="smtpd_processes = 1\n")
+        sink, socks = Sink(), []
+        try:
+            p.wipe()
+            p.start()
+            rates = []
+
+            def flow():
+                sink.reset()
                 t0 = now()
-                for _ in range(o.conns):
-                    s = socket.create_connection(("127.0.0.1", p.port), 20)
-                    s.settimeout(20)
-                    f = s.makefile("rb")
-                    if not f.readline().startswith(b"220"):
-                        break
-                    s.sendall(b"EHLO idle.invalid\r\n")
-                    while True:
-                        line = f.readline()
-                        if line[3:4] != b"-":
-                            break
-                    if not line.startswith(b"250"):
-                        break
-                    socks.append((s, f))
-                took = now() - t0
-                time.sleep(1)
-                p1 = p.pids()
-                full, private = pss(p1)
-                emit(case="idle", peer=p.name, conns=len(socks), base_kb=base, full_kb=full,
-                     per_conn_kb=round((full - base) / max(1, len(socks)), 2), processes=len(p1), base_processes=len(p0),
-                     kernel_per_conn_kb=round((slab() - k0) / max(1, len(socks)), 2), open_seconds=round(took, 2))
-            except OSError as e:
-                emit(case="idle", peer=p.name, conns=len(socks), error=str(e))
-            finally:
-                for s, f in socks:
-                    f.close()
-                    s.close()
-                p.stop()
-                p.wipe()
+                took, why = source(p.port, 10, 4096, o.count, False)
+                if took is None or not sink.wait(o.count, 60):
+                    raise OSError(why or "%d of %d delivered" % (sink.count, o.count))
+                rates.append(round(o.count / (sink.last - t0), 1))
+            flow()
+            base, _ = pss([q for q in p.pids() if read("/proc/%d/comm" % q).strip() == "smtpd"])
+            for _ in range(o.conns):
+                socks.append(idle_session(p.port, None))
+            full, _ = pss([q for q in p.pids() if read("/proc/%d/comm" % q).strip() == "smtpd"])
+            flow()
+            alive = 0
+            for s in socks:
+                s.sendall(b"NOOP\r\n")
+            for s in socks:
+                alive += s.recv(100).startswith(b"250")
+            emit(case="many", peer=p.name, conns=len(socks), alive=alive, rate_without=rates[0], rate_with=rates[1], smtpd_base_kb=base,
+                 smtpd_full_kb=full)
+        finally:
+            for s in socks:
+                s.close()
+            p.stop()
+            p.wipe()
+            sink.stop()
+
+
+# ---- TLS ---------------------------------------------------------------------
+
+def case_tls(peers, o):
+    """STARTTLS on a new connection each time: handshakes alone, and messages; fresh and resumed, RSA and ECDSA."""
+    load = os.path.join(TOP, "build/bench/tlsload")
+    for _ in range(o.repeats):
+        for key, mode in [("rsa", "plain")] + [(k, m) for k in ("rsa", "ec") for m in ("shake", "reshake", "tls", "resume")]:
+            for p in peers:
+                p.tls_key = key
+                tls_once(p, o, load, key, mode)
+
+
+def tls_once(p, o, load, key, mode):
+    count = o.count * (1 if "shake" not in mode or p.name == "exim" else 3)
+    sink = Sink()
+    try:
+        p.wipe()
+        p.start()
+        c0, t0 = p.cpu(), now()
+        r = subprocess.run([load, "127.0.0.1", str(p.port), str(o.sessions[-1]), str(count), "4096", mode], stdout=subprocess.PIPE, timeout=300)
+        took, f = now() - t0, r.stdout.split()
+        done = "shake" not in mode and int(f[1]) and sink.wait(int(f[1]), 120)
+        c1 = p.cpu()
+        emit(case="tls", peer=p.name, key=key, mode=mode, rate=float(f[3]), count=int(f[1]), resumed=int(f[4]), errors=int(f[6]),
+             client_cpu=round(float(f[5]) / took, 3), e2e=round(int(f[1]) / (sink.last - t0), 1) if done else None,
+             cpu_ms=round(1000 * (c1 - c0) / count, 3) if c0 is not None else None)
+    finally:
+        p.stop()
+        p.wipe()
+        sink.stop()
 
 
 def case_queue(peers, o):
@@ -859,7 +966,7 @@ def case_loss(peers, o):
 
 
 def main():
-    cases = {"relay": case_relay, "syncs": case_syncs, "idle": case_idle, "queue": case_queue,
+    cases = {"relay": case_relay, "syncs": case_syncs, "idle": case_idle, "many": case_many, "tls": case_tls, "queue": case_queue,
              "loss": case_loss}
     a = argparse.ArgumentParser()
     a.add_argument("case", choices=list(cases))

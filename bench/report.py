@@ -73,7 +73,11 @@ def main():
             r[k + " user"], r[k + " system"] = r[k]
     names = sorted({k for r in pick("relay") for k in r if k.endswith(" user") or k.endswith(" system")})
     table([r for r in pick("relay") if r["peer"] == "bulkhead"], ("size", "keep", "sessions"), names, "processor milliseconds a message, by daemon")
-    table(pick("idle"), ("peer",), ("conns", "base_kb", "full_kb", "per_conn_kb", "kernel_per_conn_kb", "processes",
+    table(pick("tls"), ("key", "mode", "peer"), ("rate", "e2e", "resumed", "client_cpu", "cpu_ms", "errors"), "STARTTLS, a new connection each: handshakes (shake, "
+          "reshake) and messages a second")
+    ratios(pick("tls"), ("key", "mode"), "rate", "STARTTLS: Bulkhead's rate over each peer's")
+    table(pick("many"), ("peer", "conns"), ("rate_without", "rate_with", "alive", "smtpd_base_kb", "smtpd_full_kb"), "idle sessions in one smtpd process while mail flows")
+    table(pick("idle"), ("peer", "tls"), ("conns", "base_kb", "full_kb", "per_conn_kb", "kernel_per_conn_kb", "processes",
                                     "open_seconds"), "idle connections")
     table(pick("queue"), ("peer", "count"), ("inject", "first_s", "drain_s", "rate", "peak_kb", "delivered", "cpu_ms"), "queue run")
     table(pick("loss"), ("peer",), ("count", "acked", "unknown", "lost", "unknown_delivered", "duplicates",

@@ -18,3 +18,13 @@ $(B)/bench/lang_bench: $(B)/obj/bench/lang_bench.o $(COMMON_LIB)
 bench-lang: all $(B)/bench/lang_bench
 	bench/lang.py
 .PHONY: bench-lang
+# make bench-tls: what it costs that keys live in keyd (bench/tls_bench.c); bench/run.sh tls compares whole servers.
+$(B)/bench/tls_bench: $(B)/obj/bench/tls_bench.o $(B)/libkeyd.a $(COMMON_LIB)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(B)/bench/tlsload: $(B)/obj/bench/tlsload.o
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -pthread
+bench-tls: $(B)/bench/tls_bench
+	bench/tls_keys.sh $<
+.PHONY: bench-tls

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: ISC
-# The whole comparison, in sections: bench/run.sh [section...]. Sections: relay big idle queue loss syncs.
+# The whole comparison, in sections: bench/run.sh [section...]. Sections: relay big tls idle many queue loss syncs.
 # $REPEATS: default 3. Needs root; builds Bulkhead and the peers' roots if they are missing. Peers are interleaved within a
 # repeat. Slow peers get fewer messages, so that a cell takes seconds; rates are per message and every cell reports its count.
 # Tables at the end; all results are in $WORKDIR/results.jsonl (default /var/tmp/bulkhead-bench).
@@ -12,12 +12,14 @@ mkdir -p "$WORKDIR"
 case $(stat -f -c %T "$WORKDIR") in
 tmpfs|ramfs) echo "WORKDIR is in memory: fsync would be free; set WORKDIR" >&2; exit 1 ;;
 esac
-make -s -C .. -j"$(nproc)" all
+make -s -C .. -j"$(nproc)" all build/bench/tlsload
 ../tests/peers/setup.sh
-for key in crt key; do
-	[ -e "$WORKDIR/rsa.$key" ] || openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=bench.invalid \
-		-keyout "$WORKDIR/rsa.key" -out "$WORKDIR/rsa.crt" 2>/dev/null
-done
+certificate() {
+	[ -e "$WORKDIR/$1.crt" ] || openssl req -x509 -newkey "${@:2}" -nodes -days 3650 -subj /CN=bench.invalid \
+		-keyout "$WORKDIR/$1.key" -out "$WORKDIR/$1.crt" 2>/dev/null
+}
+certificate rsa rsa:2048
+certificate ec ec -pkeyopt ec_paramgen_curve:P-256
 b() { timeout 900 /usr/bin/python3 bench.py "$@" --repeats 1 || echo "failed: $*" >&2; }
 
 relay() {
@@ -32,6 +34,11 @@ big() {
 	b relay --size 102400 --count 500 --sessions 20 --peers bulkhead,postfix,exim
 	b relay --size 102400 --count 500 --sessions 20 --nodirect --acceptonly --peers opensmtpd
 }
+tls() {
+	b tls --peers bulkhead,postfix --sessions 20 --count 1000
+	b tls --peers exim --sessions 20 --count 200
+}
+many() { b many --conns 10000 --count 2000; }
 idle() { b idle --peers bulkhead,postfix,exim,opensmtpd; }
 queue() {
 	b queue --peers bulkhead,postfix --count 20000
@@ -40,7 +47,7 @@ queue() {
 loss() { b loss --peers bulkhead,postfix --count 2000; }
 syncs() { [ "$1" != 0 ] || b syncs --peers bulkhead,postfix,exim,opensmtpd; }
 
-for section in ${*:-relay big idle queue loss syncs}; do
+for section in ${*:-relay big tls idle many queue loss syncs}; do
 	for ((i = 0; i < REPEATS; i++)); do
 		"$section" "$i"
 	done
