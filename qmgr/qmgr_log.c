@@ -73,7 +73,6 @@ static const struct fact_row {
 	{ " SNI=", "SNI", LOG_SEL(tls_sni), true },
 	{ NULL, NULL, 0, false },
 }, delivery_rows[] = {
-	{ " PRX=", "PRX", LOG_SEL(proxy), false },
 	{ " X=", "X", LOG_SEL(tls_cipher), false },
 	{ " CV=", "CV", LOG_SEL(tls_certificate_verified), false },
 	{ " DN=", "DN", LOG_SEL(tls_peerdn), true },
@@ -233,6 +232,19 @@ static void line_senders(struct qmgr *q, const struct log_delivery *l)
 	line_field(&q->line, " T=", l->plan ? l->plan->transport : STR_NULL);
 }
 
+/* The SOCKS5 proxy through which it went. */
+static void line_proxy(struct qmgr *q, const struct ipc_delivered *d)
+{
+	bool there;
+	struct str ip = pair_get(d->log, d->n_log, "PRX", &there);
+
+	if (!there || !(q->set->log & LOG_SEL(proxy)))
+		return;
+	buf_printf(&q->line, " PRX=[%.*s]", STR_FMT(ip));
+	if (q->set->log & LOG_SEL(outgoing_port))
+		line_field(&q->line, ":", pair_get(d->log, d->n_log, "PRX.port", &there));
+}
+
 static void line_host(struct qmgr *q, const struct log_delivery *l)
 {
 	const struct ipc_delivered *d = l->d;
@@ -252,6 +264,7 @@ static void line_host(struct qmgr *q, const struct log_delivery *l)
 		if (q->set->log & LOG_SEL(outgoing_port))
 			buf_printf(b, ":%u", (unsigned)d->local_port);
 	}
+	line_proxy(q, d);
 	line_facts(q, delivery_rows, d->log, d->n_log);
 }
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "smtp-out/out_connect.h"
+#include "smtp-out/out_socks.h"
 #include "smtp-out/smtp_out.h"
 #include "smtp-out/smtp_result.h"
 
@@ -36,11 +37,15 @@ static void conn_free(void *arg)
 /* Closes the socket; what is left is a record of the plan. */
 static void conn_shut(struct out_conn *conn)
 {
-	if (conn->fd < 0)
+	if (conn->state == OUT_GONE)
 		return;
 	loop_timer_stop(&conn->timer);
-	loop_fd_clear(&conn->watch);
-	close(conn->fd);
+	out_socks_free(conn->socks);
+	conn->socks = NULL;
+	if (conn->fd >= 0) {
+		loop_fd_clear(&conn->watch);
+		close(conn->fd);
+	}
 	conn->fd = -1;
 	conn->so->n_conns--;
 	if (conn->state == OUT_WAITING)
@@ -93,23 +98,48 @@ static void conn_timer_set(struct out_conn *conn, uint64_t ms)
 		loop_timer_stop(&conn->timer);
 }
 
+static void conn_watch(struct out_conn *conn, int fd)
+{
+	conn->fd = fd;
+	loop_fd_init(&conn->watch, conn->so->loop, fd, conn_event, conn);
+	loop_fd_set(&conn->watch, LOOP_WRITE);
+}
+
+static void conn_through(void *arg, int fd);
+
+/* Begins to connect. False: *v says why not. */
+static bool conn_dial(struct out_conn *conn, const struct out_options *o, const struct ipc_host *h, struct arena *a, struct smtp_verdict *v)
+{
+	uint16_t port = h && h->port ? (uint16_t)h->port : o->port;
+	int fd;
+
+	conn->fd = -1;
+	if (h && o->proxies.n) {
+		conn->socks = out_socks_start(conn->so->loop, o, h->ip, port, conn_through, conn);
+		return true;
+	}
+	fd = h ? out_connect_to(o, h->ip, port, a, v) : out_connect_socket(o, a, v);
+	if (fd >= 0)
+		conn_watch(conn, fd);
+	return fd >= 0;
+}
+
 struct out_conn *out_conn_open(struct out_delivery *d, uint32_t host, struct smtp_verdict *v)
 {
 	struct smtp_out *so = d->so;
 	struct out_plan *p = d->plan;
 	const struct out_host *to = out_plan_host(p, host);
-	struct out_conn *conn;
-	int fd = out_connect_start(to->options, to->host, &d->arena, v);
+	struct out_conn *conn = mem_new(sizeof *conn);
 
-	if (fd < 0)
-		return NULL;
-	conn = mem_new(sizeof *conn);
 	conn->so = so;
+	if (!conn_dial(conn, to->options, to->host, &d->arena, v)) {
+		mem_free(conn);
+		return NULL;
+	}
 	conn->plan = out_plan_hold(p);
 	conn->channel = d->channel;
 	conn->host = to->host ? host : UINT32_MAX;
 	conn->to = to;
-	conn->fd = fd;
 	conn->state = OUT_CONNECTING;
 	list_push(&so->conns, &conn->node);
 	so->n_conns++;
@@ -117,8 +147,6 @@ struct out_conn *out_conn_open(struct out_delivery *d, uint32_t host, struct smt
 	conn->delivery = d;
 	d->conn = conn;
 	smtp_client_init(&conn->client, &to->profile, &d->txn);
-	loop_fd_init(&conn->watch, so->loop, fd, conn_event, conn);
-	loop_fd_set(&conn->watch, LOOP_WRITE);
 	conn_timer_set(conn, to->options->connect_ms);
 	return conn;
 }
@@ -144,18 +172,41 @@ static void conn_failed(struct out_conn *conn, const struct smtp_verdict *v)
 	out_conn_close(conn);
 }
 
-static void conn_connected(struct out_conn *conn)
+static void conn_opened(struct out_conn *conn)
 {
-	struct smtp_verdict v;
-
-	if (!out_connect_end(conn->fd, &conn->delivery->arena, &v)) {
-		conn_failed(conn, &v);
-		return;
-	}
 	out_connect_local(conn->fd, conn->local_ip, &conn->local_port);
 	conn->client.local_ip = conn->local_ip;
 	conn->state = OUT_TALKING;
 	conn_work(conn);
+}
+
+static void conn_connected(struct out_conn *conn)
+{
+	struct smtp_verdict v;
+
+	if (!out_connect_end(conn->fd, &conn->delivery->arena, &v))
+		conn_failed(conn, &v);
+	else
+		conn_opened(conn);
+}
+
+/* A proxy has connected us, or none could. */
+static void conn_through(void *arg, int fd)
+{
+	struct out_conn *conn = arg;
+	struct smtp_verdict v;
+
+	conn->proxy = out_socks_proxy(conn->socks);
+	conn->so->count.proxy_errors += out_socks_failures(conn->socks);
+	if (fd < 0) {
+		v = out_socks_verdict(conn->socks, &conn->delivery->arena);
+		conn_failed(conn, &v);
+		return;
+	}
+	out_socks_free(conn->socks);
+	conn->socks = NULL;
+	conn_watch(conn, fd);
+	conn_opened(conn);
 }
 
 /* ---- talking ---- */
@@ -330,8 +381,10 @@ static void conn_late(void *arg)
 	struct out_conn *conn = arg;
 
 	if (conn->state == OUT_CONNECTING) {
-		struct smtp_verdict v = out_connect_late(&conn->delivery->arena);
+		struct arena *a = &conn->delivery->arena;
+		struct smtp_verdict v = conn->socks ? out_socks_late(conn->socks, a) : out_connect_verdict(a, ETIMEDOUT);
 
+		conn->proxy = conn->socks ? out_socks_proxy(conn->socks) : NULL;
 		conn_failed(conn, &v);
 	} else if (conn->state == OUT_WAITING) {
 		struct ipc_conn_closed msg = { .connection = conn->number };

@@ -90,7 +90,7 @@ static bool socket_bind(int fd, const union out_addr *to, const struct out_optio
 /* ---- verdicts ---- */
 
 /* errno of connect() in the terms of retry rules. */
-static struct smtp_verdict verdict_connect(struct arena *a, int error)
+struct smtp_verdict out_connect_verdict(struct arena *a, int error)
 {
 	struct smtp_verdict v = {
 		.result = DELIVERY_DEFERRED, .error = RETRY_OTHER, .stage = "initial connection", .host_error = true, .status = STR_LIT("4.4.1"),
@@ -113,41 +113,50 @@ static struct smtp_verdict verdict_ours(struct arena *a, const char *what, int e
 	};
 }
 
-struct smtp_verdict out_connect_late(struct arena *a)
-{
-	return verdict_connect(a, ETIMEDOUT);
-}
-
 /* ---- connecting ---- */
 
-int out_connect_start(const struct out_options *o, const struct ipc_host *h, struct arena *a, struct smtp_verdict *v)
+static int connect_start(const struct out_options *o, const union out_addr *to, socklen_t len, struct arena *a, struct smtp_verdict *v)
 {
-	union out_addr to;
-	socklen_t len = h ? addr_read(&to, h->ip, h->port ? (uint16_t)h->port : o->port) : addr_path(&to, o->socket);
 	int fd;
 
 	if (!len) {
-		*v = verdict_connect(a, EADDRNOTAVAIL);
+		*v = out_connect_verdict(a, EADDRNOTAVAIL);
 		v->text = STR_LIT("this is no address");
 		return -1;
 	}
-	fd = socket(to.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd = socket(to->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0) {
-		*v = errno == EAFNOSUPPORT ? verdict_connect(a, errno) : verdict_ours(a, "socket", errno);
+		*v = errno == EAFNOSUPPORT ? out_connect_verdict(a, errno) : verdict_ours(a, "socket", errno);
 		return -1;
 	}
-	socket_prepare(fd, &to, o);
-	if (!socket_bind(fd, &to, o)) {
+	socket_prepare(fd, to, o);
+	if (!socket_bind(fd, to, o)) {
 		*v = verdict_ours(a, "the transport's interface", errno);
 		close(fd);
 		return -1;
 	}
-	if (connect(fd, &to.sa, len) < 0 && errno != EINPROGRESS) {
-		*v = errno == EAGAIN ? verdict_ours(a, "connect", errno) : verdict_connect(a, errno);
+	if (connect(fd, &to->sa, len) < 0 && errno != EINPROGRESS) {
+		*v = errno == EAGAIN ? verdict_ours(a, "connect", errno) : out_connect_verdict(a, errno);
 		close(fd);
 		return -1;
 	}
 	return fd;
+}
+
+int out_connect_to(const struct out_options *o, struct str ip, uint16_t port, struct arena *a, struct smtp_verdict *v)
+{
+	union out_addr to;
+	socklen_t len = addr_read(&to, ip, port);
+
+	return connect_start(o, &to, len, a, v);
+}
+
+int out_connect_socket(const struct out_options *o, struct arena *a, struct smtp_verdict *v)
+{
+	union out_addr to;
+	socklen_t len = addr_path(&to, o->socket);
+
+	return connect_start(o, &to, len, a, v);
 }
 
 bool out_connect_end(int fd, struct arena *a, struct smtp_verdict *v)
@@ -158,7 +167,7 @@ bool out_connect_end(int fd, struct arena *a, struct smtp_verdict *v)
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
 		error = errno;
 	if (error)
-		*v = verdict_connect(a, error);
+		*v = out_connect_verdict(a, error);
 	return !error;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* out_connect.h - from a host of a plan to a connected socket: addresses, options, binding, and what a refused connection means.
- * Used by:    out_conn.c.
+ * Used by:    out_conn.c, out_socks.c.
  * Owns:       nothing; a descriptor given is the caller's.
  * Errors:     verdicts in the terms of retry rules, their texts in the caller's arena. */
 #ifndef OUT_CONNECT_H
@@ -9,13 +9,14 @@
 #include "smtp-out/smtp_out.h"
 #include "smtp-out/smtp_result.h"
 
-/* Begins to connect to the host, or with NULL to the Unix socket of the options. Writable when it has succeeded or failed,
- * which out_connect_end() tells. -1: *v says why not. */
-int out_connect_start(const struct out_options *o, const struct ipc_host *h, struct arena *a, struct smtp_verdict *v);
+/* Begins to connect to this address, or to the Unix socket of the options. Writable when it has succeeded or failed, which out_connect_end()
+ * tells. -1: *v says why not. */
+int out_connect_to(const struct out_options *o, struct str ip, uint16_t port, struct arena *a, struct smtp_verdict *v);
+int out_connect_socket(const struct out_options *o, struct arena *a, struct smtp_verdict *v);
 /* False: *v says why not. */
 bool out_connect_end(int fd, struct arena *a, struct smtp_verdict *v);
-/* connect_timeout is over. */
-struct smtp_verdict out_connect_late(struct arena *a);
+/* What an errno of connect() means; ETIMEDOUT: connect_timeout is over. */
+struct smtp_verdict out_connect_verdict(struct arena *a, int error);
 /* Notes our end of the connection; not of a Unix socket. */
 void out_connect_local(int fd, char ip[46], uint16_t *port);
 

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "common/base/clock.h"
+#include "common/conf/proxies.h"
 #include "common/mail/delivery.h"
 #include "smtp-out/smtp_auth.h"
 #include "smtp-out/smtp_out.h"
@@ -140,7 +141,7 @@ static bool conn_is_worth_keeping(const struct out_conn *conn)
 static void delivery_report(struct out_delivery *d, struct out_conn *conn)
 {
 	struct ipc_delivered out = { .delivery = d->msg.delivery, .hosts = d->hosts, .n_hosts = d->n_hosts, .bytes = d->bytes };
-	struct ipc_pair log[5];
+	struct ipc_pair log[7];
 
 	outcomes_fill(d, &out);
 	out.log = log;
@@ -157,6 +158,10 @@ static void delivery_report(struct out_delivery *d, struct out_conn *conn)
 
 		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("A"), .value = str_printf(&d->arena, "%.*s%s%.*s", STR_FMT(a->name), a->id.len ? ":" : "",
 			STR_FMT(a->id)) };
+	}
+	if (conn && conn->proxy) {
+		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("PRX"), .value = conn->proxy->host };
+		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("PRX.port"), .value = str_printf(&d->arena, "%u", conn->proxy->port) };
 	}
 	if (conn) {
 		conn_facts_fill(d, conn, &out);

@@ -168,7 +168,7 @@ static enum status generic_take(const struct conf_opts_transport *g, struct out_
 	return ST_OK;
 }
 
-static enum status smtp_take(const struct conf_opts_transport_smtp *o, struct out_options *out, struct err *err)
+static enum status smtp_take(const struct conf_opts_transport_smtp *o, struct arena *a, struct out_options *out, struct err *err)
 {
 	struct str port = o->port.text;
 
@@ -181,6 +181,8 @@ static enum status smtp_take(const struct conf_opts_transport_smtp *o, struct ou
 	out->tos = -1;
 	if (o->dscp.text.len && !dscp_read(o->dscp.text, &out->tos))
 		return err_set(err, ST_ERROR, "dscp: \"%.*s\" is not known", STR_FMT(o->dscp.text));
+	if (conf_proxies_parse(o->socks_proxy.text, a, &out->proxies, err))
+		return err_prefix(err, "socks_proxy");
 	out->connect_ms = ms_of(o->connect_timeout);
 	out->command_ms = ms_of(o->command_timeout);
 	out->data_ms = ms_of(o->data_timeout);
@@ -266,7 +268,7 @@ enum status out_options_read(const struct ipc_plan *plan, const struct ipc_host 
 	if (!st)
 		st = generic_take(&r.all, out, err);
 	if (!st)
-		st = smtp ? smtp_take(&r.own.smtp, out, err) : lmtp_take(&r.own.lmtp, out, err);
+		st = smtp ? smtp_take(&r.own.smtp, a, out, err) : lmtp_take(&r.own.lmtp, out, err);
 	if (st)
 		return err_prefix(err, "transport %.*s", STR_FMT(plan->transport));
 	if (r.line_limit && smtp)

@@ -7,6 +7,7 @@
 #define OUT_OPTIONS_H
 
 #include "common/base/err.h"
+#include "common/conf/proxies.h"
 #include "common/ipc/codec.h"
 
 struct out_options {
@@ -17,6 +18,7 @@ struct out_options {
 	int16_t tos;                 /* IP type of service, -1: the system's */
 	struct str helo;             /* empty: the host's name */
 	struct str interface;        /* addresses to send from, list */
+	struct conf_proxies proxies; /* socks_proxy; n 0: none */
 	struct str socket;           /* Unix socket of driver lmtp */
 	struct str avoid_esmtp, avoid_pipelining, try_auth, require_auth, try_chunking, try_prdr; /* host lists */
 	uint64_t line_max;           /* octets of the longest line that is sent; 0: no limit */

@@ -111,7 +111,7 @@ bool smtp_out_counter(const struct smtp_out *so, unsigned i, struct smtp_out_cou
 		{ "deliveries", so->count.deliveries }, { "recipients_delivered", so->count.delivered },
 		{ "recipients_failed", so->count.failed }, { "recipients_deferred", so->count.deferred },
 		{ "connections", so->count.connections }, { "connections_reused", so->count.reused },
-		{ "host_errors", so->count.host_errors }, { "callouts", so->count.callouts }, { "bytes_sent", so->count.bytes },
+		{ "host_errors", so->count.host_errors }, { "proxy_errors", so->count.proxy_errors }, { "callouts", so->count.callouts }, { "bytes_sent", so->count.bytes },
 	};
 
 	if (i >= sizeof rows / sizeof *rows)

@@ -27,6 +27,8 @@ enum {
 
 struct out_delivery;
 struct out_callout;
+struct out_socks;
+struct conf_proxy;
 
 enum out_conn_state { OUT_CONNECTING, OUT_TALKING, OUT_WAITING, OUT_LEAVING, OUT_GONE };
 
@@ -36,6 +38,8 @@ struct out_conn {
 	struct out_plan *plan;
 	struct out_delivery *delivery;  /* NULL: none */
 	struct channel *channel;        /* whose deliveries it carries */
+	struct out_socks *socks;        /* NULL: not through a proxy, or the target is reached */
+	const struct conf_proxy *proxy; /* through which it goes, or tried last; lent from the options */
 	struct smtp_client client;
 	struct loop_fd watch;
 	struct loop_timer timer;
@@ -93,7 +97,7 @@ struct smtp_out {
 	void (*drained)(void *arg);     /* called once, when draining and nothing is left */
 	void *drained_arg;
 	struct {
-		uint64_t deliveries, delivered, failed, deferred, connections, reused, bytes, host_errors, callouts;
+		uint64_t deliveries, delivered, failed, deferred, connections, reused, bytes, host_errors, callouts, proxy_errors;
 	} count;
 };
 
