@@ -39,6 +39,8 @@ enum status plan_size_check(struct making *m, struct err *err);
 enum status plan_tlsa(struct making *m, struct err *err);
 struct str plan_tlsa_usage(const struct ipc_host *h); /* $tls_out_tlsa_usage */
 void plan_tlsa_identity(struct making *m, const struct ipc_host *h);
+/* plan_proxies.c: the expanded value of socks_proxy, into what smtp-out takes. */
+enum status plan_proxies(struct making *m, struct str *value, struct err *err);
 
 /* plan_identity.c */
 void plan_identity_add(struct making *m, struct str name, struct str value);

@@ -309,6 +309,8 @@ static enum status make_options(struct making *m, struct err *err)
 			if (!m->store.p)
 				m->store = value;
 		}
+		if (st == ST_OK && got && !strcmp(o->row->name, "socks_proxy"))
+			st = plan_proxies(m, &value, err);
 		if (st != ST_OK)
 			return st;
 		if (!got)

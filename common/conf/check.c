@@ -4,6 +4,7 @@
 #include "common/conf/hints_url.h"
 #include "common/conf/listen.h"
 #include "common/conf/log_selector.h"
+#include "common/conf/proxies.h"
 #include "common/conf/reader.h"
 #include "common/conf/slowing.h"
 
@@ -351,6 +352,15 @@ static void shadow_check(struct check *c, const struct conf_instance *t)
 			"this machine", STR_FMT(t->name), STR_FMT(shadow->name));
 }
 
+static void proxies_check(struct check *c, const struct conf_instance *t, const struct conf_text *text)
+{
+	struct conf_proxies proxies;
+	struct err err = ERR_INIT;
+
+	if (is_literal(text->text) && conf_proxies_parse(text->text, &c->scratch, &proxies, &err))
+		conf_problem_add(c->conf, CONF_ERROR, text->place, "transport %.*s: option \"socks_proxy\": %s", STR_FMT(t->name), err.text);
+}
+
 static void transport_check(struct check *c, const struct conf_instance *t)
 {
 	const struct conf_opts_transport_appendfile *append = CONF_OWN(t, transport_appendfile);
@@ -365,8 +375,10 @@ static void transport_check(struct check *c, const struct conf_instance *t)
 	if (append && append->file.set && !append->use_fcntl_lock && !append->use_flock_lock && !append->use_lockfile)
 		conf_problem_add(c->conf, CONF_ERROR, t->place, "transport %.*s: one of use_fcntl_lock, use_flock_lock and use_lockfile must be set",
 			STR_FMT(t->name));
-	if (smtp)
+	if (smtp) {
 		late_check(c, t, "helo_data", "sending_ip_address", "when the connection is open", &smtp->helo_data);
+		proxies_check(c, t, &smtp->socks_proxy);
+	}
 	if (append) {
 		late_check(c, t, "maildir_tag", "message_size", "when the message has been written", &append->maildir_tag);
 		late_check(c, t, "directory_file", "inode", "when the message has been written", &append->directory_file);

@@ -180,7 +180,7 @@ enum status conf_proxies_parse(struct str text, struct arena *a, struct conf_pro
 		if (out->n == CONF_PROXIES_MAX)
 			return err_set(err, ST_ERROR, "more than %d proxies", CONF_PROXIES_MAX);
 		if (proxy_take(out, item, a, err))
-			return err->status;
+			return ST_ERROR;
 	}
 	return ST_OK;
 }
