@@ -252,6 +252,20 @@ static void hosts_own(struct making *m)
 	m->plan.hosts = v;
 }
 
+/* What the agent can't do by itself is done to the value here. */
+static enum status value_take(struct making *m, const struct site_option *o, struct str *value, bool *got, struct err *err)
+{
+	enum status st = ST_OK;
+
+	*got = true;
+	*value = o->constant;
+	if (o->x)
+		st = plan_expand(m, o->x, o->row->name, value, got, err);
+	if (st == ST_OK && *got && !strcmp(o->row->name, "socks_proxy"))
+		st = plan_proxies(m, value, err);
+	return st;
+}
+
 /* One value where it is the same for all hosts; else *got is false, and each host has its own. */
 static enum status hosts_value(struct making *m, const struct site_option *o, struct str *value, bool *got, struct err *err)
 {
@@ -264,7 +278,7 @@ static enum status hosts_value(struct making *m, const struct site_option *o, st
 		bool has;
 
 		plan_host_set(m, i);
-		st = plan_expand(m, o->x, o->row->name, &v[i], &has, err);
+		st = value_take(m, o, &v[i], &has, err);
 		same = same && !v[i].p == !v[0].p && str_eq(v[i], v[0]);
 	}
 	plan_host_set(m, 0);
@@ -281,8 +295,6 @@ static enum status hosts_value(struct making *m, const struct site_option *o, st
 
 static enum status option_value(struct making *m, const struct site_option *o, struct str *value, bool *got, struct err *err)
 {
-	*got = true;
-	*value = o->constant;
 	if (o->hosts) {
 		enum status st = host_list_value(m, o, value, err);
 		*got = value->len > 0 || o->row->fallback; /* else the agent would take the default */
@@ -290,7 +302,7 @@ static enum status option_value(struct making *m, const struct site_option *o, s
 	}
 	if (o->x && (o->row->flags & F_PER_HOST) && m->plan.n_hosts)
 		return hosts_value(m, o, value, got, err);
-	return o->x ? plan_expand(m, o->x, o->row->name, value, got, err) : ST_OK;
+	return value_take(m, o, value, got, err);
 }
 
 static enum status make_options(struct making *m, struct err *err)
@@ -309,8 +321,6 @@ static enum status make_options(struct making *m, struct err *err)
 			if (!m->store.p)
 				m->store = value;
 		}
-		if (st == ST_OK && got && !strcmp(o->row->name, "socks_proxy"))
-			st = plan_proxies(m, &value, err);
 		if (st != ST_OK)
 			return st;
 		if (!got)

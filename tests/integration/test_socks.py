@@ -163,6 +163,16 @@ def test_next_host(bulkhead, sink, proxy):
     assert [a[0] for a in p.asked] == ["127.0.0.2", "127.0.0.3"]
 
 
+def test_each_host_has_its_own(bulkhead, sink, proxy):
+    one, two = proxy(reply=b"\x05\x05\x00\x01\x00\x00\x00\x00\x00\x00"), proxy()
+    b = start(bulkhead, sink, "socks_proxy = ${if eq{$host_address}{127.0.0.2}{127.0.0.1 port=%d}{localhost port=%d}}" % (one.port, two.port),
+              host="127.0.0.2::%d:127.0.0.3::%d" % (sink.port, sink.port))
+    two.answer = b"\x05\x04\x00\x01\x00\x00\x00\x00\x00\x00"
+    send(b)
+    b.wait_log("== a@far.example .*host unreachable, says the proxy")
+    assert [a[0] for a in one.asked] == ["127.0.0.2"] and [a[0] for a in two.asked] == ["127.0.0.3"]
+
+
 def test_all_fail(bulkhead, sink, proxy):
     dead, closes = free_port(), proxy(method=b"")
     b = start(bulkhead, sink, "socks_proxy = 127.0.0.1 port=%d : 127.0.0.1 port=%d" % (dead, closes.port))
