@@ -162,6 +162,8 @@ void log_arrival(struct qmgr *q, const struct message *m, const struct ipc_spool
 	for (uint32_t i = 0; parts & LOG_SEL(proxy) && i < f->n_proxy; i++)
 		if (str_is(f->proxy[i].name, "local_address"))
 			line_field(b, " PRX=", f->proxy[i].value);
+	if (env->flags & MSG_PRDR)
+		buf_adds(b, " PRDR");
 	if (env->flags & MSG_CHUNKED)
 		buf_adds(b, " K");
 	buf_printf(b, " S=%llu", (unsigned long long)env->content);

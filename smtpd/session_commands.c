@@ -79,6 +79,7 @@ static const struct {
 	{ "PIPELINING", offers_pipelining },
 	{ "PIPECONNECT", offers_early },
 	{ "CHUNKING", offers_chunking },
+	{ "PRDR", prdr_offered },
 	{ "AUTH", offers_auth },
 	{ "STARTTLS", offers_tls },
 	{ "SMTPUTF8", offers_utf8 },

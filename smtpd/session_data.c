@@ -427,7 +427,15 @@ void data_end(struct session *s)
 	session_enter(s, SESSION_COMMAND);
 	if (data_refuse(s))
 		session_transaction_end(s);
-	else if (!t->n_rcpts || t->discarded)
+	else if (t->discarded || !prdr_begin(s))
+		data_judge(s);
+}
+
+void data_judge(struct session *s)
+{
+	struct txn *t = s->txn;
+
+	if (!t->n_rcpts || t->discarded)
 		message_discard(s, NULL, STR_NULL);
 	else
 		content_ask(s);
@@ -462,7 +470,7 @@ void data_committed(struct session *s, enum status status, bool no_space, struct
 		else if (t->reply.len)
 			reply(s, t->reply_code, "2.0.0", t->reply);
 		else
-			replyf(s, 250, "2.0.0", "OK id=%s", t->id);
+			replyf(s, 250, "2.0.0", "OK id=%s%s", t->id, t->prdr_refused ? " message accepted for some recipients" : "");
 	}
 	session_transaction_end(s);
 }

@@ -29,6 +29,7 @@ void txn_free(struct session *s)
 		data_scan_clear(&t->scan);
 	buf_clear(&t->pending);
 	buf_clear(&t->carry);
+	buf_clear(&t->prdr_places);
 	arena_clear(&t->arena);
 	mem_free(t);
 	s->txn = NULL;
@@ -74,6 +75,7 @@ struct param {
 	uint32_t client;                /* enum client_flag that offers it; 0: always with EHLO */
 	/* NULL when all is well, else the text for 501 */
 	const char *(*set)(struct session *s, struct str value);
+	bool (*offered)(const struct session *s); /* NULL: `client` tells */
 };
 
 /* RFC 1870 section 4: 1 to 20 digits. More than we can count is more than we take. */
@@ -192,15 +194,16 @@ static const char *param_name(struct session *s, struct str value)
 }
 
 static const struct param params[] = {
-	{ "XNAME", false, true, 0, param_name },
-	{ "AUTH", false, true, 0, param_auth },
-	{ "SIZE", false, true, 0, param_size },
-	{ "BODY", false, true, 0, param_body },
-	{ "SMTPUTF8", false, false, 0, utf8_param },
-	{ "RET", false, true, CLIENT_DSN, param_ret },
-	{ "ENVID", false, true, CLIENT_DSN, param_envid },
-	{ "NOTIFY", true, true, CLIENT_DSN, param_notify },
-	{ "ORCPT", true, true, CLIENT_DSN, param_orcpt },
+	{ "XNAME", false, true, 0, param_name, NULL },
+	{ "AUTH", false, true, 0, param_auth, NULL },
+	{ "SIZE", false, true, 0, param_size, NULL },
+	{ "BODY", false, true, 0, param_body, NULL },
+	{ "SMTPUTF8", false, false, 0, utf8_param, NULL },
+	{ "PRDR", false, false, 0, param_prdr, prdr_offered },
+	{ "RET", false, true, CLIENT_DSN, param_ret, NULL },
+	{ "ENVID", false, true, CLIENT_DSN, param_envid, NULL },
+	{ "NOTIFY", true, true, CLIENT_DSN, param_notify, NULL },
+	{ "ORCPT", true, true, CLIENT_DSN, param_orcpt, NULL },
 };
 
 /* RFC 5321 section 4.1.1.11: 555 for what is not known. None may be there twice. */
@@ -225,7 +228,7 @@ static bool params_take(struct session *s, struct str rest, bool rcpt)
 		for (size_t i = 0; i < sizeof params / sizeof *params; i++)
 			if (params[i].rcpt == rcpt && str_isi(word, params[i].name))
 				p = &params[i];
-		if (!p || (!s->esmtp && !s->local) || (p->client && !(session_client(s)->flags & p->client))) {
+		if (!p || (!s->esmtp && !s->local) || (p->client && !(session_client(s)->flags & p->client)) || (p->offered && !p->offered(s))) {
 			reply_syntax(s, 555, "5.5.4", rcpt ? "unrecognized parameter in RCPT command" : "unrecognized parameter in MAIL command");
 			return false;
 		}
@@ -425,7 +428,8 @@ static void mail_proceed(struct session *s, const struct ipc_acl_answer *answer)
 		t->sender = str_dup(&t->arena, answer->rewritten);
 	if (delivery_waits(s))
 		t->flags |= MSG_QUEUE;
-	reply(s, policy_code(answer, 250), "2.1.0", answer && answer->text.len ? answer->text : STR_LIT("OK"));
+	reply(s, policy_code(answer, 250), "2.1.0", answer && answer->text.len ? answer->text :
+		t->flags & MSG_PRDR ? STR_LIT("OK, PRDR Requested") : STR_LIT("OK"));
 }
 
 static void mail_ask(struct session *s)
@@ -545,6 +549,7 @@ static void rcpt_proceed(struct session *s, const struct ipc_acl_answer *answer)
 		return;
 	}
 	t->rcpt_accepted++;
+	prdr_accepted(t, !t->discarded && !(answer && answer->verdict == ACL_DISCARD));
 	if (t->discarded || (answer && answer->verdict == ACL_DISCARD))
 		discard_log(s, answer);
 	else

@@ -65,7 +65,7 @@ static void txn_facts(const struct txn *t, struct ipc_facts *f, struct session *
 		f->size = t->scan.kept;
 		f->body_offset = t->scan.header_size;
 	}
-	if (s->stage == ACL_PREDATA || s->stage == ACL_DATA || s->stage == ACL_NOTSMTP) {
+	if (s->stage == ACL_PREDATA || s->stage == ACL_DATA || s->stage == ACL_PRDR || s->stage == ACL_NOTSMTP) {
 		f->recipients.n = t->n_rcpts < FACTS_RECIPIENTS ? t->n_rcpts : FACTS_RECIPIENTS;
 		f->recipients.v = arena_alloc(&s->server->scratch, (f->recipients.n + 1) * sizeof *f->recipients.v);
 		for (uint32_t i = 0; i < f->recipients.n; i++)

@@ -60,6 +60,9 @@ struct txn {
 	uint64_t data_ms;             /* when DATA, or the first BDAT, began */
 	bool chunked;                 /* by BDAT */
 	uint16_t small_chunks;
+	struct buf prdr_places;       /* for each recipient that was accepted, in order: enum prdr_place */
+	uint32_t prdr_at, prdr_rcpt;  /* at which of them, and of rcpts, the ACL is */
+	bool prdr_refused, prdr_deferred, prdr_discarded; /* somebody was */
 	struct buf carry;             /* the end of a chunk that needs the next one to be understood */
 	struct str header;            /* read back for local fix-ups */
 };
@@ -211,6 +214,12 @@ void data_file_refused(struct session *s);
 bool data_too_slow(const struct session *s, uint64_t began_ms, uint64_t octets);
 void data_slow(struct session *s);                             /* drops for it */
 void data_late(struct session *s);
+void data_judge(struct session *s);                            /* the content is good: the ACL, unless nobody is to get it */
+/* session_prdr.c */
+const char *param_prdr(struct session *s, struct str value);
+bool prdr_offered(const struct session *s);
+void prdr_accepted(struct txn *t, bool kept);                  /* RCPT was; !kept: discarded */
+bool prdr_begin(struct session *s);                            /* false: it is not wanted; true: goes on with data_judge() */
 /* session_bdat.c */
 size_t bdat_input(struct session *s, const char *p, size_t n);
 void bdat_file_ready(struct session *s);                       /* the file for the first chunk, or the refusal, is here */

@@ -47,7 +47,7 @@ void settings_from_conf(struct settings *s, const struct conf *conf)
 	const struct { enum acl_stage stage; const struct conf_text *text; } acls[] = {
 		{ ACL_CONNECT, &m->acl_smtp_connect }, { ACL_HELO, &m->acl_smtp_helo }, { ACL_STARTTLS, &m->acl_smtp_starttls }, { ACL_AUTH, &m->acl_smtp_auth },
 		{ ACL_MAIL, &m->acl_smtp_mail }, { ACL_MAILAUTH, &m->acl_smtp_mailauth }, { ACL_RCPT, &m->acl_smtp_rcpt },
-		{ ACL_PREDATA, &m->acl_smtp_predata }, { ACL_DATA, &m->acl_smtp_data }, { ACL_DATA, &m->acl_smtp_mime }, { ACL_DATA, &m->acl_smtp_dkim },
+		{ ACL_PREDATA, &m->acl_smtp_predata }, { ACL_DATA, &m->acl_smtp_data }, { ACL_PRDR, &m->acl_smtp_data_prdr }, { ACL_DATA, &m->acl_smtp_mime }, { ACL_DATA, &m->acl_smtp_dkim },
 		{ ACL_QUIT, &m->acl_smtp_quit }, { ACL_NOTQUIT, &m->acl_smtp_notquit }, { ACL_VRFY, &m->acl_smtp_vrfy }, { ACL_EXPN, &m->acl_smtp_expn },
 		{ ACL_ETRN, &m->acl_smtp_etrn }, { ACL_NOTSMTP, &m->acl_not_smtp }, { ACL_NOTSMTP, &m->acl_not_smtp_mime },
 		{ ACL_NOTSMTP_START, &m->acl_not_smtp_start },
@@ -87,6 +87,7 @@ void settings_from_conf(struct settings *s, const struct conf *conf)
 	s->literals = m->allow_domain_literals;
 	s->utf8_domains = m->allow_utf8_domains;
 	s->eightbit = m->accept_8bitmime;
+	s->prdr = m->prdr_enable;
 	s->recipients_reject = m->recipients_max_reject;
 	s->check_space = m->smtp_check_spool_space;
 	s->return_details = m->smtp_return_error_details;

@@ -34,7 +34,7 @@ struct settings {
 	uint32_t recipients_max, received_max, line_max;
 	uint64_t header_max, header_line_max;
 	uint32_t command_timeout_ms, data_timeout_ms, min_rate; /* min_rate: octets a second */
-	bool enforce_sync, strict, literals, utf8_domains, eightbit, recipients_reject, check_space, return_details;
+	bool enforce_sync, strict, literals, utf8_domains, eightbit, prdr, recipients_reject, check_space, return_details;
 	bool remove_return_path, remove_envelope_to, remove_delivery_date;
 	bool from_check, sender_retain, received_none, received_own, utc, reject_log, nodelay, keepalive;
 	bool proxies;                    /* hosts_proxy is set */

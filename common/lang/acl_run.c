@@ -526,6 +526,7 @@ const struct conf_text *acl_option(const struct conf *conf, enum acl_stage stage
 	case ACL_MIME: return &conf->main.acl_smtp_mime;
 	case ACL_DKIM: return &conf->main.acl_smtp_dkim;
 	case ACL_DATA: return &conf->main.acl_smtp_data;
+	case ACL_PRDR: return &conf->main.acl_smtp_data_prdr;
 	case ACL_QUIT: return &conf->main.acl_smtp_quit;
 	case ACL_NOTQUIT: return &conf->main.acl_smtp_notquit;
 	case ACL_VRFY: return &conf->main.acl_smtp_vrfy;
@@ -534,7 +535,6 @@ const struct conf_text *acl_option(const struct conf *conf, enum acl_stage stage
 	case ACL_NOTSMTP: return &conf->main.acl_not_smtp;
 	case ACL_NOTSMTP_START: return &conf->main.acl_not_smtp_start;
 	case ACL_NOTSMTP_MIME: return &conf->main.acl_not_smtp_mime;
-	case ACL_PRDR: /* its option comes with PRDR */
 	case ACL_STAGES_END:
 		break;
 	}

@@ -47,6 +47,14 @@ static enum status var_message_size(struct eval *ev, struct str name, struct str
 	return ST_OK;
 }
 
+static enum status var_prdr_requested(struct eval *ev, struct str name, struct str *out, struct err *err)
+{
+	(void)name;
+	(void)err;
+	*out = ev->facts->flags & MSG_PRDR ? STR_LIT("yes") : STR_LIT("no");
+	return ST_OK;
+}
+
 static struct str recipients_text(struct eval *ev, bool list)
 {
 	struct buf b = BUF_LIMIT(EVAL_LENGTH_MAX);
@@ -300,6 +308,7 @@ const struct var_row exp_vars_message[] = {
 	{ "received_for", VAR_FN, DEP_SESSION, 0, false, NULL, var_received_for, "the recipient, when there is just one" },
 	{ "received_time", VAR_FN, DEP_SESSION, 0, false, NULL, var_received_time, "when the message was received, seconds since 1970" },
 	{ "message_age", VAR_FN, DEP_SESSION | DEP_TIME, 0, false, NULL, var_message_age, "seconds since the message was received" },
+	{ "prdr_requested", VAR_FN, DEP_SESSION, 0, false, NULL, var_prdr_requested, "yes when the client asked for an answer for each recipient (PRDR)", NULL },
 	{ "message_size", VAR_FN, DEP_SESSION, 0, false, NULL, var_message_size, "octets of the message" },
 	{ "message_smtputf8", VAR_FN, DEP_SESSION, 0, false, NULL, var_smtputf8, "yes for an SMTPUTF8 message, else no" },
 	{ "message_headers", VAR_FN, DEP_SESSION, 0, false, NULL, var_headers, "the whole header, encoded words decoded but not converted to UTF-8" },

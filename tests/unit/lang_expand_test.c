@@ -112,6 +112,7 @@ static const struct ctx_case ctx_cases[] = {
 	{ "$rcpt_count $recipients_count $rcpt_defer_count $rcpt_fail_count", ST_OK, "5 3 1 2", 0 },
 	{ "$recipients / $recipients_list / $received_for", ST_OK, "one@r.example, two@r.example / one@r.example:two@r.example / ", 1 },
 	{ "$received_time $message_size", ST_OK, "1700000000 4711", 0 },
+	{ "$message_size $prdr_requested", ST_OK, "4711 yes", 0 },
 	{ "${if >{$message_age}{100}{old}}$message_smtputf8", ST_OK, "oldyes", 0 },
 	{ "$received_count $message_body_size", ST_OK, "2 26", 0 },
 	{ "$message_body|$message_body_end", ST_OK, "body line 1 body line 2 |body line 1 body line 2 ", 1 },
@@ -367,7 +368,7 @@ static const struct ipc_facts facts = {
 	.auth_sender = STR_LIT("s@auth.example"), .auth_fail_id = STR_LIT("somebody"), .auth_failed = true, .uid = 1001, .gid = 101, .connection_id = STR_LIT("1-2-3"), .command = STR_LIT("RCPT TO:<u@r.example>"),
 	.tls = (struct ipc_pair *)tls, .n_tls = 7, .proxy = (struct ipc_pair *)proxy, .n_proxy = 5, .message_id = STR_LIT("1xAAAA-000001-AB"),
 	.sender = STR_LIT("From.User@Sender.Example"), .has_sender = true, .recipient = STR_LIT("U@R.Example"), .rcpt_count = 5, .rcpt_accepted = 3,
-	.rcpt_deferred = 1, .rcpt_failed = 2, .size = 4711, .smtputf8 = true, .recipients = { (struct str *)recipients, 2 },
+	.rcpt_deferred = 1, .rcpt_failed = 2, .size = 4711, .flags = MSG_PRDR, .smtputf8 = true, .recipients = { (struct str *)recipients, 2 },
 	.received_us = 1700000000000000, .results = (struct ipc_pair *)results, .n_results = 2, .acl_c = (struct ipc_pair *)acl_c, .n_acl_c = 2, .acl_m = (struct ipc_pair *)acl_m, .n_acl_m = 1,
 };
 

@@ -164,14 +164,16 @@ static bool mock_answer(struct mock *m)
 
 	if (m->asked) {
 		struct ipc_acl_answer answer = { .verdict = ACL_ACCEPT };
+		/* With PRDR "pdeny" is refused behind the data. */
+		const char *subject = m->subject + (m->stage == ACL_PRDR && m->subject[0] == 'p');
 
 		for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-			if (!strncmp(m->subject, words[i].begins, strlen(words[i].begins)))
+			if (!strncmp(subject, words[i].begins, strlen(words[i].begins)))
 				answer.verdict = words[i].verdict;
-		if (!strncmp(m->subject, "delay", 5))
+		if (!strncmp(subject, "delay", 5))
 			answer.delay_ms = 5000;
 		m->asked = false;
-		if (!strncmp(m->subject, "lost", 4))
+		if (!strncmp(subject, "lost", 4))
 			session_on_acl(s, NULL, true, "killed");
 		else
 			session_on_acl(s, &answer, false, NULL);

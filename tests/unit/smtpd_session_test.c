@@ -15,6 +15,9 @@
 #define MAIL "MAIL FROM:<a@b.example>\r\n"
 #define RCPT "RCPT TO:<r@x.example>\r\n"
 #define ENVELOPE HELLO MAIL RCPT
+#define PMAIL HELLO "MAIL FROM:<a@b.example> PRDR\r\n"
+#define RCPTS(to) "RCPT TO:<" to ">\r\n"
+#define PDATA "DATA\r\nx\r\n.\r\n"
 #define SEND(data) ENVELOPE "DATA\r\n" data
 #define OK_SEND "220 250 250 250 354 250"
 #define E8 "\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4" /* 16 octets */
@@ -23,7 +26,7 @@
 #define X1000 X100 X100 X100 X100 X100 X100 X100 X100 X100 X100
 
 enum { SYNC = 1, LOCAL = 2, TRUSTED = 4, CLOSED = 8, DSN = 16, LENIENT = 32, SMALL = 64, LITERALS = 128, ACLS = 256, INTAKE = 512, NOSPACE = 1024,
-	FEW = 2048, UNQUALIFIED = 4096, REJECT_OVER = 8192, NOPIPE = 16384, NOCHUNKS = 32768, EARLY = 65536, NOFFER = 131072,
+	FEW = 2048, UNQUALIFIED = 4096, REJECT_OVER = 8192, NOPIPE = 16384, NOCHUNKS = 32768, EARLY = 65536, NOFFER = 131072, PRDR = 262144,
 	UTF8_DOMAINS = 1 << 20, NOUTF8 = 1 << 21 };
 
 static const struct dialogue {
@@ -215,6 +218,27 @@ static const struct dialogue {
 	{ "malformed: bare LF", ENVELOPE "BDAT 6 LAST\nRSET\r\nRSET\r\n", CLOSED, "220 250 250 250 501", NULL, NULL },
 	{ "malformed: too long", ENVELOPE "BDAT " X1000 X1000 X100 "\r\nRSET\r\n", CLOSED, "220 250 250 250 501", NULL, NULL },
 
+	/* PRDR: a reply for each recipient that was accepted, and the last one */
+	{ "PRDR", PMAIL RCPTS("a@x") RCPTS("pdeny@x") RCPTS("pdefer@x") RCPTS("b@x") PDATA, PRDR, "220 250 250 250 250 250 250 354 353 250 550 450 250 250", "x\r\n", "a@x b@x " },
+	{ "PRDR, text", PMAIL RCPTS("a@x") RCPTS("pdeny@x") PDATA, PRDR, "220 250 250 250 250 354 353 250 550 250", "x\r\n", "rejected PRDR <pdeny@x>" },
+	{ "PRDR, for some", PMAIL RCPTS("a@x") RCPTS("pdeny@x") PDATA, PRDR, "220 250 250 250 250 354 353 250 550 250", "x\r\n", "message accepted for some recipients" },
+	{ "PRDR, all refused", PMAIL RCPTS("pdeny@x") RCPTS("pdeny2@x") PDATA MAIL, PRDR, "220 250 250 250 250 354 353 550 550 550 250", NULL, "for all recipients" },
+	{ "PRDR, all refused, one for now", PMAIL RCPTS("pdeny@x") RCPTS("pdefer@x") PDATA MAIL, PRDR, "220 250 250 250 250 354 353 550 450 450 250", NULL, NULL },
+	{ "PRDR, discarded by RCPT", PMAIL RCPTS("discard@x") RCPTS("a@x") RCPTS("discard@x") RCPTS("pdeny@x") RCPTS("discard@x") PDATA MAIL, PRDR,
+	  "220 250 250 250 250 250 250 250 354 353 250 250 250 550 250 250 250", "x\r\n", NULL },
+	{ "PRDR, discarded by its ACL", PMAIL RCPTS("pdiscard@x") RCPTS("a@x") PDATA, PRDR, "220 250 250 250 250 354 353 250 250 250", "x\r\n", NULL },
+	{ "PRDR, all discarded or refused", PMAIL RCPTS("pdiscard@x") RCPTS("pdeny@x") PDATA, PRDR, "220 250 250 250 250 354 353 250 550 250", NULL, "message discarded" },
+	{ "PRDR, dropped", PMAIL RCPTS("a@x") RCPTS("pdrop@x") RCPTS("b@x") PDATA, PRDR | CLOSED, "220 250 250 250 250 250 354 353 250 550", NULL, NULL },
+	{ "PRDR, delayed", PMAIL RCPTS("pdelay@x") RCPTS("b@x") PDATA, PRDR, "220 250 250 250 250 354 353 250 250 250", "x\r\n", NULL },
+	{ "PRDR, lost worker", PMAIL RCPTS("plost@x") RCPTS("b@x") PDATA, PRDR, "220 250 250 250 250 354 353 450 250 250", "x\r\n", NULL },
+	{ "PRDR, one recipient", PMAIL RCPTS("pdeny@x") PDATA, PRDR, "220 250 250 250 354 250", "x\r\n", NULL },
+	{ "PRDR, one left", PMAIL RCPTS("pdeny@x") RCPTS("discard@x") PDATA, PRDR, "220 250 250 250 250 354 250", "x\r\n", NULL },
+	{ "PRDR by BDAT", PMAIL RCPTS("a@x") RCPTS("pdeny@x") "BDAT 3 LAST\r\nx\r\n" MAIL, PRDR, "220 250 250 250 250 353 250 550 250 250", "x\r\n", NULL },
+	{ "PRDR, message refused as a whole", PMAIL RCPTS("a@x") RCPTS("b@x") "DATA\r\na\rb\r\n.\r\n" MAIL, PRDR, "220 250 250 250 250 354 550 250", NULL, NULL },
+	{ "PRDR not asked for", HELLO MAIL RCPTS("a@x") RCPTS("pdeny@x") PDATA, PRDR, "220 250 250 250 250 354 250", "x\r\n", NULL },
+	{ "PRDR not offered", PMAIL "MAIL FROM:<a@b.example>\r\n", 0, "220 250 555 250", NULL, NULL },
+	{ "PRDR with a value", HELLO "MAIL FROM:<a@b> PRDR=1\r\nMAIL FROM:<a@b> PRDR=\r\nMAIL FROM:<a@b> PRDR PRDR\r\n", PRDR, "220 250 501 501 501", NULL, NULL },
+
 	/* synchronisation; only seen when all comes at once */
 	{ "data before 354", ENVELOPE "DATA\r\nx\r\n.\r\n", SYNC | CLOSED, "220 554", NULL, "synchronization error" },
 	{ "EHLO and more", HELLO MAIL, SYNC | CLOSED, "220 554", NULL, NULL },
@@ -263,6 +287,10 @@ static void setup(struct mock *m, int flags, bool whole)
 		c->flags |= CLIENT_PIPECONNECT;
 	if (flags & NOPIPE)
 		c->flags &= ~(uint32_t)CLIENT_PIPELINING;
+	if (flags & PRDR) {
+		set->prdr = true;
+		set->acl_stages |= 1u << ACL_PRDR;
+	}
 	if (flags & NOCHUNKS)
 		c->flags &= ~(uint32_t)CLIENT_CHUNKING;
 	set->utf8_domains = flags & UTF8_DOMAINS;
