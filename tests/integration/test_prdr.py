@@ -93,5 +93,5 @@ def test_we_are_the_client(bulkhead, sink):
     assert sorted(sink.wait(1)[0][1]) == ["x@far.example", "y@far.example"]
     near.wait_log(r"=> x@far.example .* PRDR")
     near.wait_log(r"\*\* bad@far.example .*not for bad of far.example")
-    near.wait_log(r"=> y@far.example .* PRDR")
+    near.wait_log(r"-> y@far.example .* PRDR")
     near.wait_empty()
