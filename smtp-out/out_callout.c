@@ -92,7 +92,8 @@ static void test_prepare(struct out_delivery *d)
 	struct out_callout *c = d->callout;
 
 	c->rcpt = (struct smtp_rcpt){ .addr = test_address(c) };
-	d->txn = (struct smtp_txn){ .arena = &d->arena, .sender = test_sender(c), .utf8 = c->ask.utf8, .probe = true, .rcpts = &c->rcpt, .n_rcpts = 1 };
+	d->txn = (struct smtp_txn){ .arena = &d->arena, .sender = test_sender(c), .utf8 = c->ask.utf8,
+		.downconvert = d->plan->options.utf8_downconvert == OUT_DOWNCONVERT_MESSAGE ? 0 : d->plan->options.utf8_downconvert, .probe = true, .rcpts = &c->rcpt, .n_rcpts = 1 };
 }
 
 /* What was sent, and what came back. reply: the server's; NULL when there was none. */
@@ -107,9 +108,9 @@ static void words_keep(struct out_delivery *d, const struct smtp_reply *reply)
 	out->text = str_sub(c->rcpt.text, 0, 4096);
 	out->reply = c->rcpt.code && reply ? str_sub(smtp_reply_words(&d->txn, reply), 0, 4096) : STR_NULL;
 	if (!said || !strcmp(said, "RCPT TO")) /* a recipient that was taken has no trouble to tell */
-		out->sent = str_printf(&d->arena, "RCPT TO:<%.*s>", STR_FMT(c->rcpt.addr));
+		out->sent = str_printf(&d->arena, "RCPT TO:<%.*s>", STR_FMT(c->rcpt.ascii.p ? c->rcpt.ascii : c->rcpt.addr));
 	else if (!strcmp(said, "MAIL FROM"))
-		out->sent = str_printf(&d->arena, "MAIL FROM:<%.*s>", STR_FMT(d->txn.sender));
+		out->sent = str_printf(&d->arena, "MAIL FROM:<%.*s>", STR_FMT(d->txn.sender_ascii.p ? d->txn.sender_ascii : d->txn.sender));
 	else if (!strcmp(said, "EHLO") || !strcmp(said, "HELO"))
 		out->sent = str_printf(&d->arena, "%s %.*s", d->plan->options.lmtp ? "LHLO" : said, STR_FMT(out_plan_host(d->plan, d->next_host - 1)->profile.helo));
 	else

@@ -48,6 +48,37 @@ enum status out_content_init(struct out_content *c, const struct out_content_spe
 	return ST_OK;
 }
 
+static bool is_8bit(const char *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)p[i] > 127)
+			return true;
+	return false;
+}
+
+enum status out_content_header_8bit(const struct out_content *c, uint64_t header_size, char *scratch, struct err *err)
+{
+	for (uint32_t i = 0; i < c->n; i++) {
+		const struct edit_piece *p = &c->v[i];
+		uint64_t end = p->offset + p->len < header_size ? p->offset + p->len : header_size;
+
+		if (p->text && is_8bit(p->text, p->len))
+			return ST_OK;
+		for (uint64_t at = p->offset; !p->text && at < end;) {
+			ssize_t n = pread(c->fd, scratch, end - at < OUT_SCRATCH ? end - at : OUT_SCRATCH, (off_t)(c->base + at));
+
+			if (n < 0 && errno == EINTR)
+				continue;
+			if (n <= 0)
+				return err_set(err, ST_DEFER, "%s", n ? strerror(errno) : "the file is too short");
+			if (is_8bit(scratch, (size_t)n))
+				return ST_OK;
+			at += (uint64_t)n;
+		}
+	}
+	return ST_FAIL;
+}
+
 static enum status content_read(struct out_content *c, const struct edit_piece *p, struct buf *out, size_t want, char *scratch, struct err *err)
 {
 	uint64_t left = p->len - c->piece_at;

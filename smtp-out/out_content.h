@@ -29,6 +29,8 @@ struct out_content_spec {
 };
 
 enum status out_content_init(struct out_content *c, const struct out_content_spec *spec, struct arena *a, struct err *err);
+/* Has the header, as it will be sent, octets over 127? header_size: of the content in the file. ST_OK yes, ST_FAIL no. */
+enum status out_content_header_8bit(const struct out_content *c, uint64_t header_size, char *scratch, struct err *err);
 void out_content_rewind(struct out_content *c);
 /* Appends about `want` octets (more by what dots double), or all that is left and the end. scratch: OUT_SCRATCH octets. */
 enum status out_content_fill(struct out_content *c, struct buf *out, size_t want, char *scratch, struct err *err);

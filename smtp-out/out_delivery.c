@@ -264,9 +264,7 @@ bool out_delivery_host_next(struct out_delivery *d, uint32_t *out)
 static bool somebody_waits(const struct out_delivery *d)
 {
 	for (uint32_t i = 0; i < d->txn.n_rcpts; i++) {
-		const struct smtp_rcpt *r = &d->txn.rcpts[i];
-
-		if (!r->skip && r->result == DELIVERY_DEFERRED)
+		if (d->txn.rcpts[i].result == DELIVERY_DEFERRED)
 			return true;
 	}
 	return false;
@@ -353,6 +351,27 @@ static void txn_init(struct out_delivery *d)
 	}
 }
 
+/* The transport's word, or the message's own (control = utf8_downconvert). */
+static int8_t downconvert(const struct out_options *o, uint64_t flags)
+{
+	if (o->utf8_downconvert != OUT_DOWNCONVERT_MESSAGE)
+		return o->utf8_downconvert;
+	return flags & MSG_UTF8_CONVERT ? 1 : flags & MSG_UTF8_CONVERT_IF ? -1 : 0;
+}
+
+/* Only for what was marked as needing SMTPUTF8: all else goes as it is. */
+static enum status header_look(struct out_delivery *d, struct err *err)
+{
+	enum status st;
+
+	d->txn.downconvert = downconvert(&d->plan->options, d->msg.flags);
+	if (!d->txn.utf8 || d->plan->options.body_only)
+		return ST_OK;
+	st = out_content_header_8bit(&d->content, d->msg.header_size, d->so->scratch, err);
+	d->txn.utf8_header = st == ST_OK;
+	return st == ST_FAIL ? ST_OK : st;
+}
+
 static enum status content_prepare(struct out_delivery *d, int fd, struct err *err)
 {
 	const struct out_options *o = &d->plan->options;
@@ -376,7 +395,7 @@ static enum status content_prepare(struct out_delivery *d, int fd, struct err *e
 	st = out_content_init(&d->content, &spec, &d->arena, err);
 	d->content.fd = fd;
 	d->txn.size = d->content.size;
-	return st;
+	return st ? st : header_look(d, err);
 }
 
 void smtp_out_deliver(struct smtp_out *so, struct ipc_in *in)

@@ -168,6 +168,12 @@ static enum status generic_take(const struct conf_opts_transport *g, struct out_
 	return ST_OK;
 }
 
+static bool downconvert_read(struct str s, int8_t *out)
+{
+	*out = !s.len ? OUT_DOWNCONVERT_MESSAGE : str_is(s, "1") ? 1 : str_is(s, "0") ? 0 : -1;
+	return *out >= 0 || str_is(s, "-1");
+}
+
 static enum status smtp_take(const struct conf_opts_transport_smtp *o, struct arena *a, struct out_options *out, struct err *err)
 {
 	struct str port = o->port.text;
@@ -201,6 +207,8 @@ static enum status smtp_take(const struct conf_opts_transport_smtp *o, struct ar
 	out->require_auth = o->hosts_require_auth.text;
 	out->auth_sender_force = o->authenticated_sender_force;
 	out->size_addition = o->size_addition;
+	if (!downconvert_read(str_trim(o->utf8_downconvert.text), &out->utf8_downconvert))
+		return err_set(err, ST_ERROR, "utf8_downconvert: \"%.*s\" is none of 1, 0, -1 and nothing", STR_FMT(o->utf8_downconvert.text));
 	out->keepalive = o->keepalive;
 	out->ignore_quota = o->lmtp_ignore_quota;
 	return ST_OK;
@@ -215,7 +223,7 @@ static enum status lmtp_take(const struct conf_opts_transport_lmtp *o, struct ou
 	out->idle_ms = 5000;
 	out->hosts_max_try = out->hosts_max_try_hardlimit = 1;
 	out->max_messages = 500;
-	out->size_addition = -1;
+	out->size_addition = out->utf8_downconvert = -1;
 	out->tos = -1;
 	if (!out->socket.len || out->socket.p[0] != '/')
 		return err_set(err, ST_ERROR, "socket: \"%.*s\" is no absolute path", STR_FMT(out->socket));

@@ -10,6 +10,8 @@
 #include "common/conf/proxies.h"
 #include "common/ipc/codec.h"
 
+enum { OUT_DOWNCONVERT_MESSAGE = 2 };
+
 struct out_options {
 	uint64_t connect_ms, command_ms, data_ms, final_ms, idle_ms;
 	uint32_t hosts_max_try, hosts_max_try_hardlimit; /* 0: no limit */
@@ -23,6 +25,7 @@ struct out_options {
 	struct str avoid_esmtp, avoid_pipelining, try_auth, require_auth, try_chunking, try_prdr; /* host lists */
 	uint64_t line_max;           /* octets of the longest line that is sent; 0: no limit */
 	int64_t size_addition;
+	int8_t utf8_downconvert;     /* 1, 0, -1, or OUT_DOWNCONVERT_MESSAGE: as the message has it */
 	bool lmtp, ignore_quota, keepalive, auth_sender_force;
 	bool headers_only, body_only, return_path_add, delivery_date_add, envelope_to_add;
 };

@@ -47,6 +47,7 @@ struct smtp_profile {
 /* One recipient and what became of it. Zero result: not yet known. */
 struct smtp_rcpt {
 	struct str addr, orcpt;
+	struct str ascii;         /* in place of addr for a host without SMTPUTF8; p NULL: as it is */
 	struct str status;        /* enhanced status; never empty with a result */
 	struct str text;          /* the peer's words, or what went wrong */
 	const char *stage;        /* what was being done */
@@ -66,7 +67,9 @@ struct smtp_txn {
 	struct arena *arena;      /* texts of results go here */
 	struct str sender, ret, envid;
 	uint64_t size;            /* octets of the content as it will be sent, about */
-	bool eightbit, utf8;
+	bool eightbit;
+	bool utf8, utf8_header;   /* marked as needing SMTPUTF8; and its header really has octets over 127 */
+	int8_t downconvert;       /* envelope to ASCII forms: 1 always, 0 never, -1 where the host lacks SMTPUTF8 */
 	bool probe;               /* a callout: it ends with the replies to RCPT, one command at a time; DATA is never said */
 	struct smtp_rcpt *rcpts;
 	uint32_t n_rcpts;
@@ -76,6 +79,8 @@ struct smtp_txn {
 	struct str host_text;
 	bool mail_answered;       /* some reply to MAIL came: the connection was alive */
 	bool dsn_passed;          /* the peer offers DSN */
+	bool utf8_said;           /* MAIL has SMTPUTF8 */
+	struct str sender_ascii;  /* as a recipient's */
 	bool pipelined;
 	bool early;               /* it began in a group that went out before EHLO was answered */
 	bool prdr, chunked;       /* used */

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "common/mail/address.h"
+#include "common/mail/alabel.h"
 #include "smtp-out/smtp_result.h"
 
 enum { MECHANISMS_MAX = 2000 };
@@ -38,14 +39,6 @@ bool smtp_address_is_safe(struct str addr)
 	return !quoted;
 }
 
-static bool str_is_ascii(struct str s)
-{
-	for (uint32_t i = 0; i < s.len; i++)
-		if ((unsigned char)s.p[i] > 0x7f)
-			return false;
-	return true;
-}
-
 bool smtp_prdr_wanted(const struct smtp_client *c)
 {
 	uint32_t n = 0;
@@ -59,14 +52,14 @@ void smtp_command_mail(const struct smtp_client *c, struct buf *out)
 {
 	const struct smtp_txn *t = c->txn;
 
-	buf_printf(out, "MAIL FROM:<%.*s>", STR_FMT(t->sender));
+	buf_printf(out, "MAIL FROM:<%.*s>", STR_FMT(t->sender_ascii.p ? t->sender_ascii : t->sender));
 	if ((c->offers & SMTP_O_SIZE) && c->profile->size_addition >= 0 && !t->probe)
 		buf_printf(out, " SIZE=%" PRIu64, t->size + (uint64_t)c->profile->size_addition);
 	if (smtp_prdr_wanted(c))
 		buf_adds(out, " PRDR");
 	if ((c->offers & SMTP_O_8BITMIME) && t->eightbit)
 		buf_adds(out, " BODY=8BITMIME");
-	if ((c->offers & SMTP_O_SMTPUTF8) && t->utf8)
+	if (t->utf8_said)
 		buf_adds(out, " SMTPUTF8");
 	if (c->profile->auth_sender.len && (c->authenticated || c->profile->auth_sender_force))
 		buf_printf(out, " AUTH=%.*s", STR_FMT(address_xtext_encode(t->arena, c->profile->auth_sender)));
@@ -97,15 +90,31 @@ static void notify_add(struct buf *out, unsigned notify)
 		}
 }
 
+/* RFC 6533 section 3: of an address of type utf-8 a peer with SMTPUTF8 gets the characters, another their ASCII form. */
+static void orcpt_add(const struct smtp_client *c, struct str orcpt, struct buf *out)
+{
+	struct arena *a = c->txn->arena;
+	struct str addr;
+
+	if (!param_is_safe(orcpt))
+		return;
+	if (str_beginsi(orcpt, "utf-8;")) {
+		if (!address_unitext_decode(a, str_from(orcpt, 6), &addr))
+			return;
+		orcpt = str_printf(a, "utf-8;%.*s", STR_FMT(address_unitext_encode(a, addr, !c->txn->utf8_said)));
+	}
+	if (address_is_ascii(orcpt) || c->txn->utf8_said)
+		buf_printf(out, " ORCPT=%.*s", STR_FMT(orcpt));
+}
+
 void smtp_command_rcpt(const struct smtp_client *c, const struct smtp_rcpt *r, struct buf *out)
 {
 	buf_add(out, "RCPT TO:<", 9);
-	buf_add_str(out, r->addr);
+	buf_add_str(out, r->ascii.p ? r->ascii : r->addr);
 	buf_addc(out, '>');
 	if (c->offers & SMTP_O_DSN) {
 		notify_add(out, r->notify);
-		if (param_is_safe(r->orcpt))
-			buf_printf(out, " ORCPT=%.*s", STR_FMT(r->orcpt));
+		orcpt_add(c, r->orcpt, out);
 	}
 	if (c->profile->ignore_quota && (c->offers & SMTP_O_IGNOREQUOTA))
 		buf_adds(out, " IGNOREQUOTA");
@@ -169,13 +178,67 @@ void smtp_offers_read(struct smtp_client *c)
 	smtp_offers_limit(c);
 }
 
+/* ---- SMTPUTF8 (RFC 6531) ---- */
+
+/* local@domain with A-labels, where there is something to convert. False: there is no such form. */
+static bool address_to_ascii(struct arena *a, struct str addr, struct str *out)
+{
+	struct str local, domain;
+
+	*out = STR_NULL;
+	if (address_is_ascii(addr))
+		return true;
+	if (!address_split(addr, &local, &domain) || alabel_local_encode(a, address_local_unquote(a, local), &local, NULL) ||
+		alabel_domain_encode(a, domain, &domain, NULL))
+		return false;
+	*out = str_printf(a, "%.*s@%.*s", STR_FMT(address_local_quote(a, local)), STR_FMT(domain));
+	return smtp_address_is_safe(*out) && address_is_ascii(*out);
+}
+
+/* A further host may have SMTPUTF8: the recipient fails where none is left. */
+static struct smtp_verdict utf8_verdict(const struct smtp_txn *t)
+{
+	return (struct smtp_verdict){ .result = DELIVERY_DEFERRED, .refused = true, .error = RETRY_OTHER, .stage = "RCPT TO", .status = STR_LIT("5.6.7"),
+		.text = t->probe ? STR_LIT("response to \"EHLO\" did not include SMTPUTF8") : STR_LIT("utf8 support required but not offered for forwarding") };
+}
+
+/* The header is never converted: where it is not ASCII, converting the envelope does not help. */
+static void utf8_check(struct smtp_client *c)
+{
+	struct smtp_txn *t = c->txn;
+	bool offered = c->offers & SMTP_O_SMTPUTF8, header = t->utf8 && t->utf8_header, converts = t->downconvert > 0 || (t->downconvert && !offered);
+	bool sender_fits, envelope = false;
+	struct smtp_verdict v = utf8_verdict(t);
+
+	t->sender_ascii = STR_NULL;
+	sender_fits = converts ? address_to_ascii(t->arena, t->sender, &t->sender_ascii) : address_is_ascii(t->sender);
+	envelope = !sender_fits;
+	for (uint32_t i = 0; i < t->n_rcpts; i++) {
+		struct smtp_rcpt *r = &t->rcpts[i];
+		bool fits;
+
+		r->ascii = STR_NULL;
+		if (r->skip || r->result)
+			continue;
+		fits = converts ? address_to_ascii(t->arena, r->addr, &r->ascii) : address_is_ascii(r->addr);
+		if (!fits)
+			r->ascii = STR_NULL;
+		if (!offered && (header || !sender_fits || !fits))
+			smtp_verdict_give(r, &v);
+		envelope |= !fits;
+	}
+	if (!sender_fits)
+		t->sender_ascii = STR_NULL;
+	/* A body with octets over 127 may have parts whose headers need it. */
+	t->utf8_said = offered && (header || envelope || (t->utf8 && t->eightbit && t->downconvert <= 0));
+}
+
 void smtp_txn_check(struct smtp_client *c)
 {
 	struct smtp_txn *t = c->txn;
 	struct smtp_verdict v = { .result = DELIVERY_FAILED, .error = RETRY_OTHER, .stage = "MAIL FROM" };
-	bool ascii = str_is_ascii(t->sender);
 
-	if (!smtp_address_is_safe(t->sender)) {
+	if (!smtp_address_is_safe(t->sender) || !address_utf8_valid(t->sender)) {
 		v.status = STR_LIT("5.1.7");
 		v.text = STR_LIT("the sender's address can't be sent in an SMTP command");
 		smtp_verdict_give_all(t, &v);
@@ -191,18 +254,14 @@ void smtp_txn_check(struct smtp_client *c)
 
 		if (r->skip)
 			continue;
-		if (!smtp_address_is_safe(r->addr) || !r->addr.len) {
+		if (!smtp_address_is_safe(r->addr) || !r->addr.len || !address_utf8_valid(r->addr)) {
 			v.code = 0;
 			v.status = STR_LIT("5.1.3");
 			v.text = STR_LIT("the address can't be sent in an SMTP command");
 			smtp_verdict_give(r, &v);
-		} else if (t->utf8 && !(c->offers & SMTP_O_SMTPUTF8) && (!ascii || !str_is_ascii(r->addr))) {
-			v.code = 0;
-			v.status = STR_LIT("5.6.7");
-			v.text = STR_LIT("utf8 support required but not offered for forwarding");
-			smtp_verdict_give(r, &v);
 		}
-		if (r->result)
-			r->skip = true;
 	}
+	utf8_check(c);
+	for (uint32_t i = 0; i < t->n_rcpts; i++)
+		t->rcpts[i].skip |= t->rcpts[i].result != 0;
 }

@@ -90,8 +90,8 @@ bool smtp_txn_again(struct smtp_txn *t)
 	for (uint32_t i = 0; i < t->n_rcpts; i++) {
 		struct smtp_rcpt *r = &t->rcpts[i];
 
-		if (!r->skip && r->result && r->result != DELIVERY_DEFERRED)
-			r->skip = true;
+		if (r->result) /* one that this host alone could not take is skipped, but not done */
+			r->skip = r->result != DELIVERY_DEFERRED;
 		if (r->skip)
 			continue;
 		left = true;

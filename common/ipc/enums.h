@@ -73,6 +73,8 @@ enum msg_flag {
 	MSG_FIRST_PASS = 1 << 26,      /* control = queue/first_pass_route: routed at once, but nothing is sent by SMTP before the next queue run */
 	MSG_CHUNKED = 1 << 27,         /* it came by BDAT */
 	MSG_PRDR = 1 << 28,            /* PRDR was said with MAIL */
+	MSG_UTF8_CONVERT = 1 << 28,    /* control = utf8_downconvert: addresses go out in ASCII forms */
+	MSG_UTF8_CONVERT_IF = 1 << 29, /* ... to hosts without SMTPUTF8 */
 	/* those that a control sets for the rest of the connection */
 	MSG_OF_CONNECTION = MSG_NO_PIPELINING | MSG_NO_ENFORCE_SYNC | MSG_ENFORCE_SYNC | MSG_NO_MULTILINE | MSG_NO_DELAY_FLUSH | MSG_DEBUG |
 		MSG_AUTH_UNADVERTISED | MSG_NO_CALLOUT_FLUSH,

@@ -111,6 +111,17 @@ static enum acl_rc control_queue(struct acl_state *s, struct str option, struct 
 	return RC_OK;
 }
 
+static bool option_downconvert(struct str option) { return !option.len || str_is(option, "1") || str_is(option, "0") || str_is(option, "-1"); }
+
+static enum acl_rc control_downconvert(struct acl_state *s, struct str option, struct err *err)
+{
+	uint64_t both = MSG_UTF8_CONVERT | MSG_UTF8_CONVERT_IF, set = str_is(option, "0") ? 0 : str_is(option, "-1") ? MSG_UTF8_CONVERT_IF : MSG_UTF8_CONVERT;
+
+	(void)err;
+	flags_set(s->ev, set, both & ~set);
+	return RC_OK;
+}
+
 const struct acl_control_row acl_controls[] = {
 	{ "allow_auth_unadvertised", STAGE(ACL_CONNECT) | STAGE(ACL_HELO), MSG_AUTH_UNADVERTISED, 0, NULL, NULL, NULL, false,
 		"the client may use AUTH though it was not offered to it" },
@@ -150,7 +161,8 @@ const struct acl_control_row acl_controls[] = {
 		"the message comes from a user's mail program: it gets the header fields that it lacks, and a true Sender:" },
 	{ "suppress_local_fixups", STAGES_BEFORE_DATA | STAGE(ACL_NOTSMTP_START), MSG_NO_FIXUPS, 0, NULL, NULL, NULL, false,
 		"a message from this machine keeps its header as it is" },
-	{ "utf8_downconvert", STAGES_RECEIVING, 0, 0, option_any, NULL, NULL, true, "addresses in ASCII form" },
+	{ "utf8_downconvert", STAGE(ACL_RCPT) | STAGE(ACL_VRFY), 0, 0, option_downconvert, NULL, control_downconvert, false,
+		"addresses that are not ASCII are sent on in ASCII forms (A-labels): always (/1, or no option), never (/0), to hosts without SMTPUTF8 (/-1); for transports whose utf8_downconvert is empty" },
 	{ "wellknown", STAGES_SMTP, 0, 0, option_any, NULL, NULL, true, "a file of well-known content" },
 	{ NULL }
 };

@@ -94,6 +94,8 @@ enum acl_rc acl_verify_recipient(struct acl_state *s, const struct verify_call *
 	if (st == ST_FAIL) {
 		s->user_text = answer.text.len ? answer.text : STR_LIT("Unrouteable address");
 		s->log_text = answer.log_text.len ? answer.log_text : s->user_text;
+		if (answer.callout && str_is(answer.code, "5.6.7")) /* a server without SMTPUTF8 */
+			s->user_text = s->stage == ACL_RCPT ? STR_LIT("533 no support for internationalised mailbox name") : STR_LIT("550 mailbox unavailable");
 	}
 	if (defer_passes(st, &call->parsed, &answer))
 		return RC_OK;

@@ -33,10 +33,13 @@ struct script {
 	const char *text;        /* part of the first recipient's text that must be there */
 };
 enum { LMTP = 1, NO_PIPELINING = 2, NO_ESMTP = 4, EIGHTBIT = 8, BIG = 16, DSN = 32, UTF8 = 64, BAD_SENDER = 128, BAD_RCPT = 256, CHUNK = 512, PRDR = 1024,
-	TLS = 2048, TLS_MUST = 4096, CLEAR_REFUSED = 8192, CLEAR_FAILED = 16384, TLS_FIRST = 32768 };
+	TLS = 2048, TLS_MUST = 4096, CLEAR_REFUSED = 8192, CLEAR_FAILED = 16384, TLS_FIRST = 32768,
+	UNMARKED = 1 << 20, HEADER8 = 1 << 21, CONVERT = 1 << 22, CONVERT_IF = 1 << 23, ASCII = 1 << 24, SENDER8 = 1 << 25, BAD_DOMAIN = 1 << 26, BAD_UTF8 = 1 << 27,
+	ORCPT8 = 1 << 28 };
 
 #define PIPE "<250-peer hello\n250-PIPELINING\n250 SIZE 100000"
 #define PLAIN "<250 peer hello"
+#define OFFER8 "<250-peer\n250-PIPELINING\n250-8BITMIME\n250 SMTPUTF8"
 #define HELLO "<220 peer", ">EHLO me|"
 #define BIND "<250-peer\n250-PIPELINING\n250 CHUNKING"
 #define BIND1 ">MAIL FROM:<s@x>|RCPT TO:<r0@y>|"
@@ -176,8 +179,45 @@ static const struct script scripts[] = {
 	{ "421 while it waits", 0, 1, { HELLO, PIPE, GROUP1, "<250 ok\n250 ok\n354 go", "BODY", "<250 queued", "READY", "<421 idle", "OVER" }, { "delivered 250 none" }, NULL },
 
 	{ "too big for the peer", BIG, 1, { HELLO, PIPE, ">", "READY" }, { "failed 552 other" }, "too big" },
-	{ "no SMTPUTF8 there", UTF8, 2, { HELLO, PIPE, ">MAIL FROM:<s@x> SIZE=2024|RCPT TO:<r1@y>|DATA|", "<250 ok\n250 ok\n354 go", "BODY", "<250 queued" },
-		{ "failed 0 other", "delivered 250 none" }, "utf8 support required but not offered" },
+	{ "utf8: not there", UTF8, 2, { HELLO, PIPE, ">MAIL FROM:<s@x> SIZE=2024|RCPT TO:<r1@y>|DATA|", "<250 ok\n250 ok\n354 go", "BODY", "<250 queued" },
+		{ "deferred 0 other refused", "delivered 250 none" }, "utf8 support required but not offered for forwarding" },
+	{ "utf8: not there, unmarked", UTF8 | UNMARKED, 2, { HELLO, PIPE, ">MAIL FROM:<s@x> SIZE=2024|RCPT TO:<r1@y>|DATA|", "<250 ok\n250 ok\n354 go", "BODY", "<250 queued" },
+		{ "deferred 0 other refused", "delivered 250 none" }, "utf8 support required but not offered for forwarding" },
+	{ "utf8: header, not there", UTF8 | CONVERT_IF | HEADER8, 2, { HELLO, PIPE, ">", "READY" }, { "deferred 0 other refused", "deferred 0 other refused" }, "utf8 support" },
+	{ "utf8: header, not there, to be converted", UTF8 | CONVERT | HEADER8, 2, { HELLO, PIPE, ">", "READY" }, { "deferred 0 other refused", "deferred 0 other refused" },
+		"utf8 support" },
+	{ "utf8: converted if not there", UTF8 | CONVERT_IF, 2, { HELLO, PIPE, ">MAIL FROM:<s@x> SIZE=2024|RCPT TO:<xn--4ca@y>|RCPT TO:<r1@y>|DATA|",
+		"<250 ok\n250 ok\n250 ok\n354 go", "BODY", "<250 queued" }, { "delivered 250 none", "delivered 250 none" }, NULL },
+	{ "utf8: converted if not there, unmarked with an old header", UTF8 | UNMARKED | HEADER8 | CONVERT_IF, 2, { HELLO, PIPE,
+		">MAIL FROM:<s@x> SIZE=2024|RCPT TO:<xn--4ca@y>|RCPT TO:<r1@y>|DATA|", "<250 ok\n250 ok\n250 ok\n354 go", "BODY", "<250 queued" }, { "delivered 250 none", "delivered 250 none" }, NULL },
+	{ "utf8: offered", UTF8 | CONVERT_IF, 2, { HELLO, OFFER8, ">MAIL FROM:<s@x> SMTPUTF8|RCPT TO:<\xc3\xa4@y>|RCPT TO:<r1@y>|DATA|",
+		"<250 ok\n250 ok\n250 ok\n354 go", "BODY", "<250 queued" }, { "delivered 250 none", "delivered 250 none" }, NULL },
+	{ "utf8: offered, unmarked", UTF8 | UNMARKED, 2, { HELLO, OFFER8, ">MAIL FROM:<s@x> SMTPUTF8|RCPT TO:<\xc3\xa4@y>|RCPT TO:<r1@y>|DATA|",
+		"<250 ok\n250 ok\n250 ok\n354 go", "BODY", "<250 queued" }, { "delivered 250 none", "delivered 250 none" }, NULL },
+	{ "utf8: offered, always converted", UTF8 | CONVERT, 2, { HELLO, OFFER8, ">MAIL FROM:<s@x>|RCPT TO:<xn--4ca@y>|RCPT TO:<r1@y>|DATA|",
+		"<250 ok\n250 ok\n250 ok\n354 go", "BODY", "<250 queued" }, { "delivered 250 none", "delivered 250 none" }, NULL },
+	{ "utf8: offered, always converted, header", UTF8 | CONVERT | HEADER8, 2, { HELLO, OFFER8, ">MAIL FROM:<s@x> SMTPUTF8|RCPT TO:<xn--4ca@y>|RCPT TO:<r1@y>|DATA|",
+		"<250 ok\n250 ok\n250 ok\n354 go", "BODY", "<250 queued" }, { "delivered 250 none", "delivered 250 none" }, NULL },
+	{ "utf8: marked, but ASCII", UTF8 | ASCII, 2, { HELLO, OFFER8, ">MAIL FROM:<s@x>|RCPT TO:<r0@y>|RCPT TO:<r1@y>|DATA|",
+		"<250 ok\n250 ok\n250 ok\n354 go", "BODY", "<250 queued" }, { "delivered 250 none", "delivered 250 none" }, NULL },
+	{ "utf8: marked, but ASCII, not there", UTF8 | ASCII, 2, { HELLO, PIPE, GROUP2, "<250 ok\n250 ok\n250 ok\n354 go", "BODY", "<250 queued" }, { "delivered 250 none", "delivered 250 none" }, NULL },
+	{ "utf8: marked, parts may need it", UTF8 | ASCII | EIGHTBIT, 2, { HELLO, OFFER8, ">MAIL FROM:<s@x> BODY=8BITMIME SMTPUTF8|RCPT TO:<r0@y>|RCPT TO:<r1@y>|DATA|",
+		"<250 ok\n250 ok\n250 ok\n354 go", "BODY", "<250 queued" }, { "delivered 250 none", "delivered 250 none" }, NULL },
+	{ "utf8: sender", UTF8 | ASCII | SENDER8, 2, { HELLO, PIPE, ">", "READY" }, { "deferred 0 other refused", "deferred 0 other refused" }, "utf8 support" },
+	{ "utf8: sender converted", UTF8 | ASCII | SENDER8 | CONVERT_IF, 2, { HELLO, PIPE, ">MAIL FROM:<xn--s-bga@xn--bcher-kva.x> SIZE=2024|RCPT TO:<r0@y>|RCPT TO:<r1@y>|DATA|",
+		"<250 ok\n250 ok\n250 ok\n354 go", "BODY", "<250 queued" }, { "delivered 250 none", "delivered 250 none" }, NULL },
+	{ "utf8: a domain without A-labels", UTF8 | BAD_DOMAIN | CONVERT_IF, 2, { HELLO, PIPE, ">MAIL FROM:<s@x> SIZE=2024|RCPT TO:<r1@y>|DATA|", "<250 ok\n250 ok\n354 go",
+		"BODY", "<250 queued" }, { "deferred 0 other refused", "delivered 250 none" }, "utf8 support" },
+	{ "utf8: no UTF-8", UTF8 | BAD_UTF8 | CONVERT_IF, 2, { HELLO, OFFER8, ">MAIL FROM:<s@x>|RCPT TO:<r1@y>|DATA|", "<250 ok\n250 ok\n354 go", "BODY", "<250 queued" },
+		{ "failed 0 other", "delivered 250 none" }, "can't be sent" },
+	{ "utf8: ORCPT to such a host", UTF8 | ORCPT8, 1, { HELLO, "<250-peer\n250-PIPELINING\n250-SMTPUTF8\n250 DSN",
+		">MAIL FROM:<s@x> SMTPUTF8|RCPT TO:<\xc3\xa4@y> ORCPT=utf-8;\xc3\xa4\xe7\x94\xa8\\x{2B}@y|DATA|", "<250 ok\n250 ok\n354 go", "BODY", "<250 queued" },
+		{ "delivered 250 none" }, NULL },
+	{ "utf8: ORCPT to another", UTF8 | ORCPT8 | CONVERT_IF, 1, { HELLO, "<250-peer\n250-PIPELINING\n250 DSN",
+		">MAIL FROM:<s@x>|RCPT TO:<xn--4ca@y> ORCPT=utf-8;\\x{E4}\\x{7528}\\x{2B}@y|DATA|", "<250 ok\n250 ok\n354 go", "BODY", "<250 queued" },
+		{ "delivered 250 none" }, NULL },
+	{ "utf8: LMTP", LMTP | UTF8, 1, { "<220 peer", ">LHLO me|", OFFER8, ">MAIL FROM:<s@x> SMTPUTF8|RCPT TO:<\xc3\xa4@y>|DATA|", "<250 ok\n250 ok\n354 go", "BODY", "<250 queued" },
+		{ "delivered 250 none" }, NULL },
 	{ "sender that can't be said", BAD_SENDER, 1, { HELLO, PIPE, ">", "READY" }, { "failed 0 other" }, NULL },
 	{ "recipient that can't be said", BAD_RCPT, 2, { HELLO, PIPE, ">MAIL FROM:<s@x> SIZE=2024|RCPT TO:<r1@y>|DATA|", "<250 ok\n250 ok\n354 go", "BODY",
 		"<250 queued" }, { "failed 0 other", "delivered 250 none" }, NULL },
@@ -255,8 +295,15 @@ static void txn_set(struct run *r, const struct script *s)
 		r->rcpts[0].orcpt = STR_LIT("rfc822;r0@y");
 	}
 	if (s->flags & UTF8) {
-		r->txn.utf8 = true;
-		r->rcpts[0].addr = STR_LIT("\xc3\xa4@y");
+		r->txn.utf8 = !(s->flags & UNMARKED);
+		r->txn.utf8_header = s->flags & HEADER8;
+		r->txn.downconvert = s->flags & CONVERT ? 1 : s->flags & CONVERT_IF ? -1 : 0;
+		if (!(s->flags & ASCII))
+			r->rcpts[0].addr = s->flags & BAD_DOMAIN ? STR_LIT("r0@\xf0\x9f\x98\x80") : s->flags & BAD_UTF8 ? STR_LIT("\xe4@y") : STR_LIT("\xc3\xa4@y");
+		if (s->flags & SENDER8)
+			r->txn.sender = STR_LIT("s\xc3\xa9@B\xc3\x9c" "cher.x");
+		if (s->flags & ORCPT8)
+			r->rcpts[0].orcpt = STR_LIT("utf-8;\xc3\xa4\\x{7528}\\x{2B}@y");
 	}
 	if (s->flags & BAD_SENDER)
 		r->txn.sender = STR_LIT("s@x>\r\nRSET");
