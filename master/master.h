@@ -17,6 +17,7 @@
 #include "common/conf/read.h"
 #include "common/event/loop.h"
 #include "common/ipc/channel.h"
+#include "master/ticket_keys.h"
 
 enum {
 	MASTER_MACROS_MAX = 64,        /* -D */
@@ -177,8 +178,12 @@ struct master {
 	uint64_t stop_at_ms;                   /* when all should have stopped */
 	struct loop_timer start_timer, reap_timer;
 	int exit_code;
-	uint8_t tickets[2][80];                /* keys of TLS session tickets: the present one, the one before */
-	bool tickets_made, tickets_before;
+	struct ticket_keys tickets;
+	int64_t tickets_period;                /* seconds of a slot */
+	bool tickets_clock;                    /* slots are those of the clock, for keys are shared between machines */
+	bool tickets_strange;                  /* the hints have a key that is not wrapped with our secret */
+	struct channel *tickets_router;        /* NULL: none is open */
+	uint64_t tickets_question[2];          /* the last ones, for the present key and the one before */
 	struct loop_timer tickets_timer;
 	char notes[1024];                      /* what protection is missing: for status and log; lines separated by "; " */
 	bool namespaces_fail;                  /* seen once */
@@ -238,7 +243,7 @@ void peers_reconnect(const struct child *dead);               /* one of an old g
 void child_listeners_send(struct child *c);
 
 /* master_tickets.c */
-void tickets_start(struct master *m);                         /* makes the first key, and others in time */
+void tickets_start(struct master *m);                         /* makes the first key, and others in time, or takes those of other machines */
 void tickets_clear(struct master *m);
 void child_tickets_send(struct child *c);
 

@@ -544,6 +544,16 @@ static void on_hint_smtp_out(struct worker *w, struct ipc_in *in)
 	hint_for(w, in, "smtp-out");
 }
 
+static void on_hint_master(struct worker *w, struct ipc_in *in)
+{
+	hint_for(w, in, "master");
+}
+
+static void on_hint_ctl(struct worker *w, struct ipc_in *in)
+{
+	hint_for(w, in, "ctl");
+}
+
 /* The whole interface: what each kind of client may ask. */
 static const struct pool_handler of_qmgr[] = {
 	{ IPC_route_ask, on_route }, { IPC_expand_ask, on_expand_option }, { IPC_hint_ask, on_hint_qmgr }, { IPC_report_ask, on_report }, { 0, NULL },
@@ -554,13 +564,16 @@ static const struct pool_handler of_policyd[] = {
 };
 static const struct pool_handler of_ctl[] = {
 	{ IPC_route_ask, on_route }, { IPC_expand_ask, on_expand }, { IPC_rules_ask, on_rules }, { IPC_verify_ask, on_verify }, { IPC_lookup_ask, on_lookup },
-	{ IPC_name_ask, on_name }, { IPC_host_ask, on_host }, { IPC_hint_ask, on_hint }, { 0, NULL },
+	{ IPC_name_ask, on_name }, { IPC_host_ask, on_host }, { IPC_hint_ask, on_hint_ctl }, { 0, NULL },
+};
+static const struct pool_handler of_master[] = {
+	{ IPC_hint_ask, on_hint_master }, { 0, NULL },
 };
 static const struct pool_handler of_smtp_out[] = {
 	{ IPC_hint_ask, on_hint_smtp_out }, { 0, NULL },
 };
 static const struct pool_peer peers[] = {
-	{ "qmgr", of_qmgr }, { "policyd", of_policyd }, { "smtp-out", of_smtp_out }, { "ctl", of_ctl }, { NULL, NULL },
+	{ "qmgr", of_qmgr }, { "policyd", of_policyd }, { "smtp-out", of_smtp_out }, { "ctl", of_ctl }, { "master", of_master }, { NULL, NULL },
 };
 
 static void pool_size(const struct conf *conf, struct pool_size *out)

@@ -478,11 +478,30 @@ static void run_check(struct check *c)
 		conf_problem_add(c->conf, CONF_ERROR, m->run_user.place, "run_user is a number, so run_group must be set");
 }
 
+enum { TICKET_SECRET_MIN = 16 };
+
+static void hints_check(struct check *c)
+{
+	const struct conf_opts_main *m = &c->conf->main;
+	struct err err = ERR_INIT;
+	struct conf_hints hints;
+
+	if (conf_hints_parse(m->hints.text, &hints, &err) != ST_OK) {
+		conf_problem_add(c->conf, CONF_ERROR, m->hints.place, "option \"hints\": %s", err.text);
+		return;
+	}
+	if (m->tls_ticket_secret.text.len && m->tls_ticket_secret.text.len < TICKET_SECRET_MIN)
+		conf_problem_add(c->conf, CONF_ERROR, m->tls_ticket_secret.place, "option \"tls_ticket_secret\": at least %d octets, by chance, are wanted",
+			TICKET_SECRET_MIN);
+	else if (m->tls_ticket_secret.text.len && !hints.redis)
+		conf_problem_add(c->conf, CONF_WARNING, m->tls_ticket_secret.place,
+			"option \"tls_ticket_secret\" does nothing: keys are shared through hints in Redis");
+}
+
 static void main_check(struct check *c)
 {
 	const struct conf_opts_main *m = &c->conf->main;
 	struct conf_listener *listeners;
-	struct conf_hints hints;
 	struct err err = ERR_INIT;
 	uint64_t bits;
 	uint32_t n;
@@ -494,8 +513,7 @@ static void main_check(struct check *c)
 		conf_problem_add(c->conf, CONF_ERROR, m->local_interfaces.set ? m->local_interfaces.place : m->daemon_smtp_ports.place, "%s", err.text);
 	if (log_selector_parse(m->log_selector.text, &bits, &err) != ST_OK)
 		conf_problem_add(c->conf, CONF_ERROR, m->log_selector.place, "option \"log_selector\": %s", err.text);
-	if (conf_hints_parse(m->hints.text, &hints, &err) != ST_OK)
-		conf_problem_add(c->conf, CONF_ERROR, m->hints.place, "option \"hints\": %s", err.text);
+	hints_check(c);
 	if (m->primary_hostname.text.len && str_find(m->primary_hostname.text, '.') < 0)
 		conf_problem_add(c->conf, CONF_WARNING, m->primary_hostname.place,
 			"the name of this host, \"%.*s\", has no domain: others may refuse its mail; set primary_hostname", STR_FMT(m->primary_hostname.text));
