@@ -3,10 +3,10 @@
  * of TLS. The greeting may have crossed such a group on the way, so that the first EHLO may have more behind it in any case. */
 #include "smtpd/session_priv.h"
 
-/* Who need not wait for replies anyway is not told of it. */
+/* Who need not wait for replies anyway is not told of it. Octets behind a PROXY header that failed are nobody's commands. */
 static bool is_allowed(const struct session *s)
 {
-	return !s->local && session_sync_wanted(s) && session_client(s)->flags & CLIENT_PIPELINING && session_client(s)->flags & CLIENT_PIPECONNECT &&
+	return !s->local && !s->proxy_failed && session_sync_wanted(s) && session_client(s)->flags & CLIENT_PIPELINING && session_client(s)->flags & CLIENT_PIPECONNECT &&
 		!(s->flags & MSG_NO_PIPELINING);
 }
 

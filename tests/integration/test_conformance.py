@@ -14,7 +14,7 @@ from certs import Authority
 from dialogue import WAYS, Player, groups, rows_of
 
 GROUPS = groups()
-ROWS_LEAST = 570
+ROWS_LEAST = 719
 
 MAIN = """
 smtp_accept_max = 0
@@ -24,6 +24,7 @@ smtp_max_unknown_commands = 20
 message_size_limit = 100000
 dsn_advertise_hosts = *
 chunking_advertise_hosts = *
+pipelining_connect_advertise_hosts = 127.19.0.0/16
 qualify_recipient = local.example
 hosts_proxy = 127.2.0.0/16
 auth_advertise_hosts = 127.16.0.0/16 : 127.17.0.0/16

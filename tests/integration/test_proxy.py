@@ -129,10 +129,16 @@ def test_closing_instead(proxied):
     connected(proxied, b"PROXY TCP4").close()
     proxied.wait_log("unexpected disconnection while waiting for the proxy's header from .*127.0.0.1")
 
-def test_commands_behind_the_header_are_early(proxied):
-    c = connected(proxied, v2() + b"EHLO client.example\r\n")
+@pytest.mark.parametrize("early", [True, False])
+def test_commands_behind_the_header_are_early(bulkhead, early):
+    """The client's, so that PIPECONNECT may permit them."""
+    b = bulkhead(main=MAIN + "pipelining_connect_advertise_hosts = %s\n" % ("192.0.2.1" if early else ""), acl=ACL)
+    c = connected(b, v2() + b"EHLO client.example\r\n")
+    if early:
+        assert c.reply().startswith("220 ") and "PIPECONNECT" in c.reply()
+        return
     assert c.reply().startswith("554 ")
-    proxied.wait_log(r"synchronization error \(input sent without waiting for greeting\).*\[192\.0\.2\.1\]")
+    b.wait_log(r"synchronization error \(input sent without waiting for greeting\).*\[192\.0\.2\.1\]")
 
 
 def test_limits_are_the_clients(bulkhead):

@@ -66,7 +66,7 @@ def test_smuggling(one, name, end, gone, pieces):
 
 COMMANDS = [
     ("bare LF", b"NOOP\n", "500"), ("bare CR", b"NO\rOP\r\n", "500"), ("NUL", b"NO\0OP\r\n", "500"), ("tab", b"MAIL\tFROM:<a@b>\r\n", "500"),
-    ("8 bit", b"MAIL FROM:<\xc3\xa4@b>\r\n", "500"), ("control", b"MAIL FROM:<a\x01@b>\r\n", "500"), ("long", b"NOOP " + b"x" * 5000 + b"\r\n", "500"),
+    ("8 bit", b"MAIL FROM:<\xc3\xa4@b>\r\n", "501"), ("control", b"MAIL FROM:<a\x01@b>\r\n", "500"), ("long", b"NOOP " + b"x" * 5000 + b"\r\n", "500"),
     ("unknown", b"FOO\r\n", "500"), ("no brackets", b"MAIL FROM:a@b\r\n", "501"), ("two addresses", b"MAIL FROM:<a@b><c@d>\r\n", "501"),
     ("address with a LF", b"MAIL FROM:<\"a\nb\"@c>\r\nRSET\r\n", "500"), ("no domain", b"MAIL FROM:<a>\r\n", "501"), ("parameter", b"MAIL FROM:<a@b> X=1\r\n", "555"),
     ("too large", b"MAIL FROM:<a@b> SIZE=99999999999\r\n", "552"), ("RCPT first", b"RCPT TO:<a@b>\r\n", "503"), ("DATA first", b"DATA\r\n", "503"),
