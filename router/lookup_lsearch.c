@@ -6,6 +6,7 @@
 
 #include "common/base/hash.h"
 #include "common/lang/text_table.h"
+#include "common/mail/alabel.h"
 #include "router/lookup_drivers.h"
 
 /* ---- lsearch ---- */
@@ -29,7 +30,8 @@ static bool table_add(void *arg, const struct text_entry *entry)
 	struct entry *e = arena_alloc(&t->arena, sizeof *e);
 
 	e->e = *entry;
-	if (!hash_get(&t->by_key, entry->key)) /* the first occurrence is the one that counts */
+	e->e.key = utf8_nfc(&t->arena, entry->key); /* as the keys that are asked for */
+	if (!hash_get(&t->by_key, e->e.key)) /* the first occurrence is the one that counts */
 		hash_put(&t->by_key, e->e.key, e);
 	*t->last = e;
 	t->last = &e->next;

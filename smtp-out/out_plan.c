@@ -2,6 +2,7 @@
 #include "smtp-out/out_plan.h"
 
 #include "common/conf/option.h"
+#include "common/mail/alabel.h"
 
 static bool helo_is_safe(struct str s)
 {
@@ -25,7 +26,7 @@ static void host_profile(struct out_plan *p, struct out_host *h, struct str helo
 	struct smtp_profile *f = &h->profile;
 
 	*f = (struct smtp_profile){
-		.helo = helo_is_safe(o->helo) ? o->helo : helo, .lmtp = o->lmtp, .auth = p->plan.auth, .n_auth = p->plan.n_auth,
+		.helo = alabel_domain_canonical(&p->arena, helo_is_safe(o->helo) ? o->helo : helo), .lmtp = o->lmtp, .auth = p->plan.auth, .n_auth = p->plan.n_auth,
 		.auth_sender = p->plan.has_auth_sender ? p->plan.auth_sender : STR_NULL, .auth_sender_force = o->auth_sender_force,
 		.ignore_quota = o->ignore_quota, .size_addition = o->size_addition,
 	};

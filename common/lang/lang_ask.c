@@ -5,6 +5,7 @@
 #include "common/base/log.h"
 #include "common/lang/expand_tree.h"
 #include "common/lang/lang_priv.h"
+#include "common/mail/alabel.h"
 
 /* Answers that may be given again within one evaluation: the same question there has the same answer, as everybody who writes a lookup
  * twice expects, and costs nothing. */
@@ -99,6 +100,8 @@ enum status lang_ask_lookup(struct eval *ev, const struct lookup_spec *spec, str
 	enum status st;
 
 	*out = (struct ipc_lookup_answer){ 0 };
+	if (spec->type->style == LOOKUP_KEY && !(spec->type->flags & LOOKUP_DIR)) /* the names of files are octets */
+		ask.key = key = utf8_nfc(ev->arena, key);
 	st = lookup_check(spec, file, key, err);
 	if (st)
 		return st;

@@ -117,7 +117,7 @@ enum status item_match_address(struct list_run *run, const struct list_item *ite
 	domain_as_is = domain;
 	domain = str_lower(run->ev->arena, domain);
 	if (item->kind == ITEM_ANY || item->kind == ITEM_TAIL) {
-		st = item_match_text(run, item, domain, false);
+		st = item_match_domain(run, item, domain);
 		if (!st)
 			list_run_data(run, str_printf(run->ev->arena, "@%.*s", STR_FMT(item->text)), item->text);
 		run->out->data.tainted = item->text.tainted;

@@ -7,6 +7,8 @@
 
 #include "common/lang/expand_tree.h"
 #include "common/lang/lang_priv.h"
+#include "common/mail/address.h"
+#include "common/mail/alabel.h"
 
 enum { RUN_MIN = 8 /* literals in a row that are worth sorting */ };
 
@@ -213,7 +215,7 @@ static enum status address_parse_item(struct lang *lang, struct arena *a, struct
 	return list_item_parse(lang, a, LIST_DOMAIN, text, out->domain, err);
 }
 
-enum status list_item_parse(struct lang *lang, struct arena *a, enum lang_list_kind kind, struct str text, struct list_item *out, struct err *err)
+static enum status item_parse(struct lang *lang, struct arena *a, enum lang_list_kind kind, struct str text, struct list_item *out, struct err *err)
 {
 	enum lang_list_kind named = kind == LIST_IP ? LIST_HOST : kind;
 
@@ -266,6 +268,38 @@ enum status list_item_parse(struct lang *lang, struct arena *a, enum lang_list_k
 	return ST_OK;
 }
 
+/* ".example.org", too. The end of a label has no A-label. */
+static struct str domain_canonical(struct arena *a, struct str text, bool tail)
+{
+	struct str name = text.len && text.p[0] == '.' ? str_from(text, 1) : text, made = alabel_domain_canonical(a, name), out, rest = name, first;
+
+	str_split(&rest, '.', &first);
+	if (made.p == name.p || (tail && name.p == text.p && !address_is_ascii(first)))
+		return utf8_nfc(a, text);
+	out = name.p == text.p ? made : str_printf(a, ".%.*s", STR_FMT(made));
+	out.tainted = text.tainted;
+	return out;
+}
+
+/* What is not ASCII is compared in one form: domains as A-labels, all else in normalisation form C. */
+static void item_normalise(struct arena *a, enum lang_list_kind kind, struct list_item *item)
+{
+	bool domains = kind == LIST_DOMAIN || kind == LIST_HOST || (kind == LIST_ADDRESS && item->kind == ITEM_TAIL);
+
+	if (address_is_ascii(item->part) || (item->kind != ITEM_LITERAL && item->kind != ITEM_TAIL && item->kind != ITEM_HOST_NAME && item->kind != ITEM_ADDRESS))
+		return;
+	item->part = domains ? domain_canonical(a, item->part, item->kind == ITEM_TAIL) : utf8_nfc(a, item->part);
+}
+
+enum status list_item_parse(struct lang *lang, struct arena *a, enum lang_list_kind kind, struct str text, struct list_item *out, struct err *err)
+{
+	enum status st = item_parse(lang, a, kind, text, out, err);
+
+	if (!st)
+		item_normalise(a, kind, out);
+	return st;
+}
+
 static int run_compare(const void *x, const void *y)
 {
 	return str_cmpi(*(const struct str *)x, *(const struct str *)y);
@@ -282,7 +316,7 @@ static void list_runs_sort(struct arena *a, struct lang_list *list)
 		uint32_t k = i;
 		struct str *run;
 
-		while (k < list->n && list->items[k].kind == ITEM_LITERAL && !list->items[k].negated)
+		while (k < list->n && list->items[k].kind == ITEM_LITERAL && !list->items[k].negated && address_is_ascii(list->items[k].text))
 			k++;
 		if (k - i < RUN_MIN) {
 			k = k > i ? k : i + 1;

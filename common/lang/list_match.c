@@ -7,6 +7,8 @@
 
 #include "common/lang/expand_tree.h"
 #include "common/lang/lang_priv.h"
+#include "common/mail/address.h"
+#include "common/mail/alabel.h"
 
 /* Results of lists that ask the world, within one context. */
 struct list_memo {
@@ -190,7 +192,7 @@ static enum status match_mx(struct list_run *run, const struct list_item *item, 
 	return ST_OK;
 }
 
-enum status item_match_domain(struct list_run *run, const struct list_item *item, struct str domain)
+static enum status match_domain_form(struct list_run *run, const struct list_item *item, struct str domain)
 {
 	if (item->kind == ITEM_SELF) {
 		struct str self = lang_primary_hostname(run->ev->lang);
@@ -221,6 +223,19 @@ enum status item_match_domain(struct list_run *run, const struct list_item *item
 		return lang_list_match(run->ev, item->sub, &subject, run->out, run->err);
 	}
 	return item_match_text(run, item, domain, false);
+}
+
+/* Plain items are A-labels; what is looked up or compared with a pattern may be written in either form. */
+enum status item_match_domain(struct list_run *run, const struct list_item *item, struct str domain)
+{
+	bool ascii = address_is_ascii(domain), either = item->kind == ITEM_LOOKUP || item->kind == ITEM_REGEX, plain = item->kind == ITEM_LITERAL ||
+		item->kind == ITEM_TAIL || item->kind == ITEM_RUN || item->kind == ITEM_SELF;
+	enum status st = match_domain_form(run, item, domain);
+	struct str other;
+
+	if (st != ST_FAIL || !(either || (plain && !ascii)) || !alabel_domain_other(run->ev->arena, domain, &other))
+		return st;
+	return match_domain_form(run, item, str_lower(run->ev->arena, other));
 }
 
 /* ---- the walk ---- */
@@ -295,7 +310,7 @@ static void run_switch(struct list_run *run, enum item_switch which)
 	case SWITCH_CASEFUL:
 		/* The letters as they came are compared from here on. */
 		run->caseful = true;
-		run->text = run->subject->text;
+		run->text = utf8_nfc(run->ev->arena, run->subject->text);
 		break;
 	}
 }
@@ -440,6 +455,8 @@ enum status lang_list_match(struct eval *ev, const struct lang_list *list, const
 		st = ST_OK;
 	}
 	if (!st) {
+		if (list->kind != LIST_HOST && list->kind != LIST_IP)
+			run.text = utf8_nfc(ev->arena, run.text);
 		if ((list->kind == LIST_ADDRESS || list->kind == LIST_LOCALPART || list->kind == LIST_DOMAIN) && !run.caseful)
 			run.text = str_lower(ev->arena, run.text);
 		st = list_run_items(&run, run.list);
