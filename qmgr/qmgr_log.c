@@ -76,6 +76,7 @@ static const struct fact_row {
 	{ " X=", "X", LOG_SEL(tls_cipher), false },
 	{ " CV=", "CV", LOG_SEL(tls_certificate_verified), false },
 	{ " DN=", "DN", LOG_SEL(tls_peerdn), true },
+	{ " SNI=", "SNI", LOG_SEL(tls_sni), true },
 	{ " A=", "A", 0, false },
 	{ " L", "L", LOG_SEL(pipelining), false },
 	{ " PRDR", "PRDR", 0, false },

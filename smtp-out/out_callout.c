@@ -145,6 +145,7 @@ static void callout_try(struct out_delivery *d)
 
 		d->tried++;
 		d->next_host = host == UINT32_MAX ? host : host + 1;
+		d->in_clear = false;
 		callout_start(d);
 		host_fill(d, host);
 		if (out_conn_open(d, host, &v))

@@ -40,6 +40,7 @@ static void conn_shut(struct out_conn *conn)
 	if (conn->state == OUT_GONE)
 		return;
 	loop_timer_stop(&conn->timer);
+	out_tls_end(conn);
 	out_socks_free(conn->socks);
 	conn->socks = NULL;
 	if (conn->fd >= 0) {
@@ -147,6 +148,7 @@ struct out_conn *out_conn_open(struct out_delivery *d, uint32_t host, struct smt
 	conn->delivery = d;
 	d->conn = conn;
 	smtp_client_init(&conn->client, &to->profile, &d->txn);
+	out_tls_prepare(conn);
 	conn_timer_set(conn, to->options->connect_ms);
 	return conn;
 }
@@ -219,7 +221,11 @@ static void conn_lost(struct out_conn *conn, enum smtp_loss loss, const char *te
 /* False when there is nothing more to read now. */
 static bool conn_read(struct out_conn *conn)
 {
-	ssize_t n = recv(conn->fd, conn->so->scratch, OUT_SCRATCH, 0);
+	ssize_t n;
+
+	if (conn->client.phase == SMTP_SHAKE)
+		return false; /* what comes is the handshake's */
+	n = conn->client.tls ? out_tls_recv(conn, conn->so->scratch, OUT_SCRATCH) : recv(conn->fd, conn->so->scratch, OUT_SCRATCH, 0);
 
 	if (n > 0)
 		smtp_client_input(&conn->client, conn->so->scratch, (size_t)n);
@@ -237,7 +243,7 @@ static enum flush conn_flush(struct out_conn *conn)
 	struct smtp_client *c = &conn->client;
 
 	while (c->out.len) {
-		ssize_t n = send(conn->fd, c->out.p, c->out.len, MSG_NOSIGNAL);
+		ssize_t n = c->tls ? out_tls_send(conn, c->out.p, c->out.len) : send(conn->fd, c->out.p, c->out.len, MSG_NOSIGNAL);
 		int error = errno;
 
 		if (n > 0) {
@@ -325,12 +331,43 @@ static void conn_timer_update(struct out_conn *conn)
 	conn_timer_set(conn, timer_ms(conn, kind));
 }
 
+static void shake_failed(struct out_conn *conn, const struct err *err)
+{
+	smtp_client_tls_failed(&conn->client, err->text, err->status == ST_DEFER);
+	if (conn->client.again_clear)
+		smtp_out_log(conn->so, conn->delivery, "TLS session failure: delivering unencrypted to %.*s [%.*s] (not in hosts_require_tls): %s",
+			STR_FMT(conn->to->host->name), STR_FMT(conn->to->host->ip), err->text);
+}
+
+static void conn_shake(struct out_conn *conn)
+{
+	struct err err = ERR_INIT;
+	enum tls_io io = out_tls_shake(conn, &err);
+
+	if (io == TLS_DONE)
+		smtp_client_tls_done(&conn->client);
+	else if (io == TLS_FAILED)
+		shake_failed(conn, &err);
+}
+
+/* What the loop is to tell of. Content that is not yet out of the door, too: the next turn goes on with it. */
+static unsigned conn_watch(const struct out_conn *conn)
+{
+	const struct smtp_client *c = &conn->client;
+
+	if (c->phase == SMTP_SHAKE)
+		return conn->tls_watch;
+	return LOOP_READ | (c->out.len || c->phase == SMTP_BODY || conn->tls_write_for_read ? LOOP_WRITE : 0);
+}
+
 /* Brings the connection as far as it goes now. May close it. */
 static void conn_work(struct out_conn *conn)
 {
 	struct smtp_client *c = &conn->client;
 	enum flush flush = FLUSH_ALL;
 
+	if (c->phase == SMTP_SHAKE && !c->out.len)
+		conn_shake(conn);
 	for (unsigned round = 0; round < OUT_ROUNDS; round++) {
 		if (c->phase == SMTP_BODY && !conn->delivery->content.ended && c->out.len < OUT_FILL / 2)
 			conn_fill(conn);
@@ -355,8 +392,7 @@ static void conn_work(struct out_conn *conn)
 			out_conn_close(conn);
 		return;
 	}
-	/* Content that is not yet out of the door, too: the next turn goes on with it. */
-	loop_fd_set(&conn->watch, LOOP_READ | (c->out.len || c->phase == SMTP_BODY ? LOOP_WRITE : 0));
+	loop_fd_set(&conn->watch, conn_watch(conn));
 	if (conn->state != OUT_WAITING)
 		conn_timer_update(conn);
 }
@@ -371,7 +407,7 @@ static void conn_event(void *arg, unsigned ready)
 		conn_connected(conn);
 		return;
 	}
-	if (ready & LOOP_READ)
+	if (ready & LOOP_READ || conn->tls_write_for_read)
 		conn_read(conn);
 	conn_work(conn);
 }
@@ -391,6 +427,12 @@ static void conn_late(void *arg)
 
 		channel_send(conn->channel, &ipc_type_conn_closed, &msg, NULL, 0);
 		out_conn_quit(conn);
+		conn_work(conn);
+	} else if (conn->client.phase == SMTP_SHAKE) {
+		struct err err = ERR_INIT;
+
+		err_set(&err, ST_ERROR, "timeout in the handshake");
+		shake_failed(conn, &err);
 		conn_work(conn);
 	} else {
 		conn_lost(conn, SMTP_LOST_TIMEOUT, NULL);

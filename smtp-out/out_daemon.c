@@ -62,6 +62,11 @@ static void daemon_wants(void *arg, const char *peer, uint64_t cookie)
 	daemon_need_any(arg, peer, cookie);
 }
 
+static void daemon_says(void *arg, const char *line)
+{
+	daemon_log(arg, LOG_MAIN, "%s", line);
+}
+
 static enum status daemon_start(struct daemon *d, struct err *err)
 {
 	struct str helo = d->conf->main.primary_hostname.text;
@@ -73,7 +78,9 @@ static enum status daemon_start(struct daemon *d, struct err *err)
 			return err_set(err, ST_ERROR, "this machine has no name; set primary_hostname");
 		helo = str_of(uts.nodename);
 	}
-	so = smtp_out_new(d->loop, helo);
+	so = smtp_out_new(d->loop, helo, d->conf->main.openssl_options.text);
+	so->log = daemon_says;
+	so->log_arg = d;
 	so->need = daemon_wants;
 	so->need_arg = d;
 	d->state = so;

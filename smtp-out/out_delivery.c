@@ -134,14 +134,25 @@ static bool conn_is_worth_keeping(const struct out_conn *conn)
 {
 	const struct out_options *o = conn->to->options;
 
-	return conn->client.phase == SMTP_READY && conn->state == OUT_TALKING && !conn->so->draining &&
+	return conn->client.phase == SMTP_READY && conn->state == OUT_TALKING && !conn->so->draining && !(conn->tls && conn->to->tls.one_message) &&
 		o->idle_ms && (!o->max_messages || conn->messages < o->max_messages);
+}
+
+static uint32_t tls_log_fill(const struct tls_facts *f, struct ipc_pair *log, uint32_t n)
+{
+	log[n++] = (struct ipc_pair){ .name = STR_LIT("X"), .value = f->cipher };
+	log[n++] = (struct ipc_pair){ .name = STR_LIT("CV"), .value = f->dane ? STR_LIT("dane") : f->verified ? STR_LIT("yes") : STR_LIT("no") };
+	if (f->peerdn.len)
+		log[n++] = (struct ipc_pair){ .name = STR_LIT("DN"), .value = f->peerdn, .tainted = true };
+	if (f->sni.len)
+		log[n++] = (struct ipc_pair){ .name = STR_LIT("SNI"), .value = f->sni };
+	return n;
 }
 
 static void delivery_report(struct out_delivery *d, struct out_conn *conn)
 {
 	struct ipc_delivered out = { .delivery = d->msg.delivery, .hosts = d->hosts, .n_hosts = d->n_hosts, .bytes = d->bytes };
-	struct ipc_pair log[7];
+	struct ipc_pair log[11];
 
 	outcomes_fill(d, &out);
 	out.log = log;
@@ -153,6 +164,8 @@ static void delivery_report(struct out_delivery *d, struct out_conn *conn)
 		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("K") };
 	if (d->txn.confirmation.len)
 		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("C"), .value = confirmation_quote(&d->arena, d->txn.confirmation), .tainted = true };
+	if (conn && conn->client.tls)
+		out.n_log = tls_log_fill(&conn->facts, log, out.n_log);
 	if (conn && conn->client.authenticated) {
 		const struct ipc_client_auth *a = smtp_auth_current(&conn->client);
 
@@ -279,7 +292,7 @@ static void delivery_try(struct out_delivery *d)
 
 		d->tried++;
 		d->next_host = host == UINT32_MAX ? host : host + 1;
-		d->reused = false;
+		d->reused = d->in_clear = false;
 		smtp_txn_again(&d->txn);
 		out_content_rewind(&d->content);
 		if (out_conn_open(d, host, &v))
@@ -299,10 +312,25 @@ static void delivery_try(struct out_delivery *d)
 	delivery_report(d, NULL);
 }
 
+/* The same host once more, without TLS. */
+static bool delivery_again_clear(struct out_delivery *d, const struct out_conn *conn)
+{
+	struct smtp_verdict v;
+
+	d->in_clear = true;
+	smtp_txn_again(&d->txn);
+	if (out_conn_open(d, conn->host, &v))
+		return true;
+	smtp_verdict_give_all(&d->txn, &v);
+	return false;
+}
+
 void out_delivery_answered(struct out_delivery *d, struct out_conn *conn)
 {
 	uint32_t host;
 
+	if (conn->client.again_clear && delivery_again_clear(d, conn))
+		return;
 	if (d->callout) {
 		out_callout_answered(d, conn);
 		return;

@@ -174,14 +174,25 @@ static bool downconvert_read(struct str s, int8_t *out)
 	return *out >= 0 || str_is(s, "-1");
 }
 
+static void tls_take(const struct conf_opts_transport_smtp *o, struct out_tls_options *out)
+{
+	*out = (struct out_tls_options){
+		.avoid = o->hosts_avoid_tls.text, .verify_avoid = o->hosts_verify_avoid_tls.text, .require = o->hosts_require_tls.text,
+		.verify = o->tls_verify_hosts.text, .try_verify = o->tls_try_verify_hosts.text, .check_names = o->tls_verify_cert_hostnames.text,
+		.request_ocsp = o->hosts_request_ocsp.text, .require_ocsp = o->hosts_require_ocsp.text, .require_alpn = o->hosts_require_alpn.text,
+		.nopass = o->hosts_nopass_tls.text, .noproxy = o->hosts_noproxy_tls.text,
+		.certificate = o->tls_certificate.text, .privatekey = o->tls_privatekey.text, .anchors = o->tls_verify_certificates.text, .crl = o->tls_crl.text,
+		.sni = o->tls_sni.text, .ciphers = o->tls_require_ciphers.text, .alpn = o->tls_alpn.text,
+		.dh_min_bits = (uint32_t)o->tls_dh_min_bits, .tempfail_tryclear = o->tls_tempfail_tryclear, .first = str_isi(o->protocol.text, "smtps"),
+	};
+}
+
 static enum status smtp_take(const struct conf_opts_transport_smtp *o, struct arena *a, struct out_options *out, struct err *err)
 {
 	struct str port = o->port.text;
 
 	out->lmtp = str_isi(o->protocol.text, "lmtp");
-	if (str_isi(o->protocol.text, "smtps"))
-		return err_set(err, ST_ERROR, "protocol = smtps is not in this build");
-	out->port = out->lmtp ? 24 : 25;
+	out->port = out->lmtp ? 24 : str_isi(o->protocol.text, "smtps") ? 465 : 25;
 	if (port.len && !port_read(port, &out->port))
 		return err_set(err, ST_ERROR, "port: \"%.*s\" is neither a number nor a known service", STR_FMT(port));
 	out->tos = -1;
@@ -211,6 +222,7 @@ static enum status smtp_take(const struct conf_opts_transport_smtp *o, struct ar
 		return err_set(err, ST_ERROR, "utf8_downconvert: \"%.*s\" is none of 1, 0, -1 and nothing", STR_FMT(o->utf8_downconvert.text));
 	out->keepalive = o->keepalive;
 	out->ignore_quota = o->lmtp_ignore_quota;
+	tls_take(o, &out->tls);
 	return ST_OK;
 }
 

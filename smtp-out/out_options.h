@@ -12,6 +12,15 @@
 
 enum { OUT_DOWNCONVERT_MESSAGE = 2 };
 
+struct out_tls_options {
+	struct str avoid, verify_avoid, require, verify, try_verify, check_names, request_ocsp, require_ocsp, require_alpn, nopass, noproxy; /* host lists */
+	struct str certificate, privatekey, anchors, crl; /* files, which keyd reads */
+	struct str sni, ciphers, alpn;
+	uint32_t dh_min_bits;
+	bool tempfail_tryclear;
+	bool first;                  /* TLS before the banner */
+};
+
 struct out_options {
 	uint64_t connect_ms, command_ms, data_ms, final_ms, idle_ms;
 	uint32_t hosts_max_try, hosts_max_try_hardlimit; /* 0: no limit */
@@ -26,6 +35,8 @@ struct out_options {
 	uint64_t line_max;           /* octets of the longest line that is sent; 0: no limit */
 	int64_t size_addition;
 	int8_t utf8_downconvert;     /* 1, 0, -1, or OUT_DOWNCONVERT_MESSAGE: as the message has it */
+
+	struct out_tls_options tls;
 	bool lmtp, ignore_quota, keepalive, auth_sender_force;
 	bool headers_only, body_only, return_path_add, delivery_date_add, envelope_to_add;
 };

@@ -58,6 +58,7 @@ static enum status hosts_fill(struct out_plan *p, struct str helo, struct err *e
 			h->options = own;
 		}
 		host_profile(p, h, helo);
+		out_tls_decide(h->options, h->host, &h->tls);
 	}
 	return ST_OK;
 }

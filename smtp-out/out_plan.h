@@ -8,6 +8,7 @@
 
 #include "common/base/hash.h"
 #include "smtp-out/out_options.h"
+#include "smtp-out/out_tls.h"
 #include "smtp-out/smtp_client.h"
 
 /* What holds for one host of a plan. */
@@ -15,6 +16,7 @@ struct out_host {
 	const struct ipc_host *host;         /* NULL: Unix socket */
 	const struct out_options *options;   /* the plan's, or this host's own */
 	struct smtp_profile profile;
+	struct out_tls_host tls;
 };
 
 struct out_plan {

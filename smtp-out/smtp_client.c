@@ -368,12 +368,12 @@ static void reply_auth(struct smtp_client *c)
 
 /* ---- TLS ---- */
 
-static void tls_defer(struct smtp_client *c, struct str status, struct str text)
+static void tls_defer(struct smtp_client *c, struct str status, struct str text, bool host_error)
 {
 	if (c->txn) {
 		struct smtp_verdict v = {
-			.result = DELIVERY_DEFERRED, .error = c->tls_want == SMTP_TLS_MUST ? RETRY_TLS_REQUIRED : RETRY_OTHER, .stage = steps[c->recv].phrase,
-			.host_error = true, .status = status, .code = c->recv == SMTP_STARTTLS ? c->reply.code : 0, .text = text,
+			.result = DELIVERY_DEFERRED, .error = host_error && c->tls_want == SMTP_TLS_MUST ? RETRY_TLS_REQUIRED : RETRY_OTHER, .stage = steps[c->recv].phrase,
+			.host_error = host_error, .status = status, .code = c->recv == SMTP_STARTTLS ? c->reply.code : 0, .text = text,
 		};
 
 		smtp_verdict_give_all(c->txn, &v);
@@ -391,7 +391,7 @@ static void session_open(struct smtp_client *c)
 	} else if (offered) {
 		c->send = c->recv = SMTP_STARTTLS;
 	} else {
-		tls_defer(c, STR_LIT("4.7.4"), STR_LIT("a TLS session is required, but the server did not offer TLS support"));
+		tls_defer(c, STR_LIT("4.7.4"), STR_LIT("a TLS session is required, but the server did not offer TLS support"), true);
 		txn_done(c);
 		smtp_client_quit(c);
 	}
@@ -411,7 +411,7 @@ static void reply_starttls(struct smtp_client *c)
 		auth_next(c);
 	} else {
 		if (c->txn)
-			tls_defer(c, STR_LIT("4.7.0"), verdict_now(c, RETRY_OTHER).text);
+			tls_defer(c, STR_LIT("4.7.0"), verdict_now(c, RETRY_OTHER).text, true);
 		txn_done(c);
 		smtp_client_quit(c);
 	}
@@ -431,12 +431,12 @@ void smtp_client_tls_done(struct smtp_client *c)
 		client_send(c);
 }
 
-void smtp_client_tls_failed(struct smtp_client *c, const char *why)
+void smtp_client_tls_failed(struct smtp_client *c, const char *why, bool ours)
 {
 	bug_on(c->phase != SMTP_SHAKE);
-	c->again_clear = c->tls_want == SMTP_TLS_TRY && c->clear_if_failed;
+	c->again_clear = c->tls_want == SMTP_TLS_TRY && c->clear_if_failed && !ours;
 	if (!c->again_clear && c->txn)
-		tls_defer(c, STR_LIT("4.7.5"), str_taint(str_printf(c->txn->arena, "TLS session: %s", why)));
+		tls_defer(c, STR_LIT("4.7.5"), str_taint(str_printf(c->txn->arena, "TLS session: %s", why)), !ours);
 	client_over(c);
 }
 
@@ -908,7 +908,7 @@ void smtp_client_input(struct smtp_client *c, const char *p, size_t n)
 			return;
 		}
 		if (c->phase == SMTP_SHAKE) { /* by whom they were said, nobody can tell */
-			tls_defer(c, STR_LIT("4.5.0"), STR_LIT("octets in clear behind the reply to STARTTLS"));
+			tls_defer(c, STR_LIT("4.5.0"), STR_LIT("octets in clear behind the reply to STARTTLS"), true);
 			client_over(c);
 			return;
 		}

@@ -155,9 +155,9 @@ struct smtp_client {
 void smtp_client_init(struct smtp_client *c, const struct smtp_profile *profile, struct smtp_txn *txn);
 /* Right behind smtp_client_init(): TLS is there before the banner. */
 void smtp_client_tls_first(struct smtp_client *c);
-/* In phase SHAKE. why: what the peer or its certificate did. */
+/* In phase SHAKE. why: what the peer or its certificate did, or what is wrong with us (ours), which is no reason to go on in clear. */
 void smtp_client_tls_done(struct smtp_client *c);
-void smtp_client_tls_failed(struct smtp_client *c, const char *why);
+void smtp_client_tls_failed(struct smtp_client *c, const char *why, bool ours);
 /* Before or when the connection is there, or when TLS is, where that comes first: what the memory allows goes out without waiting for the
  * banner. False: it knows nothing. */
 bool smtp_client_early(struct smtp_client *c);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "smtp-out/smtp_out.h"
 
+#include <stdarg.h>
 #include <string.h>
 
 #include "smtp-out/out_hint.h"
@@ -18,19 +19,22 @@ void smtp_out_conn_close(struct smtp_out *so, struct ipc_in *in)
 		out_conn_close(conn);
 }
 
-struct smtp_out *smtp_out_new(struct loop *loop, struct str helo)
+struct smtp_out *smtp_out_new(struct loop *loop, struct str helo, struct str openssl_options)
 {
 	struct smtp_out *so = mem_new(sizeof *so);
 
 	so->loop = loop;
 	so->helo = helo;
 	so->helo.p = mem_memdup(helo.p, helo.len);
+	so->openssl_options = openssl_options;
+	so->openssl_options.p = mem_memdup(openssl_options.p ? openssl_options.p : "", openssl_options.len);
 	so->scratch = mem_new(OUT_SCRATCH);
 	list_init(&so->conns);
 	list_init(&so->deliveries);
 	list_init(&so->spare);
 	list_init(&so->hint_asks);
 	so->keyd = (struct tls_keyd)TLS_KEYD_INIT;
+	tls_shelf_init(&so->shelf, &so->keyd);
 	return so;
 }
 
@@ -48,10 +52,12 @@ void smtp_out_free(struct smtp_out *so)
 		mem_free(d);
 	}
 	out_hint_clear(so);
+	tls_shelf_clear(&so->shelf);
 	tls_keyd_close(&so->keyd);
 	hash_clear(&so->plans);
 	hash_clear(&so->by_number);
 	mem_free((void *)(uintptr_t)so->helo.p);
+	mem_free((void *)(uintptr_t)so->openssl_options.p);
 	mem_free(so->scratch);
 	mem_free(so);
 }
@@ -75,6 +81,22 @@ void smtp_out_channel_closed(struct smtp_out *so, struct channel *ch)
 		else if (conn->state != OUT_LEAVING)
 			out_conn_close(conn);
 	}
+}
+
+void smtp_out_log(struct smtp_out *so, const struct out_delivery *d, const char *fmt, ...)
+{
+	struct buf b = BUF_INIT;
+	va_list ap;
+
+	if (!so->log)
+		return;
+	if (d && d->msg.id.len)
+		buf_printf(&b, "%.*s ", STR_FMT(d->msg.id));
+	va_start(ap, fmt);
+	buf_vprintf(&b, fmt, ap);
+	va_end(ap);
+	so->log(so->log_arg, buf_cstr(&b));
+	buf_clear(&b);
 }
 
 void smtp_out_check_drained(struct smtp_out *so)

@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 
 #include "common/ipc/channel.h"
-#include "common/tls/tls_keyd.h"
+#include "common/tls/tls_shelf.h"
 #include "smtp-out/out_content.h"
 #include "smtp-out/out_plan.h"
 
@@ -44,6 +44,9 @@ struct out_conn {
 	struct loop_fd watch;
 	struct loop_timer timer;
 	const struct out_host *to;      /* of the plan */
+	struct tls_conn *tls;           /* NULL: none */
+	struct tls_facts facts;         /* after the handshake; texts in tls_arena */
+	struct arena tls_arena;
 	uint64_t number;                /* 0: never waited */
 	uint32_t host;                  /* index in the plan's hosts */
 	uint32_t messages;
@@ -52,6 +55,10 @@ struct out_conn {
 	uint16_t local_port;
 	uint8_t state;                  /* enum out_conn_state */
 	uint8_t timer_kind;             /* enum smtp_timer */
+	uint8_t tls_watch;              /* LOOP_READ or LOOP_WRITE: what the handshake waits for */
+	bool tls_write_for_read;        /* TLS has to write before it can read */
+	bool tls_broken;                /* no farewell */
+	bool fault_logged;              /* the certificate's trouble was told */
 	char local_ip[46];
 };
 
@@ -73,6 +80,7 @@ struct out_delivery {
 	uint32_t tried_before;          /* the fallback hosts */
 	bool reused;                    /* the present connection had carried others before */
 	bool failed_here;               /* our own fault: further hosts would not help */
+	bool in_clear;                  /* the present host is tried without TLS, since that has failed */
 	uint64_t bytes;
 	struct arena arena;
 };
@@ -87,6 +95,10 @@ struct smtp_out {
 	uint64_t last_number;
 	uint32_t n_conns, n_waiting, n_deliveries, n_spare;
 	struct tls_keyd keyd;
+	struct tls_shelf shelf;         /* contexts of TLS */
+	struct str openssl_options;
+	void (*log)(void *arg, const char *line); /* to the main log; NULL in tests */
+	void *log_arg;
 	struct channel *hints;          /* to router; NULL: none now */
 	struct list hint_asks;          /* struct out_hint */
 	uint32_t n_hint_asks;
@@ -101,8 +113,10 @@ struct smtp_out {
 	} count;
 };
 
-/* helo: our name; copied. */
-struct smtp_out *smtp_out_new(struct loop *loop, struct str helo);
+/* helo: our name; openssl_options: the main option; both copied. */
+struct smtp_out *smtp_out_new(struct loop *loop, struct str helo, struct str openssl_options);
+/* A line of the main log about this delivery. */
+void smtp_out_log(struct smtp_out *so, const struct out_delivery *d, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void smtp_out_free(struct smtp_out *so);
 /* What qmgr may send. */
 void smtp_out_deliver(struct smtp_out *so, struct ipc_in *in);

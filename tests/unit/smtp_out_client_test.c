@@ -22,7 +22,7 @@
  *   "READY" "OVER" "BUSY"  the phase must be this
  *   "QUIT"    the client is told to quit
  *   "AGAIN"   a second transaction, like the first
- *   "SHAKE"   a handshake is asked for; "SECURE" it is done, "BROKEN" it has failed
+ *   "SHAKE"   a handshake is asked for; "SECURE" it is done, "BROKEN" it has failed, "OURS" by our fault
  * `want` is one line a recipient: RESULT CODE ERROR [host] [refused]; "clear": the host is to be tried again without TLS. */
 struct script {
 	const char *name;
@@ -82,6 +82,8 @@ static const struct script scripts[] = {
 	{ "handshake failed", TLS, 1, { UPGRADE, "BROKEN", ">", "OVER" }, { "deferred 0 other host" }, "TLS session: why" },
 	{ "handshake failed: again in clear", TLS | CLEAR_FAILED, 1, { UPGRADE, "BROKEN", ">", "OVER" }, { "clear" }, NULL },
 	{ "handshake failed, required", TLS_MUST | CLEAR_FAILED, 1, { UPGRADE, "BROKEN", "OVER" }, { "deferred 0 tls_required host" }, NULL },
+	{ "handshake failed here", TLS | CLEAR_FAILED, 1, { UPGRADE, "OURS", ">", "OVER" }, { "deferred 0 other" }, "TLS session: why" },
+	{ "handshake failed here, required", TLS_MUST, 1, { UPGRADE, "OURS", "OVER" }, { "deferred 0 other" }, NULL },
 	{ "TLS, then closed", TLS | CLEAR_FAILED, 1, { UPGRADE, "SECURE", ">EHLO me|", "CLOSE" }, { "deferred 0 lost_connection host" }, NULL },
 	{ "TLS, then EHLO is refused", TLS, 1, { UPGRADE, "SECURE", ">EHLO me|", "<450 later", ">QUIT|" }, { "deferred 450 other host" }, NULL },
 	{ "TLS, a second transaction", TLS, 1, { UPGRADE, "SECURE", ">EHLO me|", PIPE, GROUP1, "<250 ok\n250 ok\n354 go", "BODY", "<250 queued", "AGAIN",
@@ -385,8 +387,8 @@ static void step_run(struct run *r, const struct script *s, const char *step)
 		smtp_client_quit(&r->c);
 	} else if (!strcmp(step, "SECURE")) {
 		smtp_client_tls_done(&r->c);
-	} else if (!strcmp(step, "BROKEN")) {
-		smtp_client_tls_failed(&r->c, "why");
+	} else if (!strcmp(step, "BROKEN") || !strcmp(step, "OURS")) {
+		smtp_client_tls_failed(&r->c, "why", !strcmp(step, "OURS"));
 	} else if (!strcmp(step, "AGAIN")) {
 		txn_set(r, s);
 		smtp_client_begin(&r->c, &r->txn);

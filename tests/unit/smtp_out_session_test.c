@@ -279,7 +279,7 @@ static void world_open(struct world *w)
 	int fds[2];
 
 	w->loop = loop_new();
-	w->so = smtp_out_new(w->loop, STR_LIT("me.example"));
+	w->so = smtp_out_new(w->loop, STR_LIT("me.example"), STR_NULL);
 	assert_true(ipc_pair(fds, &err));
 	w->front = channel_open(w->loop, fds[0], &front);
 	w->agent = channel_open(w->loop, fds[1], &agent);
@@ -790,7 +790,7 @@ static void test_channel_lost(void **state)
 	channel_cancel(w.front, 1);
 	smtp_out_free(w.so);
 	channel_free(w.agent);
-	w.so = smtp_out_new(w.loop, STR_LIT("x"));
+	w.so = smtp_out_new(w.loop, STR_LIT("x"), STR_NULL);
 	w.agent = NULL;
 	w.n_results = 0;
 	channel_free(w.front);

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: ISC */
+#include "smtp-out/out_tls.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "smtp-out/smtp_out.h"
+
+/* ---- what the options come to ---- */
+
+void out_tls_decide(const struct out_options *o, const struct ipc_host *h, struct out_tls_host *out)
+{
+	const struct out_tls_options *t = &o->tls;
+	bool must, avoid;
+
+	*out = (struct out_tls_host){ .first = t->first };
+	if (!h)
+		return;
+	must = t->first || out_host_matches(t->require, h->name, h->ip);
+	avoid = out_host_matches(t->avoid, h->name, h->ip);
+	out->want = must ? SMTP_TLS_MUST : avoid ? SMTP_TLS_NO : SMTP_TLS_TRY;
+	out->want_callout = must ? SMTP_TLS_MUST : avoid || out_host_matches(t->verify_avoid, h->name, h->ip) ? SMTP_TLS_NO : SMTP_TLS_TRY;
+	if (out_host_matches(t->verify, h->name, h->ip))
+		out->verify = TLS_VERIFY_MUST;
+	else if (t->anchors.len && out_host_matches(t->try_verify, h->name, h->ip))
+		out->verify = TLS_VERIFY_TRY;
+	out->check_name = out_host_matches(t->check_names, h->name, h->ip);
+	out->require_ocsp = out_host_matches(t->require_ocsp, h->name, h->ip);
+	out->ask_ocsp = out->require_ocsp || out_host_matches(t->request_ocsp, h->name, h->ip);
+	out->require_alpn = out_host_matches(t->require_alpn, h->name, h->ip);
+	out->clear_if_refused = t->tempfail_tryclear;
+	out->clear_if_failed = t->tempfail_tryclear && out->verify != TLS_VERIFY_MUST;
+	out->one_message = out_host_matches(t->nopass, h->name, h->ip) || out_host_matches(t->noproxy, h->name, h->ip);
+}
+
+void out_tls_prepare(struct out_conn *conn)
+{
+	const struct out_tls_host *t = &conn->to->tls;
+	struct smtp_client *c = &conn->client;
+
+	c->tls_want = conn->delivery->callout ? t->want_callout : t->want;
+	if (conn->delivery->in_clear)
+		c->tls_want = SMTP_TLS_NO;
+	c->clear_if_refused = t->clear_if_refused;
+	c->clear_if_failed = t->clear_if_failed;
+	if (t->first)
+		smtp_client_tls_first(c);
+}
+
+/* ---- the handshake ---- */
+
+void out_tls_peer_fill(struct out_conn *conn, struct tls_peer *peer)
+{
+	const struct out_tls_options *o = &conn->to->options->tls;
+	const struct out_tls_host *t = &conn->to->tls;
+
+	*peer = (struct tls_peer){
+		.sni = o->sni, .name = t->check_name ? conn->to->host->name : STR_NULL, .ask_ocsp = t->ask_ocsp, .require_ocsp = t->require_ocsp,
+		.require_alpn = t->require_alpn, .dh_min_bits = o->dh_min_bits,
+	};
+}
+
+static struct tls_ctx *context_get(struct out_conn *conn, struct err *err)
+{
+	struct smtp_out *so = conn->so;
+	const struct out_tls_options *o = &conn->to->options->tls;
+	struct tls_options want = { .ciphers = o->ciphers, .alpn = o->alpn, .openssl_options = so->openssl_options, .verify = conn->to->tls.verify };
+	struct tls_files files = { .n_certs = o->certificate.len ? 1 : 0 };
+
+	files.certs[0] = (struct tls_trio){ .cert = o->certificate, .key = o->privatekey };
+	if (want.verify || conn->to->tls.ask_ocsp)
+		files.anchors = o->anchors;
+	if (want.verify)
+		files.crl = o->crl;
+	if (tls_keyd_wanted(&so->keyd) && so->need)
+		so->need(so->need_arg, "keyd", 0);
+	return tls_shelf_get(&so->shelf, &want, &files, loop_now(so->loop), err);
+}
+
+static enum status begin(struct out_conn *conn, struct err *err)
+{
+	struct tls_ctx *ctx = context_get(conn, err);
+	struct tls_peer peer;
+
+	if (!ctx)
+		return err->status;
+	out_tls_peer_fill(conn, &peer);
+	conn->tls = tls_conn_new(ctx, conn->fd, &peer, err);
+	return conn->tls ? ST_OK : err->status;
+}
+
+/* One line a connection: what is wrong with the certificate, whether it is taken all the same or not. */
+static void fault_log(struct out_conn *conn)
+{
+	struct tls_fault f;
+	struct str text;
+
+	if (conn->fault_logged || !tls_fault_get(conn->tls, &conn->tls_arena, &f))
+		return;
+	conn->fault_logged = true;
+	if (f.name)
+		text = str_printf(&conn->tls_arena, "certificate name mismatch: DN=\"%.*s\" H=\"%.*s\"", STR_FMT(f.dn), STR_FMT(conn->to->host->name));
+	else
+		text = str_printf(&conn->tls_arena, "depth=%d error=%s cert=%.*s", f.depth, f.reason, STR_FMT(f.dn));
+	smtp_out_log(conn->so, conn->delivery, "[%.*s] SSL verify error: %.*s", STR_FMT(conn->to->host->ip), STR_FMT(text));
+}
+
+enum tls_io out_tls_shake(struct out_conn *conn, struct err *err)
+{
+	enum tls_io io;
+
+	if (!conn->tls && begin(conn, err))
+		return TLS_FAILED;
+	io = tls_handshake(conn->tls, err);
+	conn->tls_watch = io == TLS_WANT_WRITE ? LOOP_WRITE : LOOP_READ;
+	if (io == TLS_WANT_READ || io == TLS_WANT_WRITE)
+		return io;
+	fault_log(conn);
+	if (io != TLS_DONE)
+		return TLS_FAILED;
+	tls_facts_get(conn->tls, &conn->tls_arena, &conn->facts);
+	return TLS_DONE;
+}
+
+/* ---- octets ---- */
+
+static ssize_t result(struct out_conn *conn, enum tls_io io, size_t n)
+{
+	if (n)
+		return (ssize_t)n;
+	if (io == TLS_CLOSED)
+		return 0;
+	if (io == TLS_WANT_READ || io == TLS_WANT_WRITE) {
+		errno = EAGAIN;
+		return -1;
+	}
+	conn->tls_broken = true;
+	errno = ECONNRESET;
+	return -1;
+}
+
+/* Whole records only: of what stays within the library the descriptor would not tell. */
+ssize_t out_tls_recv(struct out_conn *conn, char *p, size_t n)
+{
+	enum { RECORD_MAX = 16384 };
+	size_t at = 0, done;
+	enum tls_io io;
+
+	bug_on(n < RECORD_MAX);
+	do {
+		io = tls_read(conn->tls, p + at, n - at, &done, NULL);
+		at += done;
+	} while (io == TLS_DONE && done && n - at >= RECORD_MAX);
+	conn->tls_write_for_read = io == TLS_WANT_WRITE;
+	return result(conn, io, at);
+}
+
+ssize_t out_tls_send(struct out_conn *conn, const char *p, size_t n)
+{
+	size_t done;
+	enum tls_io io;
+
+	if (conn->tls_broken) {
+		errno = EPIPE;
+		return -1;
+	}
+	io = tls_write(conn->tls, p, n, &done, NULL);
+	/* Renegotiation is off, so it never waits for input; if it did, the peer is none of ours. */
+	return result(conn, io == TLS_WANT_READ || io == TLS_CLOSED ? TLS_FAILED : io, done);
+}
+
+void out_tls_end(struct out_conn *conn)
+{
+	if (conn->tls && conn->client.tls && !conn->tls_broken)
+		tls_shutdown(conn->tls);
+	tls_conn_free(conn->tls);
+	conn->tls = NULL;
+	conn->facts = (struct tls_facts){ .bits = 0 };
+	arena_clear(&conn->tls_arena);
+}
