@@ -67,12 +67,13 @@ static void test_dialogues(void **state)
 		struct smtp_rcpt rcpt = { .addr = STR_LIT("r@y") };
 		struct smtp_txn txn = { .arena = &arena, .sender = STR_LIT("s@x"), .rcpts = &rcpt, .n_rcpts = 1 };
 		struct smtp_profile profile = { .helo = STR_LIT("me"), .auth = auths, .n_auth = 6, .auth_try = d->flags & TRY, .auth_require = d->flags & REQUIRE,
-			.tls = d->flags & TLS, .auth_sender_force = d->flags & FORCE, .auth_sender = STR_LIT("a+b@c"), .size_addition = -1 };
+			.auth_sender_force = d->flags & FORCE, .auth_sender = STR_LIT("a+b@c"), .size_addition = -1 };
 		char line[300], sent[600] = "", result[300] = "";
 		struct smtp_client c;
 		size_t n = 0;
 
 		smtp_client_init(&c, &profile, &txn);
+		c.tls = d->flags & TLS;
 		smtp_client_input(&c, "220 a\r\n", 7);
 		smtp_client_sent(&c, c.out.len);
 		snprintf(line, sizeof line, "250-a\r\n250-PIPELINING\r\n250 %s\r\n", d->offer);
