@@ -154,10 +154,17 @@ def test_large_message(bulkhead, place):
 
 # ---- TLS that is not to be had ----
 
+class AfterHello(Raw):
+    """Octets when the client has begun its handshake: sent before, they would be in clear behind the reply."""
+    def run(self, session):
+        session.sock.recv(1)
+        return super().run(session)
+
+
 REFUSALS = {
     "not offered": ({}, False), "454": ({"STARTTLS": "454 later"}, True), "502": ({"STARTTLS": "502 no"}, True),
     "closed": ({"handshake": [Close(), Close()]}, True), "reset": ({"handshake": Reset()}, True),
-    "nonsense": ({"handshake": Raw(b"what is this? " * 20)}, True),
+    "nonsense": ({"handshake": AfterHello(b"what is this? " * 20)}, True),
     "slow": ({"handshake": Silent()}, True),
 }
 
