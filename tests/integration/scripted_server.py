@@ -10,7 +10,7 @@ A script maps a point of the dialogue to what happens there. Points: banner EHLO
 piece that is not the last), prdr (353, and each recipient), dot (the end of the content, in whatever form) RSET QUIT NOOP other.
 What happens is a reply ("550 no", "250-a\\r\\n250 b"), an Action, or a list of these, one for each time the point is reached (over
 all connections); the last one stays. Points that are not named behave well. Everything is bounded in time. ScriptedHosts serves many
-scripts on one port, each at an address of its own."""
+scripts on one port, each at an address of its own. With `tls` (a context of ssl) STARTTLS is offered; with `smtps` TLS comes first."""
 import re
 import socket
 import struct
@@ -161,6 +161,8 @@ class Session:
         self.server, self.sock, self.pending = server, sock, b""
         self.commands = []        # lines as received, in order
         self.message, self.chunks, self.tls = None, b"", False
+        self.peercert = self.alpn = None      # of the client, behind the handshake
+        self.messages = []        # those that came by this connection
         sock.settimeout(PATIENCE)
 
     def say(self, octets):
@@ -221,6 +223,7 @@ class Session:
         message, self.message = self.message, None
         message.content = body
         with self.server.changed:
+            self.messages.append(message)
             self.server.messages.append(message)
             self.server.changed.notify_all()
         if message.prdr:
@@ -280,12 +283,12 @@ class Session:
             return what.run(self)
         self.pending = b""
         self.sock = self.server.tls.wrap_socket(self.sock, server_side=True)
-        self.tls = True
+        self.tls, self.peercert, self.alpn = True, self.sock.getpeercert(), self.sock.selected_alpn_protocol()
         return True
 
     def run(self):
         try:
-            if self.do("banner", "220 scripted.example ready"):
+            if (not self.server.smtps or self.handshake()) and self.do("banner", "220 scripted.example ready"):
                 while True:
                     line = self.until(b"\r\n")
                     if line is None or not self.command(line):
@@ -302,9 +305,11 @@ class Session:
 class Script:
     """What happens at one server, and what came to it."""
 
-    def __init__(self, script=None, lmtp=False, offers=None, tls=None):
+    def __init__(self, script=None, lmtp=False, offers=None, tls=None, smtps=False):
         self.script = {k: list(v) if isinstance(v, list) else [v] for k, v in (script or {}).items()}
-        self.lmtp, self.offers, self.tls = lmtp, GREETING if offers is None else offers, tls
+        self.lmtp, self.offers, self.tls, self.smtps = lmtp, offers, tls, smtps
+        if offers is None:
+            self.offers = GREETING + ["STARTTLS"] * bool(tls)
         self.sessions, self.messages, self.closed = [], [], 0
         self.changed = threading.Condition()
 
@@ -376,8 +381,8 @@ class Listener:
 
 
 class ScriptedServer(Script):
-    def __init__(self, script=None, port=0, host="127.0.0.1", path=None, lmtp=False, offers=None, tls=None):
-        super().__init__(script, lmtp, offers, tls)
+    def __init__(self, script=None, port=0, host="127.0.0.1", path=None, lmtp=False, offers=None, tls=None, smtps=False):
+        super().__init__(script, lmtp, offers, tls, smtps)
         self.listener = Listener(path or (host, port), self.begin)
         self.port = self.listener.port
 

@@ -142,9 +142,9 @@ def test_smtps_port(bulkhead, place):
 def test_large_message(bulkhead, place):
     """Several records in each direction, to a server that is slow to take them."""
     body = b"".join(b"line %d, and some words so that it is long enough to matter\r\n" % i for i in range(60000))
-    for offers in (["PIPELINING"], ["PIPELINING", "CHUNKING"]):
+    for offers in (["PIPELINING", "STARTTLS"], ["PIPELINING", "CHUNKING", "STARTTLS"]):
         with ScriptedServer(tls=place.context(), offers=offers) as server:
-            b = client(bulkhead, place, server, "hosts_try_chunking =")
+            b = client(bulkhead, place, server, "")
             b.send("a@b.example", "box@peer.example", b"Subject: large\r\n\r\n" + body)
             server.wait_messages(1, 30)
             assert server.messages[0].content.endswith(body)
@@ -163,9 +163,9 @@ class AfterHello(Raw):
 
 REFUSALS = {
     "not offered": ({}, False), "454": ({"STARTTLS": "454 later"}, True), "502": ({"STARTTLS": "502 no"}, True),
-    "closed": ({"handshake": [Close(), Close()]}, True), "reset": ({"handshake": Reset()}, True),
-    "nonsense": ({"handshake": AfterHello(b"what is this? " * 20)}, True),
-    "slow": ({"handshake": Silent()}, True),
+    "closed": ({"tls": [Close(), Close()]}, True), "reset": ({"tls": Reset()}, True),
+    "nonsense": ({"tls": AfterHello(b"what is this? " * 20)}, True),
+    "slow": ({"tls": Silent()}, True),
 }
 
 
@@ -175,7 +175,7 @@ def test_refusal(bulkhead, place, case, demand):
     """The table of specification 43.10."""
     script, offered = REFUSALS[case]
     option = {"none": "", "no tryclear": "tls_tempfail_tryclear = false", "require": "hosts_require_tls = *", "verify": "tls_verify_hosts = *"}[demand]
-    handshake = "handshake" in script
+    handshake = "tls" in script
     clear = demand == "none" or case in ("not offered", "502") and demand != "require" or demand == "verify" and not handshake
     with ScriptedServer(script, tls=place.context() if offered else None) as server:
         b = client(bulkhead, place, server, "command_timeout = 1s", option)
@@ -418,7 +418,7 @@ def test_callout(bulkhead, place):
             assert server.sessions[0].tls == secure and server.sessions[-1].tls
             assert "DATA" not in verbs(server.sessions[0])
             b.stop()
-    with ScriptedServer({"handshake": Close()}, tls=place.context()) as server:
+    with ScriptedServer({"tls": Close()}, tls=place.context()) as server:
         b = client(bulkhead, place, server, acl=acl)
         send(b)
         server.wait_messages(1)
@@ -438,7 +438,7 @@ plain:
 def test_auth_under_tls_only(bulkhead, place):
     """client_condition lets the password go under TLS alone."""
     for ctx, said in ((place.context(), True), (None, False)):
-        with ScriptedServer({"other": "235 in"}, tls=ctx, offers=["AUTH PLAIN"]) as server:
+        with ScriptedServer(tls=ctx, offers=["AUTH PLAIN"] + ["STARTTLS"] * bool(ctx)) as server:
             b = client(bulkhead, place, server, "hosts_try_auth = *", retry=RETRY + "\n\nbegin authenticators\n" + AUTH)
             send(b)
             server.wait_messages(1)
