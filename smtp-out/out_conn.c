@@ -351,7 +351,7 @@ static void conn_shake(struct out_conn *conn)
 }
 
 /* What the loop is to tell of. Content that is not yet out of the door, too: the next turn goes on with it. */
-static unsigned conn_watch(const struct out_conn *conn)
+static unsigned conn_wants(const struct out_conn *conn)
 {
 	const struct smtp_client *c = &conn->client;
 
@@ -392,7 +392,7 @@ static void conn_work(struct out_conn *conn)
 			out_conn_close(conn);
 		return;
 	}
-	loop_fd_set(&conn->watch, conn_watch(conn));
+	loop_fd_set(&conn->watch, conn_wants(conn));
 	if (conn->state != OUT_WAITING)
 		conn_timer_update(conn);
 }
