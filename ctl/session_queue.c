@@ -46,6 +46,7 @@ static enum status file_give(struct session_queue *q, const struct ipc_in *in, s
 static const struct { uint64_t flag; const char *words; } flag_words[] = {
 	{ MSG_FREEZE, "freeze" }, { MSG_QUEUE, "queue" }, { MSG_SUBMISSION, "submission" }, { MSG_NO_FIXUPS, "suppress_local_fixups" },
 	{ MSG_FAKE_REJECT, "fakereject" }, { MSG_FAKE_DEFER, "fakedefer" }, { MSG_EIGHTBIT, "8bitmime" }, { MSG_SMTPUTF8, "smtputf8" },
+	{ MSG_REQUIRETLS, "requiretls" },
 };
 
 static void recipients_show(const struct ipc_recipient *v, uint32_t n)

@@ -35,6 +35,7 @@ static const struct setting_row rows[] = {
 	SETTING(dsn_advertise_hosts, true),
 	SETTING(chunking_advertise_hosts, true),
 	SETTING(smtputf8_advertise_hosts, true),
+	SETTING(tls_advertise_requiretls, true),
 	SETTING(sender_unqualified_hosts, true),
 	SETTING(recipient_unqualified_hosts, true),
 	SETTING(smtp_accept_max_nonmail_hosts, true),

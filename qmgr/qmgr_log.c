@@ -167,6 +167,8 @@ void log_arrival(struct qmgr *q, const struct message *m, const struct ipc_spool
 		buf_adds(b, " PRDR");
 	if (env->flags & MSG_CHUNKED)
 		buf_adds(b, " K");
+	if (env->flags & MSG_TLS_OPTIONAL)
+		buf_adds(b, " TLSREQ=no");
 	buf_printf(b, " S=%llu", (unsigned long long)env->content);
 	if (parts & LOG_SEL(8bitmime))
 		buf_printf(b, " M8S=%d", env->flags & MSG_EIGHTBIT ? 8 : 0);

@@ -68,6 +68,7 @@ struct own {
 	struct str ident;
 	const struct ipc_recipient *to;
 	uint32_t n_to;
+	uint64_t marks;             /* what it inherits: MSG_REQUIRETLS */
 };
 
 static void envelope_fill(struct qmgr *q, const struct own *own, struct active *a, const char *id, const struct buf *content)
@@ -86,7 +87,7 @@ static void envelope_fill(struct qmgr *q, const struct own *own, struct active *
 	recipients_fill(&a->arena, env, own->to, own->n_to);
 	env->content = content->len;
 	env->header_size = header_end(buf_str(content), &closed);
-	env->flags = MSG_LOCAL | (closed ? 0 : MSG_HEADER_OPEN);
+	env->flags = MSG_LOCAL | (closed ? 0 : MSG_HEADER_OPEN) | own->marks;
 	lines_measure(content, env);
 	if (env->content_8bit)
 		env->flags |= MSG_EIGHTBIT;
@@ -109,7 +110,7 @@ static void own_send(struct qmgr *q, const struct own *own, const char *id, cons
 
 void reply_take(struct qmgr *q, struct delivery *d, const struct ipc_delivered *msg, int fd)
 {
-	const struct own own = { d->a, d->a->m->file->id, d->plan->lane->user, msg->reply_to, msg->n_reply_to };
+	const struct own own = { d->a, d->a->m->file->id, d->plan->lane->user, msg->reply_to, msg->n_reply_to, d->a->m->flags & MSG_REQUIRETLS };
 	struct buf content = BUF_INIT;
 	char id[MSGID_SIZE];
 
@@ -139,7 +140,7 @@ static void body_add(struct buf *out, struct str text)
 void notice_send(struct qmgr *q, struct active *about, const struct ipc_notice *n)
 {
 	const struct ipc_recipient to = { .addr = n->to };
-	const struct own own = { about, about->m->file->id, STR_LIT("router"), &to, 1 };
+	const struct own own = { about, about->m->file->id, STR_LIT("router"), &to, 1, about->m->flags & MSG_REQUIRETLS };
 	struct buf content = BUF_INIT;
 	char id[MSGID_SIZE], date[DATE_TEXT];
 
@@ -181,7 +182,7 @@ void freeze_notice(struct qmgr *q, const struct active *a, const char *why, bool
 	const struct settings *set = q->set;
 	const struct message *m = a->m;
 	struct ipc_recipient *to;
-	struct own own = { NULL, m->file->id, STR_LIT("bulkhead"), NULL, set->n_freeze_tell };
+	struct own own = { NULL, m->file->id, STR_LIT("bulkhead"), NULL, set->n_freeze_tell, m->flags & MSG_REQUIRETLS };
 	struct buf content = BUF_INIT, text = BUF_INIT;
 	char id[MSGID_SIZE], date[DATE_TEXT];
 

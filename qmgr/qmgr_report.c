@@ -209,7 +209,8 @@ static void returned_choose(struct qmgr *q, struct active *a, enum due_kind kind
 	bool forbidden = !s->return_body || (s->return_size_max && env->content > s->return_size_max) || env->content > RETURN_MEMORY_MAX ||
 		(s->return_line_max && env->longest_line > s->return_line_max);
 
-	if (kind != DUE_FAILED || str_isi(env->ret, "HDRS"))
+	/* RFC 8689 section 5: of a message that must not be read on its way only the header goes back. */
+	if (kind != DUE_FAILED || str_isi(env->ret, "HDRS") || a->m->flags & MSG_REQUIRETLS)
 		return;
 	ret->all = !forbidden;
 	ret->limited = forbidden;
@@ -348,7 +349,7 @@ static void envelope_fill(struct qmgr *q, struct active *about, struct active *a
 	envelope_recipients(a, env, group->to, copies);
 	env->content = content->len;
 	env->header_size = header;
-	env->flags = MSG_LOCAL | MSG_BOUNCE | (eightbit ? MSG_EIGHTBIT : 0) | (about->m->flags & MSG_SMTPUTF8);
+	env->flags = MSG_LOCAL | MSG_BOUNCE | (eightbit ? MSG_EIGHTBIT : 0) | (about->m->flags & (MSG_SMTPUTF8 | MSG_REQUIRETLS));
 	env->content_8bit = eightbit;
 	env->longest_line = longest_line(content);
 	env->header_message_id = str_printf(&a->arena, "E%s@%.*s", id, STR_FMT(q->set->host));

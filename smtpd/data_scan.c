@@ -8,13 +8,14 @@
 void data_scan_init(struct data_scan *d, const struct data_limits *limits)
 {
 	*d = (struct data_scan){ .limits = *limits, .in_header = true, .line_start = true, .message_id = BUF_LIMIT(DATA_CAPTURE_MAX),
-		.subject = BUF_LIMIT(DATA_CAPTURE_MAX) };
+		.subject = BUF_LIMIT(DATA_CAPTURE_MAX), .tls_required = BUF_LIMIT(DATA_CAPTURE_MAX) };
 }
 
 void data_scan_clear(struct data_scan *d)
 {
 	buf_clear(&d->message_id);
 	buf_clear(&d->subject);
+	buf_clear(&d->tls_required);
 }
 
 static const struct { const char *name; uint8_t field; } field_names[] = {
@@ -22,6 +23,7 @@ static const struct { const char *name; uint8_t field; } field_names[] = {
 	{ "From", DATA_FIELD_FROM }, { "Sender", DATA_FIELD_SENDER }, { "Return-path", DATA_FIELD_RETURN_PATH },
 	{ "Envelope-to", DATA_FIELD_ENVELOPE_TO }, { "Delivery-date", DATA_FIELD_DELIVERY_DATE }, { "Resent-Date", DATA_FIELD_RESENT },
 	{ "Resent-From", DATA_FIELD_RESENT }, { "Resent-To", DATA_FIELD_RESENT }, { "Resent-Message-ID", DATA_FIELD_RESENT },
+	{ "TLS-Required", DATA_FIELD_TLS_REQUIRED },
 };
 
 static uint8_t field_of(struct str name)
@@ -35,7 +37,8 @@ static uint8_t field_of(struct str name)
 /* Remembers the start of a field's value for the log, on one line. */
 static void capture(struct data_scan *d, const char *p, size_t n)
 {
-	struct buf *b = d->field == DATA_FIELD_MESSAGE_ID ? &d->message_id : d->field == DATA_FIELD_SUBJECT ? &d->subject : NULL;
+	struct buf *b = d->field == DATA_FIELD_MESSAGE_ID ? &d->message_id : d->field == DATA_FIELD_SUBJECT ? &d->subject :
+		d->field == DATA_FIELD_TLS_REQUIRED ? &d->tls_required : NULL;
 
 	if (!b || d->fields & 1u << (d->field + 16)) /* the first of its kind counts */
 		return;
@@ -82,6 +85,7 @@ static void scan_header_line(struct data_scan *d, const char *p, size_t n)
 	d->field_size = 0;
 	d->fields |= 1u << d->field;
 	d->received += d->field == DATA_FIELD_RECEIVED;
+	d->tls_required_n += d->field == DATA_FIELD_TLS_REQUIRED;
 	capture(d, p + colon + 1, n - colon - 1);
 }
 _Static_assert(DATA_FIELDS <= 16, "two bits for each field");

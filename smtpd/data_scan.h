@@ -37,7 +37,7 @@ enum {
 /* Fields that the reception looks at. */
 enum data_field {
 	DATA_FIELD_OTHER, DATA_FIELD_RECEIVED, DATA_FIELD_MESSAGE_ID, DATA_FIELD_SUBJECT, DATA_FIELD_DATE, DATA_FIELD_FROM,
-	DATA_FIELD_SENDER, DATA_FIELD_RETURN_PATH, DATA_FIELD_ENVELOPE_TO, DATA_FIELD_DELIVERY_DATE, DATA_FIELD_RESENT, DATA_FIELDS
+	DATA_FIELD_SENDER, DATA_FIELD_RETURN_PATH, DATA_FIELD_ENVELOPE_TO, DATA_FIELD_DELIVERY_DATE, DATA_FIELD_RESENT, DATA_FIELD_TLS_REQUIRED, DATA_FIELDS
 };
 
 struct data_limits {
@@ -66,7 +66,8 @@ struct data_scan {
 	bool counted;                /* BDAT: the length is known, a dot is a dot; data_scan_end() ends the data */
 	bool ending;
 	uint8_t field;               /* enum data_field of the present field */
-	struct buf message_id, subject;
+	uint32_t tls_required_n;     /* TLS-Required: fields */
+	struct buf message_id, subject, tls_required;
 };
 
 void data_scan_init(struct data_scan *d, const struct data_limits *limits);

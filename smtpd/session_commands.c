@@ -66,6 +66,7 @@ static bool offers_auth(const struct session *s) { return auth_offer(s).len > 0;
 static bool offers_tls(const struct session *s) { return tls_offered(s); }
 static bool offers_etrn(const struct session *s) { return policy_has(s, ACL_ETRN) && !s->local; }
 static bool offers_chunking(const struct session *s) { return session_client(s)->flags & CLIENT_CHUNKING; }
+static bool offers_requiretls(const struct session *s) { return requiretls_offered(s); }
 static bool offers_utf8(const struct session *s) { return utf8_offered(s); }
 static bool offers_dsn(const struct session *s) { return session_client(s)->flags & CLIENT_DSN; }
 static const struct {
@@ -82,6 +83,7 @@ static const struct {
 	{ "PRDR", prdr_offered },
 	{ "AUTH", offers_auth },
 	{ "STARTTLS", offers_tls },
+	{ "REQUIRETLS", offers_requiretls },
 	{ "SMTPUTF8", offers_utf8 },
 	{ "ENHANCEDSTATUSCODES", offers_size },
 	{ "HELP", offers_size },

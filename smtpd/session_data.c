@@ -332,7 +332,7 @@ static void commit_send(struct session *s)
 	f.fastopen = early_fastopen_log(s);
 	f.connections = 0;
 	edits_collect(s, &f, &commit);
-	commit.flags = f.flags | (t->scan.header_closed ? 0 : MSG_HEADER_OPEN);
+	commit.flags = f.flags | (t->scan.header_closed ? 0 : MSG_HEADER_OPEN) | requiretls_waived(s);
 	commit.header_message_id = header_msgid(buf_str(&t->scan.message_id));
 	commit.subject = str_trim(buf_str(&t->scan.subject));
 	recipients_ahead(s, &commit);

@@ -199,12 +199,20 @@ static const struct param params[] = {
 	{ "SIZE", false, true, 0, param_size, NULL },
 	{ "BODY", false, true, 0, param_body, NULL },
 	{ "SMTPUTF8", false, false, 0, utf8_param, NULL },
+	{ "REQUIRETLS", false, false, 0, requiretls_param, requiretls_offered },
 	{ "PRDR", false, false, 0, param_prdr, prdr_offered },
 	{ "RET", false, true, CLIENT_DSN, param_ret, NULL },
 	{ "ENVID", false, true, CLIENT_DSN, param_envid, NULL },
 	{ "NOTIFY", true, true, CLIENT_DSN, param_notify, NULL },
 	{ "ORCPT", true, true, CLIENT_DSN, param_orcpt, NULL },
 };
+
+static bool param_offered(const struct session *s, const struct param *p)
+{
+	if (!s->esmtp && !s->local)
+		return false;
+	return p->offered ? p->offered(s) : !p->client || session_client(s)->flags & p->client;
+}
 
 /* RFC 5321 section 4.1.1.11: 555 for what is not known. None may be there twice. */
 static bool params_take(struct session *s, struct str rest, bool rcpt)
@@ -228,8 +236,9 @@ static bool params_take(struct session *s, struct str rest, bool rcpt)
 		for (size_t i = 0; i < sizeof params / sizeof *params; i++)
 			if (params[i].rcpt == rcpt && str_isi(word, params[i].name))
 				p = &params[i];
-		if (!p || (!s->esmtp && !s->local) || (p->client && !(session_client(s)->flags & p->client)) || (p->offered && !p->offered(s))) {
-			reply_syntax(s, 555, "5.5.4", rcpt ? "unrecognized parameter in RCPT command" : "unrecognized parameter in MAIL command");
+		if (!p || !param_offered(s, p)) {
+			reply_syntax(s, 555, "5.5.4", arena_printf(&s->server->scratch, p ? "unadvertised %s option: %s" : "unrecognized parameter in %s command",
+				rcpt ? "RCPT" : "MAIL", p ? p->name : ""));
 			return false;
 		}
 		if (p->value ? !value.len : equals >= 0)

@@ -28,8 +28,10 @@ static struct str ip_text(struct session *s, bool ipv6, const uint8_t ip[16])
 
 static const char *protocol_plain(const struct session *s)
 {
+	bool must = s->txn && s->txn->flags & MSG_REQUIRETLS;
+
 	if (!s->local)
-		return s->tls_active ? s->esmtp ? s->auth_method ? "esmtpsa" : "esmtps" : "smtps" : s->esmtp ? s->auth_method ? "esmtpa" : "esmtp" : "smtp";
+		return s->tls_active ? s->esmtp ? must ? s->auth_method ? "esmtpSa" : "esmtpS" : s->auth_method ? "esmtpsa" : "esmtps" : "smtps" : s->esmtp ? s->auth_method ? "esmtpa" : "esmtp" : "smtp";
 	return s->helo ? s->esmtp ? "local-esmtp" : "local-smtp" : "local";
 }
 

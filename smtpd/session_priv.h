@@ -151,6 +151,11 @@ void tls_names_check(struct session *s);                       /* the client's n
 struct str tls_log(struct session *s);                         /* " X=... CV=no ..." for log lines, in scratch; empty without TLS */
 void session_begin(struct session *s);                         /* session.c: the connect stage */
 
+/* ---- session_requiretls.c ---- */
+bool requiretls_offered(const struct session *s);              /* in the reply to EHLO */
+const char *requiretls_param(struct session *s, struct str value); /* of MAIL */
+uint64_t requiretls_waived(struct session *s);                 /* MSG_TLS_OPTIONAL where the header of the message, now complete, says so, else 0 */
+
 /* ---- session_utf8.c ---- */
 bool utf8_offered(const struct session *s);                    /* SMTPUTF8, in the reply to EHLO */
 const char *utf8_param(struct session *s, struct str value);   /* of MAIL: NULL, or the text for 501 */

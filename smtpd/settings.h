@@ -66,6 +66,7 @@ enum client_flag {
 	CLIENT_CHUNKING = 1 << 15,       /* chunking_advertise_hosts */
 	CLIENT_PIPECONNECT = 1 << 20,    /* pipelining_connect_advertise_hosts */
 	CLIENT_UTF8 = 1 << 24,           /* smtputf8_advertise_hosts */
+	CLIENT_REQUIRETLS = 1 << 25,     /* tls_advertise_requiretls */
 	CLIENT_DEFAULT = CLIENT_REQUIRE_HELO | CLIENT_PIPELINING | CLIENT_NONMAIL | CLIENT_CHUNKING | CLIENT_UTF8,
 };
 

@@ -72,6 +72,7 @@ enum msg_flag {
 	MSG_NO_TELL = 1 << 25,         /* control = freeze/no_tell: nobody is told of the freezing */
 	MSG_FIRST_PASS = 1 << 26,      /* control = queue/first_pass_route: routed at once, but nothing is sent by SMTP before the next queue run */
 	MSG_CHUNKED = 1 << 27,         /* it came by BDAT */
+	MSG_TLS_OPTIONAL = 1 << 29,    /* its header says TLS-Required: No (RFC 8689 section 5) */
 	MSG_PRDR = 1 << 28,            /* PRDR was said with MAIL */
 	MSG_UTF8_CONVERT = 1 << 28,    /* control = utf8_downconvert: addresses go out in ASCII forms */
 	MSG_UTF8_CONVERT_IF = 1 << 29, /* ... to hosts without SMTPUTF8 */

@@ -129,6 +129,14 @@ static enum status var_smtputf8(struct eval *ev, struct str name, struct str *ou
 	return ST_OK;
 }
 
+static enum status var_requiretls(struct eval *ev, struct str name, struct str *out, struct err *err)
+{
+	(void)name;
+	(void)err;
+	*out = (ev->facts->flags | ev->flags) & MSG_REQUIRETLS ? STR_LIT("yes") : STR_LIT("no");
+	return ST_OK;
+}
+
 /* ---- header and body ---- */
 
 /* Without the blanks at the end of fields, and without the last line end. */
@@ -310,6 +318,7 @@ const struct var_row exp_vars_message[] = {
 	{ "message_age", VAR_FN, DEP_SESSION | DEP_TIME, 0, false, NULL, var_message_age, "seconds since the message was received" },
 	{ "prdr_requested", VAR_FN, DEP_SESSION, 0, false, NULL, var_prdr_requested, "yes when the client asked for an answer for each recipient (PRDR)", NULL },
 	{ "message_size", VAR_FN, DEP_SESSION, 0, false, NULL, var_message_size, "octets of the message" },
+	{ "requiretls", VAR_FN, DEP_SESSION, 0, false, NULL, var_requiretls, "yes when the message must be passed on over verified TLS only (RFC 8689), else no" },
 	{ "message_smtputf8", VAR_FN, DEP_SESSION, 0, false, NULL, var_smtputf8, "yes for an SMTPUTF8 message, else no" },
 	{ "message_headers", VAR_FN, DEP_SESSION, 0, false, NULL, var_headers, "the whole header, encoded words decoded but not converted to UTF-8" },
 	{ "message_headers_raw", VAR_FN, DEP_SESSION, 0, false, NULL, var_headers_raw, "the whole header, as it came" },

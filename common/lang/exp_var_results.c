@@ -9,7 +9,6 @@
 
 const struct var_row exp_vars_results[] = {
 	/* the session */
-	RESULT("requiretls", "no", "yes when the message must be passed on over TLS only (RFC 8689)"),
 	RESULT("sender_helo_dnssec", "no", "yes when the name of HELO was verified with DNSSEC"),
 	RESULT("sender_host_dnssec", "no", "yes when the client's name was verified with DNSSEC"),
 	/* SPF, DKIM, DMARC, ARC */

@@ -206,6 +206,8 @@ static const struct acl_case cases[] = {
 	/* controls */
 	{ "accept control = freeze\ncontrol = queue", ACL_RCPT, ACL_ACCEPT, 0, "", "", "flags=3 off=0" },
 	{ "accept control = queue_only", ACL_RCPT, ACL_ACCEPT, 0, "", "", "flags=2 off=0" },
+	{ "accept control = requiretls\nlog_message = $requiretls", ACL_RCPT, ACL_ACCEPT, 0, "", "yes", "flags=4000 off=0" },
+	{ "accept log_message = $requiretls", ACL_RCPT, ACL_ACCEPT, 0, "", "no", "" },
 	{ "accept control = freeze/no_tell", ACL_RCPT, ACL_ACCEPT, 0, "", "", "flags=2000001 off=0" },
 	{ "accept control = freeze/no_tell\ncontrol = freeze", ACL_RCPT, ACL_ACCEPT, 0, "", "", "flags=1 off=2000000" },
 	{ "accept control = freeze\ncontrol = freeze/no_tell", ACL_RCPT, ACL_ACCEPT, 0, "", "", "flags=1 off=0" },
@@ -615,7 +617,7 @@ static void problems(void **state)
 		{ "av_scanner = clamd:/x\nacl_smtp_mime = x\nbegin acl\nx:\n  deny malware = *\n", "cannot use \"malware\" (line 5) in the mime ACL" },
 		{ "begin acl\nx:\n  warn decode = /tmp/x\n", "test:3: decode: parts are decoded in memory, not into files" },
 		{ "acl_smtp_data = x\nbegin acl\nx:\n  warn decode = default\n", "cannot use \"decode\" (line 4) in the data ACL; it can be used in the ACLs mime, not_smtp_mime" },
-		{ "begin acl\nx:\n  deny control = requiretls\n", "known to Exim, not implemented" },
+		{ "begin acl\nx:\n  deny control = wellknown\n", "known to Exim, not implemented" },
 		{ "begin acl\nx:\n  deny control = freeze/loud\n", "control \"freeze\" has no option \"loud\"" },
 		{ "begin acl\nx:\n  deny queue = other\n", "there are no named queues" },
 		{ "acl_smtp_rcpt = nosuch\n", "there is no ACL \"nosuch\"" },
