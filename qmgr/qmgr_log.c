@@ -73,6 +73,7 @@ static const struct fact_row {
 	{ " SNI=", "SNI", LOG_SEL(tls_sni), true },
 	{ NULL, NULL, 0, false },
 }, delivery_rows[] = {
+	{ " TFO", "TFO", 0, false },
 	{ " X=", "X", LOG_SEL(tls_cipher), false },
 	{ " CV=", "CV", LOG_SEL(tls_certificate_verified), false },
 	{ " DN=", "DN", LOG_SEL(tls_peerdn), true },

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "smtp-out/out_connect.h"
+#include "smtp-out/out_early.h"
 #include "smtp-out/out_socks.h"
 #include "smtp-out/smtp_out.h"
 #include "smtp-out/smtp_result.h"
@@ -11,6 +12,7 @@
 static void conn_event(void *arg, unsigned ready);
 static void conn_late(void *arg);
 static void conn_work(struct out_conn *conn);
+static void conn_failed(struct out_conn *conn, const struct smtp_verdict *v);
 
 const struct ipc_host *out_conn_host(const struct out_conn *conn)
 {
@@ -53,6 +55,7 @@ static void conn_shut(struct out_conn *conn)
 		conn->so->n_waiting--;
 	conn->state = OUT_GONE;
 	smtp_client_clear(&conn->client);
+	out_early_clear(conn);
 }
 
 void out_conn_close(struct out_conn *conn)
@@ -90,6 +93,35 @@ static void conn_gone(struct out_conn *conn)
 
 /* ---- connecting ---- */
 
+static void conn_sent(struct out_conn *conn, size_t n)
+{
+	conn->so->count.bytes += n;
+	if (conn->delivery)
+		conn->delivery->bytes += n;
+	smtp_client_sent(&conn->client, n);
+}
+
+/* The whole content goes with the first group, if it is no more than was thought. */
+static void conn_chunk_early(struct out_conn *conn)
+{
+	struct out_delivery *d = conn->delivery;
+	struct smtp_client *c = &conn->client;
+	struct err err = ERR_INIT;
+	struct buf piece = BUF_INIT;
+
+	if (!c->chunk_wanted)
+		return;
+	d->content.dots.plain = true;
+	if (out_content_fill(&d->content, &piece, OUT_FILL, conn->so->scratch, &err) == ST_OK && d->content.ended) {
+		smtp_client_chunk_early(c, piece.len);
+		buf_add(&c->out, piece.p, piece.len);
+	} else { /* in the ordinary way, with its errors */
+		out_content_rewind(&d->content);
+		c->chunk_wanted = false;
+	}
+	buf_clear(&piece);
+}
+
 /* The time-outs are the plan's; connect_timeout 0: the system's. */
 static void conn_timer_set(struct out_conn *conn, uint64_t ms)
 {
@@ -109,20 +141,41 @@ static void conn_watch(struct out_conn *conn, int fd)
 static void conn_through(void *arg, int fd);
 
 /* Begins to connect. False: *v says why not. */
-static bool conn_dial(struct out_conn *conn, const struct out_options *o, const struct ipc_host *h, struct arena *a, struct smtp_verdict *v)
+static bool conn_dial(struct out_conn *conn, struct smtp_verdict *v)
 {
+	const struct out_options *o = conn->to->options;
+	const struct ipc_host *h = conn->to->host;
+	struct arena *a = &conn->delivery->arena;
+	struct out_fast fast = { 0 };
 	uint16_t port = h && h->port ? (uint16_t)h->port : o->port;
+	bool is_fast = h && out_host_matches(o->try_fastopen, h->name, h->ip);
 	int fd;
 
-	conn->fd = -1;
+	conn->state = OUT_CONNECTING;
+	conn_timer_set(conn, o->connect_ms);
 	if (h && o->proxies.n) {
 		conn->socks = out_socks_start(conn->so->loop, o, h->ip, port, conn_through, conn);
 		return true;
 	}
-	fd = h ? out_connect_to(o, h->ip, port, a, v) : out_connect_socket(o, a, v);
-	if (fd >= 0)
-		conn_watch(conn, fd);
-	return fd >= 0;
+	if (out_early_begin(conn))
+		conn_chunk_early(conn);
+	fast.p = conn->client.out.p;
+	fast.n = conn->client.out.len;
+	fd = h ? out_connect_to(o, h->ip, port, is_fast ? &fast : NULL, a, v) : out_connect_socket(o, a, v);
+	if (fd < 0)
+		return false;
+	conn->fastopen = is_fast ? OUT_FASTOPEN_TRIED : OUT_FASTOPEN_NOT;
+	conn_sent(conn, fast.sent);
+	conn_watch(conn, fd);
+	return true;
+}
+
+static void conn_known(struct out_conn *conn)
+{
+	struct smtp_verdict v;
+
+	if (!conn_dial(conn, &v))
+		conn_failed(conn, &v);
 }
 
 struct out_conn *out_conn_open(struct out_delivery *d, uint32_t host, struct smtp_verdict *v)
@@ -133,15 +186,12 @@ struct out_conn *out_conn_open(struct out_delivery *d, uint32_t host, struct smt
 	struct out_conn *conn = mem_new(sizeof *conn);
 
 	conn->so = so;
-	if (!conn_dial(conn, to->options, to->host, &d->arena, v)) {
-		mem_free(conn);
-		return NULL;
-	}
 	conn->plan = out_plan_hold(p);
 	conn->channel = d->channel;
 	conn->host = to->host ? host : UINT32_MAX;
 	conn->to = to;
-	conn->state = OUT_CONNECTING;
+	conn->fd = -1;
+	conn->state = OUT_ASKING;
 	list_push(&so->conns, &conn->node);
 	so->n_conns++;
 	so->count.connections++;
@@ -149,8 +199,12 @@ struct out_conn *out_conn_open(struct out_delivery *d, uint32_t host, struct smt
 	d->conn = conn;
 	smtp_client_init(&conn->client, &to->profile, &d->txn);
 	out_tls_prepare(conn);
-	conn_timer_set(conn, to->options->connect_ms);
-	return conn;
+	if (out_early_ask(conn, conn_known) || conn_dial(conn, v))
+		return conn;
+	d->conn = NULL;
+	conn->delivery = NULL;
+	out_conn_close(conn);
+	return NULL;
 }
 
 /* The delivery goes on elsewhere; the connection has told all it knows. */
@@ -174,10 +228,33 @@ static void conn_failed(struct out_conn *conn, const struct smtp_verdict *v)
 	out_conn_close(conn);
 }
 
+/* A group went out in vain: one more connection to the same host, without one. False: nobody waits for that any more. */
+static bool conn_reopen(struct out_conn *conn)
+{
+	struct out_delivery *d = conn->delivery;
+	struct smtp_verdict v;
+
+	if (!smtp_txn_again(&d->txn))
+		return false;
+	if (d->content.fd >= 0)
+		out_content_rewind(&d->content);
+	d->not_early = conn->host + 1;
+	d->conn = NULL;
+	conn->delivery = NULL;
+	if (out_conn_open(d, conn->host, &v))
+		return true;
+	smtp_verdict_give_all(&d->txn, &v);
+	conn->delivery = d;
+	d->conn = conn;
+	return false;
+}
+
 static void conn_opened(struct out_conn *conn)
 {
 	out_connect_local(conn->fd, conn->local_ip, &conn->local_port);
 	conn->client.local_ip = conn->local_ip;
+	if (conn->fastopen)
+		conn->fastopen = (uint8_t)out_connect_fastopen(conn->fd);
 	conn->state = OUT_TALKING;
 	conn_work(conn);
 }
@@ -208,6 +285,7 @@ static void conn_through(void *arg, int fd)
 	out_socks_free(conn->socks);
 	conn->socks = NULL;
 	conn_watch(conn, fd);
+	out_early_begin(conn);
 	conn_opened(conn);
 }
 
@@ -247,10 +325,7 @@ static enum flush conn_flush(struct out_conn *conn)
 		int error = errno;
 
 		if (n > 0) {
-			conn->so->count.bytes += (uint64_t)n;
-			if (conn->delivery)
-				conn->delivery->bytes += (uint64_t)n;
-			smtp_client_sent(c, (size_t)n);
+			conn_sent(conn, (size_t)n);
 			conn->timer_kind = SMTP_T_NONE; /* progress */
 		} else if (n < 0 && error == EAGAIN) {
 			return FLUSH_BLOCKED;
@@ -368,6 +443,7 @@ static void conn_work(struct out_conn *conn)
 
 	if (c->phase == SMTP_SHAKE && !c->out.len)
 		conn_shake(conn);
+	conn_chunk_early(conn);
 	for (unsigned round = 0; round < OUT_ROUNDS; round++) {
 		if (c->phase == SMTP_BODY && !conn->delivery->content.ended && c->out.len < OUT_FILL / 2)
 			conn_fill(conn);
@@ -378,6 +454,11 @@ static void conn_work(struct out_conn *conn)
 			smtp_client_body_sent(c);
 			break;
 		}
+	}
+	out_early_keep(conn);
+	if (c->early_failed && conn->delivery && conn_reopen(conn)) {
+		out_conn_close(conn);
+		return;
 	}
 	while (!c->txn && conn->delivery)
 		conn_detach(conn); /* and let the delivery say whether to wait or leave; a callout's next question may be answered already */

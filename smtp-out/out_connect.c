@@ -8,6 +8,7 @@
 #include <netinet/tcp.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -115,7 +116,19 @@ static struct smtp_verdict verdict_ours(struct arena *a, const char *what, int e
 
 /* ---- connecting ---- */
 
-static int connect_start(const struct out_options *o, const union out_addr *to, socklen_t len, struct arena *a, struct smtp_verdict *v)
+/* With a cookie of an earlier connection the data goes with the SYN; without, the kernel asks for one on the way. As connect(). */
+static int connect_fast(int fd, const union out_addr *to, socklen_t len, struct out_fast *fast)
+{
+	ssize_t n = sendto(fd, fast->n ? fast->p : "", fast->n, MSG_FASTOPEN | MSG_NOSIGNAL, &to->sa, len);
+
+	if (n < 0 && (errno == EOPNOTSUPP || errno == EPROTONOSUPPORT || errno == EINVAL)) /* the kernel's settings say no */
+		return connect(fd, &to->sa, len);
+	fast->sent = n > 0 ? (size_t)n : 0;
+	return n < 0 ? -1 : 0;
+}
+
+static int connect_start(const struct out_options *o, const union out_addr *to, socklen_t len, struct out_fast *fast, struct arena *a,
+	struct smtp_verdict *v)
 {
 	int fd;
 
@@ -135,7 +148,7 @@ static int connect_start(const struct out_options *o, const union out_addr *to, 
 		close(fd);
 		return -1;
 	}
-	if (connect(fd, &to->sa, len) < 0 && errno != EINPROGRESS) {
+	if ((fast ? connect_fast(fd, to, len, fast) : connect(fd, &to->sa, len)) < 0 && errno != EINPROGRESS) {
 		*v = errno == EAGAIN ? verdict_ours(a, "connect", errno) : out_connect_verdict(a, errno);
 		close(fd);
 		return -1;
@@ -143,12 +156,12 @@ static int connect_start(const struct out_options *o, const union out_addr *to, 
 	return fd;
 }
 
-int out_connect_to(const struct out_options *o, struct str ip, uint16_t port, struct arena *a, struct smtp_verdict *v)
+int out_connect_to(const struct out_options *o, struct str ip, uint16_t port, struct out_fast *fast, struct arena *a, struct smtp_verdict *v)
 {
 	union out_addr to;
 	socklen_t len = addr_read(&to, ip, port);
 
-	return connect_start(o, &to, len, a, v);
+	return connect_start(o, &to, len, fast, a, v);
 }
 
 int out_connect_socket(const struct out_options *o, struct arena *a, struct smtp_verdict *v)
@@ -156,7 +169,19 @@ int out_connect_socket(const struct out_options *o, struct arena *a, struct smtp
 	union out_addr to;
 	socklen_t len = addr_path(&to, o->socket);
 
-	return connect_start(o, &to, len, a, v);
+	return connect_start(o, &to, len, NULL, a, v);
+}
+
+/* Without data nothing in the kernel tells; but the greeting that is here with the connection came behind the SYN,ACK. */
+enum out_fastopen out_connect_fastopen(int fd)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof info;
+	int waiting = 0;
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_options & TCPI_OPT_SYN_DATA)
+		return OUT_FASTOPEN_DATA;
+	return ioctl(fd, FIONREAD, &waiting) == 0 && waiting > 0 ? OUT_FASTOPEN_USED : OUT_FASTOPEN_TRIED;
 }
 
 bool out_connect_end(int fd, struct arena *a, struct smtp_verdict *v)

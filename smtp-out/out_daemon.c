@@ -81,6 +81,7 @@ static enum status daemon_start(struct daemon *d, struct err *err)
 	so = smtp_out_new(d->loop, helo, d->conf->main.openssl_options.text);
 	so->log = daemon_says;
 	so->log_arg = d;
+	so->ehlo_expire_s = (uint64_t)d->conf->main.retry_data_expire;
 	so->need = daemon_wants;
 	so->need_arg = d;
 	d->state = so;

@@ -5,6 +5,7 @@
 #include "common/base/clock.h"
 #include "common/conf/proxies.h"
 #include "common/mail/delivery.h"
+#include "smtp-out/out_connect.h"
 #include "smtp-out/smtp_auth.h"
 #include "smtp-out/smtp_out.h"
 #include "smtp-out/smtp_result.h"
@@ -152,12 +153,12 @@ static uint32_t tls_log_fill(const struct tls_facts *f, struct ipc_pair *log, ui
 static void delivery_report(struct out_delivery *d, struct out_conn *conn)
 {
 	struct ipc_delivered out = { .delivery = d->msg.delivery, .hosts = d->hosts, .n_hosts = d->n_hosts, .bytes = d->bytes };
-	struct ipc_pair log[11];
+	struct ipc_pair log[12];
 
 	outcomes_fill(d, &out);
 	out.log = log;
-	if (d->txn.pipelined)
-		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("L") };
+	if (d->txn.pipelined || d->txn.early)
+		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("L"), .value = d->txn.early ? STR_LIT("*") : STR_NULL };
 	if (d->txn.prdr)
 		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("PRDR") };
 	if (d->txn.chunked)
@@ -172,6 +173,8 @@ static void delivery_report(struct out_delivery *d, struct out_conn *conn)
 		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("A"), .value = str_printf(&d->arena, "%.*s%s%.*s", STR_FMT(a->name), a->id.len ? ":" : "",
 			STR_FMT(a->id)) };
 	}
+	if (conn && conn->fastopen >= OUT_FASTOPEN_USED && conn->messages <= 1)
+		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("TFO"), .value = conn->fastopen == OUT_FASTOPEN_DATA ? STR_LIT("*") : STR_NULL };
 	if (conn && conn->proxy) {
 		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("PRX"), .value = conn->proxy->host };
 		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("PRX.port"), .value = str_printf(&d->arena, "%u", conn->proxy->port) };

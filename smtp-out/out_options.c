@@ -214,6 +214,8 @@ static enum status smtp_take(const struct conf_opts_transport_smtp *o, struct ar
 	out->avoid_pipelining = o->hosts_avoid_pipelining.text;
 	out->try_chunking = o->hosts_try_chunking.text;
 	out->try_prdr = o->hosts_try_prdr.text;
+	out->pipe_connect = o->hosts_pipe_connect.text;
+	out->try_fastopen = o->hosts_try_fastopen.text;
 	out->try_auth = o->hosts_try_auth.text;
 	out->require_auth = o->hosts_require_auth.text;
 	out->auth_sender_force = o->authenticated_sender_force;

@@ -31,7 +31,7 @@ struct out_options {
 	struct str interface;        /* addresses to send from, list */
 	struct conf_proxies proxies; /* socks_proxy; n 0: none */
 	struct str socket;           /* Unix socket of driver lmtp */
-	struct str avoid_esmtp, avoid_pipelining, try_auth, require_auth, try_chunking, try_prdr; /* host lists */
+	struct str avoid_esmtp, avoid_pipelining, try_auth, require_auth, try_chunking, try_prdr, pipe_connect, try_fastopen; /* host lists */
 	uint64_t line_max;           /* octets of the longest line that is sent; 0: no limit */
 	int64_t size_addition;
 	int8_t utf8_downconvert;     /* 1, 0, -1, or OUT_DOWNCONVERT_MESSAGE: as the message has it */

@@ -277,7 +277,7 @@ static void attempt_next(struct out_socks *s)
 		s->tried++;
 		p = out_socks_proxy(s);
 		s->connected = false;
-		s->fd = out_connect_to(s->o, p->host, p->port, &s->arena, &v);
+		s->fd = out_connect_to(s->o, p->host, p->port, NULL, &s->arena, &v);
 		if (s->fd < 0) {
 			attempt_failed(s, &v); /* which goes on with the next one */
 			return;

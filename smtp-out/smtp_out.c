@@ -33,6 +33,7 @@ struct smtp_out *smtp_out_new(struct loop *loop, struct str helo, struct str ope
 	list_init(&so->deliveries);
 	list_init(&so->spare);
 	list_init(&so->hint_asks);
+	so->ehlo_expire_s = 7 * 24 * 3600;
 	so->keyd = (struct tls_keyd)TLS_KEYD_INIT;
 	tls_shelf_init(&so->shelf, &so->keyd);
 	return so;

@@ -26,11 +26,12 @@ enum {
 };
 
 struct out_delivery;
+struct out_hint;
 struct out_callout;
 struct out_socks;
 struct conf_proxy;
 
-enum out_conn_state { OUT_CONNECTING, OUT_TALKING, OUT_WAITING, OUT_LEAVING, OUT_GONE };
+enum out_conn_state { OUT_ASKING /* what is remembered of the host */, OUT_CONNECTING, OUT_TALKING, OUT_WAITING, OUT_LEAVING, OUT_GONE };
 
 struct out_conn {
 	struct list node;               /* smtp_out.conns */
@@ -41,6 +42,9 @@ struct out_conn {
 	struct out_socks *socks;        /* NULL: not through a proxy, or the target is reached */
 	const struct conf_proxy *proxy; /* through which it goes, or tried last; lent from the options */
 	struct smtp_client client;
+	struct smtp_memory *memory;     /* its own; NULL: of this host nothing is remembered */
+	struct out_hint *asked;         /* for it */
+	void (*early_known)(struct out_conn *conn); /* goes on with the answer */
 	struct loop_fd watch;
 	struct loop_timer timer;
 	const struct out_host *to;      /* of the plan */
@@ -54,6 +58,7 @@ struct out_conn {
 	int fd;
 	uint16_t local_port;
 	uint8_t state;                  /* enum out_conn_state */
+	uint8_t fastopen;               /* enum out_fastopen */
 	uint8_t timer_kind;             /* enum smtp_timer */
 	uint8_t tls_watch;              /* LOOP_READ or LOOP_WRITE: what the handshake waits for */
 	bool tls_write_for_read;        /* TLS has to write before it can read */
@@ -79,6 +84,7 @@ struct out_delivery {
 	uint32_t next_host, tried;
 	uint32_t tried_before;          /* the fallback hosts */
 	bool reused;                    /* the present connection had carried others before */
+	uint32_t not_early;             /* host + 1 to which a group was sent in vain */
 	bool failed_here;               /* our own fault: further hosts would not help */
 	bool in_clear;                  /* the present host is tried without TLS, since that has failed */
 	uint64_t bytes;
@@ -102,6 +108,7 @@ struct smtp_out {
 	struct channel *hints;          /* to router; NULL: none now */
 	struct list hint_asks;          /* struct out_hint */
 	uint32_t n_hint_asks;
+	uint64_t ehlo_expire_s;         /* retry_data_expire: how long EHLO replies are believed */
 	bool hints_wanted;              /* master was asked for the channel */
 	void (*need)(void *arg, const char *daemon, uint64_t cookie); /* asks master for a channel; NULL in tests */
 	void *need_arg;

@@ -104,6 +104,6 @@ bool smtp_txn_again(struct smtp_txn *t)
 	t->n_accepted = 0;
 	t->host_error = RETRY_NONE;
 	t->host_text = STR_NULL;
-	t->mail_answered = t->pipelined = t->prdr = t->chunked = false;
+	t->mail_answered = t->pipelined = t->prdr = t->chunked = t->early = false;
 	return left;
 }
