@@ -144,3 +144,140 @@ def test_server_acl(bulkhead, acl, option, want):
         assert codes(r.replies(1)) == want[4:7]
     else:
         assert r.all() == b""
+
+
+# ---- as client ----
+
+class Relay:
+    """Hands on what two sides say, and keeps it read by read: [("c", octets), ("s", octets) ...] a connection. The first read from the
+    client waits a little, so that a client that waits for the greeting is told apart from one that does not: `early` is what came
+    before a word of the server was handed on."""
+
+    def __init__(self, port, wait=0.5):
+        self.port_to, self.wait = port, wait
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        self.sessions = []
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                c, _ = self.server.accept()
+            except OSError:
+                return
+            session = []
+            self.sessions.append(session)
+            threading.Thread(target=self.talk, args=(c, session), daemon=True).start()
+
+    def talk(self, c, session):
+        import select
+        try:
+            s = socket.create_connection(("127.0.0.1", self.port_to), timeout=20)
+        except OSError:
+            c.close()
+            return
+        if select.select([c], [], [], self.wait)[0]:
+            data = c.recv(65536)
+            session.append(("c", data))
+            s.sendall(data)
+        while True:
+            for x in select.select([c, s], [], [])[0]:
+                try:
+                    data = x.recv(65536)
+                except OSError:
+                    data = b""
+                if not data:
+                    c.close(), s.close()
+                    return
+                session.append(("c" if x is c else "s", data))
+                try:
+                    (s if x is c else c).sendall(data)
+                except OSError:
+                    pass
+
+    def early(self, i):
+        """The client's first words in session i, if they came first."""
+        session = self.sessions[i]
+        return session[0][1] if session and session[0][0] == "c" else b""
+
+    def close(self):
+        self.server.close()
+
+
+TRANSPORTS = """
+smtp:
+  driver = smtp
+  allow_localhost
+  hosts_pipe_connect = *
+{options}
+maildir:
+  driver = appendfile
+  directory = {{dir}}/mail/$local_part_data
+  maildir_format
+  create_directory
+  user = {{mail_uid}}
+  group = {{mail_uid}}
+"""
+
+
+def client(bulkhead, port, options="", main="", **kw):
+    """An instance that sends to the port; connections are not kept."""
+    options = "  connection_max_messages = 1\n" + options
+    return bulkhead(main=LOG + main, sink=port, transports=TRANSPORTS.format(options=options), **kw)
+
+
+def send(b, n=1, to="box@peer.example", content=b"Subject: early\r\n\r\nx\r\n"):
+    """One message after the other; the log lines of their deliveries."""
+    for _ in range(n):
+        done = len(delivered(b))
+        b.send("a@b.example", to, content)
+        wait_for(lambda: len(delivered(b)) > done, 30, why=b.logs)
+    return delivered(b)
+
+
+def delivered(b):
+    return re.findall(r" => \S+@peer.example .*", b.log())
+
+
+class EximEarly(Exim):
+    more, transport, rcpt = "", "", ""
+
+    def configure(self):
+        super().configure()
+        conf = open(self.path("/etc/exim4/exim4.conf")).read()
+        conf = conf.replace("keep_environment =", "log_selector = +pipelining\n" + self.more + "\nkeep_environment =")
+        self.write("/etc/exim4/exim4.conf", conf.replace("  hosts_avoid_tls = *\n", self.transport or "  hosts_avoid_tls = *\n"))
+
+
+@pytest.fixture
+def exim():
+    made = []
+
+    def make(relay_to=None, more="", transport=""):
+        EximEarly.more, EximEarly.transport = more, transport
+        made.append(EximEarly(relay_to))
+        return made[-1]
+    yield make
+    for e in made:
+        e.close()
+
+
+@pytest.mark.parametrize("chunking", [False, True])
+def test_client_exim(bulkhead, exim, chunking):
+    """EPL3, samples 55 and 56: the second connection's first segment has all the commands, with BDAT the content too."""
+    peer = exim(more="" if chunking else "chunking_advertise_hosts =")
+    relay = Relay(peer.port)
+    b = client(bulkhead, relay.port)
+    lines = send(b, 3)
+    assert " L*" not in lines[0] and " L* " in lines[1] and " L* " in lines[2], lines
+    assert relay.early(0) == b""
+    for i in (1, 2):
+        want = (rb"EHLO mx\.test\.example\r\nMAIL FROM:<a@b\.example> SIZE=\d+\r\nRCPT TO:<box@peer\.example>\r\n" +
+                (rb"BDAT \d+ LAST\r\n(.*\r\n)+x\r\n\Z" if chunking else rb"DATA\r\n\Z"))
+        assert re.match(want, relay.early(i)), relay.sessions[i]
+    assert len(relay.sessions) == 3
+    marks = wait_for(lambda: (lambda v: v if len(v) == 3 else None)(re.findall(r"<= a@b.example .* P=esmtp (L\S*)", peer.log())), why=peer.log)
+    assert marks == ["L.", "L*", "L*"], peer.log()
+    wait_for(lambda: peer.mailbox().count(b"Subject: early") == 3, why=peer.log)
+    relay.close()
