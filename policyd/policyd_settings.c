@@ -34,6 +34,8 @@ static const struct setting_row rows[] = {
 	SETTING(pipelining_connect_advertise_hosts, true),
 	SETTING(dsn_advertise_hosts, true),
 	SETTING(chunking_advertise_hosts, true),
+	SETTING(limits_advertise_hosts, true),
+	SETTING(hosts_xclient, true),
 	SETTING(smtputf8_advertise_hosts, true),
 	SETTING(tls_advertise_requiretls, true),
 	SETTING(sender_unqualified_hosts, true),

@@ -275,7 +275,7 @@ static void greet(struct session *s, struct str text)
 	struct client_settings *c = session_client(s);
 
 	/* Local submitters may write at once: nobody can impersonate them by it. */
-	if (sync_enforced(s) && !s->local && s->server->ops->input_waiting(s) && !early_greeting(s)) {
+	if (sync_enforced(s) && !s->local && s->server->ops->input_waiting(s) && (s->proxy_failed || !early_greeting(s))) {
 		session_logf(s, LOG_MAIN | LOG_REJECT,
 			"SMTP protocol synchronization error (input sent without waiting for greeting): rejected connection from %.*s", STR_FMT(log_peer(s)));
 		s->server->stats.rejects++;
@@ -333,7 +333,7 @@ static void settings_remember(struct session *s, const struct ipc_acl_answer *an
 		client_settings_unref(server->everyone);
 		server->everyone = client_settings_ref(s->client);
 		server->everyone_until_ms = answer->cache_ms ? server->now_ms + answer->cache_ms : 0;
-	} else if (answer->cache_scope == CACHE_CLIENT && answer->cache_ms) {
+	} else if (answer->cache_scope == CACHE_CLIENT && answer->cache_ms && !s->xclient_used) {
 		server->ops->remember(s, answer->cache_ms);
 	}
 }
@@ -363,6 +363,7 @@ static void connect_proceed(struct session *s, const struct ipc_acl_answer *answ
 		s->name_looked = true;
 		s->client_name = s->client->name ? mem_strdup(s->client->name) : NULL;
 	}
+	xclient_decide(s);
 	if (!client_refused(s) && !client_over(s))
 		greet(s, text);
 }
@@ -375,12 +376,23 @@ void session_begin(struct session *s)
 		policy_ask(s, ACL_CONNECT, connect_proceed);
 }
 
-void session_client_known(struct session *s)
+static void everyones_take(struct session *s)
 {
 	struct server *server = s->server;
 
 	if (!s->client && server->everyone && (!server->everyone_until_ms || server->now_ms < server->everyone_until_ms))
 		s->client = client_settings_ref(server->everyone);
+}
+
+void session_client_new(struct session *s)
+{
+	everyones_take(s);
+	session_begin(s);
+}
+
+void session_client_known(struct session *s)
+{
+	everyones_take(s);
 	if (s->tls_on_connect)
 		tls_begin(s);
 	else

@@ -165,6 +165,8 @@ struct session {
 	uint8_t attempts;                 /* workers lost with it */
 	struct str argument;              /* ... that is about the rewriting of this, within `line`; p NULL: about the stage */
 	bool ipv6, server_ipv6, local, trusted;
+	bool xclient_may;                 /* who connected is in hosts_xclient */
+	bool xclient_used;                /* the client is whom it named */
 	bool proxy_failed;                /* the header of a proxy was due, and was none */
 	bool tls_on_connect;              /* it begins with TLS */
 	bool tls_started;                 /* 220 was said to STARTTLS, or it began so */

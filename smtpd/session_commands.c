@@ -5,6 +5,8 @@
 
 #include "smtpd/session_priv.h"
 
+enum { LIMIT_MAX = 999999 /* six digits */ };
+
 const struct verb session_verbs[] = {
 	{ "MAIL", VERB_UTF8 | VERB_MAIL | VERB_SYNC_PLAIN, verb_mail, "MAIL FROM:<sender> [parameters]" },
 	{ "RCPT", VERB_UTF8 | VERB_MAIL | VERB_SYNC_PLAIN, verb_rcpt, "RCPT TO:<recipient> [parameters]" },
@@ -20,6 +22,7 @@ const struct verb session_verbs[] = {
 	{ "VRFY", VERB_UTF8 | VERB_SYNC, verb_vrfy, "VRFY address" },
 	{ "EXPN", VERB_UTF8 | VERB_SYNC, verb_expn, "EXPN address" },
 	{ "ETRN", VERB_SYNC, verb_etrn, "ETRN #domain" },
+	{ "XCLIENT", VERB_SYNC | VERB_BEFORE_HELO, verb_xclient, "XCLIENT attribute=value ..." },
 	{ "HELP", VERB_BEFORE_HELO, verb_help, "HELP" },
 	{ NULL, 0, NULL, NULL },
 };
@@ -27,7 +30,7 @@ const struct verb session_verbs[] = {
 /* ---- HELO and EHLO ---- */
 
 /* RFC 5321 section 4.1.1.1, and what helo_allow_chars adds. A bare address is no name, but too common to be refused. */
-static bool helo_valid(struct session *s, struct str name)
+bool helo_valid(struct session *s, struct str name)
 {
 	struct str more = s->server->settings.helo_allow_chars;
 	char text[INET6_ADDRSTRLEN + 1];
@@ -57,6 +60,35 @@ static bool helo_valid(struct session *s, struct str name)
 	return more.len > 0;
 }
 
+/* RFC 9422: what is configured, and can be said in six digits. */
+static struct str limits_text(struct session *s)
+{
+	const struct { const char *name; uint32_t value; } rows[] = {
+		{ "MAILMAX", session_client(s)->max_per_connection }, { "RCPTMAX", s->server->settings.recipients_max },
+	};
+	struct buf b = BUF_LIMIT(128);
+	struct str text;
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		if (rows[i].value && rows[i].value <= LIMIT_MAX)
+			buf_printf(&b, " %s=%u", rows[i].name, rows[i].value);
+	text = str_dup(&s->server->scratch, buf_str(&b));
+	buf_clear(&b);
+	return text;
+}
+
+static struct str size_text(struct session *s)
+{
+	uint64_t limit = session_client(s)->size_limit;
+
+	return limit ? str_printf(&s->server->scratch, " %llu", (unsigned long long)limit) : STR_NULL;
+}
+
+static struct str auth_text(struct session *s)
+{
+	return str_printf(&s->server->scratch, " %.*s", STR_FMT(auth_offer(s)));
+}
+
 /* The keywords of the EHLO reply; a row each. */
 static bool offers_size(const struct session *s) { (void)s; return true; }
 static bool offers_8bit(const struct session *s) { return s->server->settings.eightbit; }
@@ -68,25 +100,34 @@ static bool offers_etrn(const struct session *s) { return policy_has(s, ACL_ETRN
 static bool offers_chunking(const struct session *s) { return session_client(s)->flags & CLIENT_CHUNKING; }
 static bool offers_requiretls(const struct session *s) { return requiretls_offered(s); }
 static bool offers_utf8(const struct session *s) { return utf8_offered(s); }
+static bool offers_limits(const struct session *s)
+{
+	uint32_t mails = session_client(s)->max_per_connection, rcpts = s->server->settings.recipients_max;
+
+	return session_client(s)->flags & CLIENT_LIMITS && !s->local && ((mails && mails <= LIMIT_MAX) || (rcpts && rcpts <= LIMIT_MAX));
+}
 static bool offers_dsn(const struct session *s) { return session_client(s)->flags & CLIENT_DSN; }
 static const struct {
 	const char *keyword;
 	bool (*offers)(const struct session *s);
+	struct str (*arguments)(struct session *s); /* with the blank in front; NULL: none */
 } extensions[] = {
-	{ "SIZE", offers_size },
-	{ "8BITMIME", offers_8bit },
-	{ "DSN", offers_dsn },
-	{ "ETRN", offers_etrn },
-	{ "PIPELINING", offers_pipelining },
-	{ "PIPECONNECT", offers_early },
-	{ "CHUNKING", offers_chunking },
-	{ "PRDR", prdr_offered },
-	{ "AUTH", offers_auth },
-	{ "STARTTLS", offers_tls },
-	{ "REQUIRETLS", offers_requiretls },
-	{ "SMTPUTF8", offers_utf8 },
-	{ "ENHANCEDSTATUSCODES", offers_size },
-	{ "HELP", offers_size },
+	{ "SIZE", offers_size, size_text },
+	{ "8BITMIME", offers_8bit, NULL },
+	{ "DSN", offers_dsn, NULL },
+	{ "ETRN", offers_etrn, NULL },
+	{ "PIPELINING", offers_pipelining, NULL },
+	{ "PIPECONNECT", offers_early, NULL },
+	{ "CHUNKING", offers_chunking, NULL },
+	{ "PRDR", prdr_offered, NULL },
+	{ "AUTH", offers_auth, auth_text },
+	{ "STARTTLS", offers_tls, NULL },
+	{ "REQUIRETLS", offers_requiretls, NULL },
+	{ "SMTPUTF8", offers_utf8, NULL },
+	{ "LIMITS", offers_limits, limits_text },
+	{ "XCLIENT", xclient_offered, xclient_text },
+	{ "ENHANCEDSTATUSCODES", offers_size, NULL },
+	{ "HELP", offers_size, NULL },
 };
 
 static struct str greeting(struct session *s)
@@ -105,17 +146,14 @@ static struct str greeting(struct session *s)
 static void ehlo_reply(struct session *s, struct str text)
 {
 	struct buf b = BUF_LIMIT(8192);
-	uint64_t limit = session_client(s)->size_limit;
 
 	buf_add_str(&b, text);
 	for (size_t i = 0; i < sizeof extensions / sizeof *extensions; i++) {
 		if (!extensions[i].offers(s))
 			continue;
 		buf_printf(&b, "\n%s", extensions[i].keyword);
-		if (i == 0 && limit)
-			buf_printf(&b, " %llu", (unsigned long long)limit);
-		if (extensions[i].offers == offers_auth)
-			buf_printf(&b, " %.*s", STR_FMT(auth_offer(s)));
+		if (extensions[i].arguments)
+			buf_add_str(&b, extensions[i].arguments(s));
 	}
 	reply(s, 250, NULL, buf_str(&b));
 	buf_clear(&b);

@@ -99,6 +99,7 @@ void verb_quit(struct session *s, struct str args);
 void verb_vrfy(struct session *s, struct str args);
 void verb_expn(struct session *s, struct str args);
 void verb_etrn(struct session *s, struct str args);
+void verb_xclient(struct session *s, struct str args);
 void verb_help(struct session *s, struct str args);
 void verb_auth(struct session *s, struct str args);
 void verb_starttls(struct session *s, struct str args);
@@ -118,6 +119,14 @@ void session_transaction_end(struct session *s);               /* forgets the me
 struct str session_hostname(const struct session *s);          /* the name by which we speak */
 
 void session_client_known(struct session *s);                  /* who the client is, is settled: the connect stage begins */
+
+void session_client_new(struct session *s);                    /* likewise, on a connection that stands */
+bool helo_valid(struct session *s, struct str name);
+
+/* ---- session_xclient.c ---- */
+bool xclient_offered(const struct session *s);
+struct str xclient_text(struct session *s);                    /* the attributes, each with a blank in front */
+void xclient_decide(struct session *s);                        /* the settings of who connected are known */
 
 /* ---- session_proxy.c ---- */
 void proxy_ask(struct session *s);                             /* must the peer send a header? Goes on with session_client_known() */

@@ -130,6 +130,7 @@ static const struct { const char *name; uint32_t bit; } client_lists[] = {
 	{ "hosts_connection_nolog", CLIENT_NOLOG }, { "smtp_reserve_hosts", CLIENT_RESERVED }, { "dsn_advertise_hosts", CLIENT_DSN },
 	{ "helo_verify_hosts", CLIENT_HELO_VERIFY }, { "helo_try_verify_hosts", CLIENT_HELO_TRY }, { "ignore_fromline_hosts", CLIENT_FROMLINE },
 	{ "smtp_ratelimit_hosts", CLIENT_SLOWED }, { "chunking_advertise_hosts", CLIENT_CHUNKING },
+	{ "limits_advertise_hosts", CLIENT_LIMITS }, { "hosts_xclient", CLIENT_XCLIENT },
 	{ "smtputf8_advertise_hosts", CLIENT_UTF8 }, { "tls_advertise_requiretls", CLIENT_REQUIRETLS },
 	 { "auth_later", CLIENT_AUTH_LATER },
 };

@@ -64,10 +64,12 @@ enum client_flag {
 	CLIENT_FROMLINE = 1 << 13,       /* ignore_fromline_hosts */
 	CLIENT_SLOWED = 1 << 14,         /* smtp_ratelimit_hosts */
 	CLIENT_CHUNKING = 1 << 15,       /* chunking_advertise_hosts */
+	CLIENT_LIMITS = 1 << 16,         /* limits_advertise_hosts */
+	CLIENT_XCLIENT = 1 << 17,        /* hosts_xclient */
 	CLIENT_PIPECONNECT = 1 << 20,    /* pipelining_connect_advertise_hosts */
 	CLIENT_UTF8 = 1 << 24,           /* smtputf8_advertise_hosts */
 	CLIENT_REQUIRETLS = 1 << 25,     /* tls_advertise_requiretls */
-	CLIENT_DEFAULT = CLIENT_REQUIRE_HELO | CLIENT_PIPELINING | CLIENT_NONMAIL | CLIENT_CHUNKING | CLIENT_UTF8,
+	CLIENT_DEFAULT = CLIENT_REQUIRE_HELO | CLIENT_PIPELINING | CLIENT_NONMAIL | CLIENT_CHUNKING | CLIENT_LIMITS | CLIENT_UTF8,
 };
 
 /* Names of TLS settings, as policyd has expanded them. */

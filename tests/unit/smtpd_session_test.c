@@ -26,7 +26,7 @@
 #define X1000 X100 X100 X100 X100 X100 X100 X100 X100 X100 X100
 
 enum { SYNC = 1, LOCAL = 2, TRUSTED = 4, CLOSED = 8, DSN = 16, LENIENT = 32, SMALL = 64, LITERALS = 128, ACLS = 256, INTAKE = 512, NOSPACE = 1024,
-	FEW = 2048, UNQUALIFIED = 4096, REJECT_OVER = 8192, NOPIPE = 16384, NOCHUNKS = 32768, EARLY = 65536, NOFFER = 131072, PRDR = 262144,
+	FEW = 2048, UNQUALIFIED = 4096, REJECT_OVER = 8192, NOPIPE = 16384, NOCHUNKS = 32768, EARLY = 65536, NOFFER = 131072, PRDR = 262144, XCLIENT = 524288,
 	UTF8_DOMAINS = 1 << 20, NOUTF8 = 1 << 21 };
 
 static const struct dialogue {
@@ -239,6 +239,28 @@ static const struct dialogue {
 	{ "PRDR not offered", PMAIL "MAIL FROM:<a@b.example>\r\n", 0, "220 250 555 250", NULL, NULL },
 	{ "PRDR with a value", HELLO "MAIL FROM:<a@b> PRDR=1\r\nMAIL FROM:<a@b> PRDR=\r\nMAIL FROM:<a@b> PRDR PRDR\r\n", PRDR, "220 250 501 501 501", NULL, NULL },
 
+	/* XCLIENT: the session begins anew, for another client */
+	{ "XCLIENT", HELLO "XCLIENT NAME=spike.example ADDR=198.51.100.7\r\n" SEND("x\r\n.\r\n"), XCLIENT, "220 250 220 250 250 250 354 250", "x\r\n",
+	  "Hello spike.example [198.51.100.7]" },
+	{ "XCLIENT before HELO, HELO and the rest", "XCLIENT HELO=h.example PROTO=ESMTP PORT=99 LOGIN=joe+2Bx DESTADDR=IPV6:2001:db8::1 DESTPORT=25 ADDR=ipv6:2001:db8::7\r\n"
+	  MAIL RCPT "DATA\r\nx\r\n.\r\n", XCLIENT, "220 220 250 250 354 250", "x\r\n", "from [2001:db8::7] (helo=h.example)\r\n\tby mx.example with esmtpa " },
+	{ "XCLIENT, what is not known", "XCLIENT NAME=[UNAVAILABLE] ADDR=[unavailable] PORT=[UNAVAILABLE] HELO=[UNAVAILABLE] LOGIN=[UNAVAILABLE] DESTADDR=[UNAVAILABLE]\r\n"
+	  "XCLIENT NAME=[TEMPUNAVAIL]\r\n" MAIL, XCLIENT, "220 220 220 503", NULL, NULL },
+	{ "XCLIENT not allowed", HELLO "XCLIENT ADDR=198.51.100.7\r\nNOOP\r\n", 0, "220 250 550 250", NULL, "rejected XCLIENT: not in hosts_xclient" },
+	{ "XCLIENT in a transaction", HELLO MAIL "XCLIENT ADDR=198.51.100.7\r\n" RCPT, XCLIENT, "220 250 250 503 250", NULL, NULL },
+	{ "XCLIENT offered", HELLO, XCLIENT, "220 250", NULL, "250-XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT\r\n" },
+	{ "XCLIENT malformed", "XCLIENT\r\nXCLIENT ADDR\r\nXCLIENT ADDR=\r\n", XCLIENT, "220 501 501 501", NULL, NULL },
+	{ "XCLIENT malformed addresses", "XCLIENT ADDR=2001:db8::7\r\nXCLIENT ADDR=1.2.3\r\nXCLIENT ADDR=IPV6:1.2.3.4\r\n", XCLIENT, "220 501 501 501", NULL, NULL },
+	{ "XCLIENT malformed numbers", "XCLIENT PORT=65536\r\nXCLIENT PORT=-1\r\nXCLIENT DESTPORT=1x\r\n", XCLIENT, "220 501 501 501", NULL, NULL },
+	{ "XCLIENT malformed texts", "XCLIENT NAME=a+0D+0Ab\r\nXCLIENT LOGIN=a+4\r\nXCLIENT PROTO=LMTP\r\n", XCLIENT, "220 501 501 501", NULL, NULL },
+	{ "XCLIENT unknown, twice, half good", "XCLIENT FOO=1\r\nXCLIENT PORT=1 PORT=2\r\nXCLIENT ADDR=198.51.100.7 PORT=x\r\n" HELLO, XCLIENT, "220 501 501 501 250", NULL, "Hello c.example [192.0.2.1]" },
+	{ "EHLO resets what HELO= said", "XCLIENT HELO=h.example\r\n" HELLO MAIL, XCLIENT, "220 220 250 250", NULL, NULL },
+	{ "XCLIENT and more behind it", "XCLIENT PORT=1\r\n" HELLO, XCLIENT | SYNC | CLOSED, "220 554", NULL, "synchronization error" },
+
+	/* LIMITS */
+	{ "limits", HELLO, 0, "220 250", NULL, "250-LIMITS MAILMAX=1000 RCPTMAX=50000\r\n" },
+	{ "limits, few", HELLO, FEW, "220 250", NULL, "250-LIMITS MAILMAX=2 RCPTMAX=2\r\n" },
+
 	/* synchronisation; only seen when all comes at once */
 	{ "data before 354", ENVELOPE "DATA\r\nx\r\n.\r\n", SYNC | CLOSED, "220 554", NULL, "synchronization error" },
 	{ "EHLO and more", HELLO MAIL, SYNC | CLOSED, "220 554", NULL, NULL },
@@ -287,6 +309,8 @@ static void setup(struct mock *m, int flags, bool whole)
 		c->flags |= CLIENT_PIPECONNECT;
 	if (flags & NOPIPE)
 		c->flags &= ~(uint32_t)CLIENT_PIPELINING;
+	if (flags & XCLIENT)
+		c->flags |= CLIENT_XCLIENT;
 	if (flags & PRDR) {
 		set->prdr = true;
 		set->acl_stages |= 1u << ACL_PRDR;
@@ -369,7 +393,7 @@ static void run(const struct dialogue *d, size_t chunk, bool late)
 		fail_msg("%s (pieces of %zu): %scommitted", d->name, chunk, m.committed ? "" : "not ");
 	if (d->content && (m.content.len != strlen(d->content) || memcmp(m.content.p ? m.content.p : "", d->content, m.content.len)))
 		fail_msg("%s (pieces of %zu): content \"%.*s\"", d->name, chunk, (int)m.content.len, m.content.p);
-	buf_printf(&all, "%s%s%s%s", buf_cstr(&m.out), buf_cstr(&m.log), buf_cstr(&m.recipients), m.sender);
+	buf_printf(&all, "%s%s%s%s\n%s", buf_cstr(&m.out), buf_cstr(&m.log), buf_cstr(&m.recipients), m.sender, buf_cstr(&m.edits));
 	if (d->has && !strstr(buf_cstr(&all), d->has))
 		fail_msg("%s: \"%s\" is missing in\n%s", d->name, d->has, buf_cstr(&all));
 	if ((m.session.state == SESSION_CLOSING || m.session.state == SESSION_CLOSED) != (d->flags & CLOSED || str_ends(str_of(d->in), "\r\nQUIT\r\n")))
