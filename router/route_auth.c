@@ -35,6 +35,7 @@ static enum status client_make(struct site *site, const struct conf_instance *co
 	const struct conf_opts_authenticator_plaintext *plaintext = CONF_OWN(conf, authenticator_plaintext);
 	const struct conf_opts_authenticator_cram_md5 *cram = CONF_OWN(conf, authenticator_cram_md5);
 	const struct conf_opts_authenticator_external *external = CONF_OWN(conf, authenticator_external);
+	const struct conf_opts_authenticator_gsasl *gsasl = CONF_OWN(conf, authenticator_gsasl);
 	enum status st = ST_OK;
 
 	*is_client = true;
@@ -52,6 +53,14 @@ static enum status client_make(struct site *site, const struct conf_instance *co
 		out->send.v = arena_alloc(&site->arena, sizeof *out->send.v);
 		out->send.n = 1;
 		return site_text(site, &external->client_send, &out->send.v[0], err);
+	}
+	if (gsasl && gsasl->client_password.set) {
+		out->send.v = arena_alloc(&site->arena, 3 * sizeof *out->send.v);
+		out->send.n = 3;
+		st = site_text(site, &gsasl->client_username, &out->send.v[0], err);
+		if (!st)
+			st = site_text(site, &gsasl->client_password, &out->send.v[1], err);
+		return st ? st : site_text(site, &gsasl->client_authz, &out->send.v[2], err);
 	}
 	*is_client = false;
 	return ST_OK;

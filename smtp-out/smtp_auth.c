@@ -4,13 +4,19 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/mail/base64.h"
+#include "common/mail/scram.h"
 
 void smtp_auth_prepare(void)
 {
+	unsigned char key[SCRAM_DIGEST_MAX];
+
 	HMAC(EVP_md5(), "", 0, (const unsigned char *)"", 0, NULL, NULL);
+	PKCS5_PBKDF2_HMAC("", 0, (const unsigned char *)"salt", 4, 1, EVP_get_digestbyname("SHA1"), 20, key);
+	PKCS5_PBKDF2_HMAC("", 0, (const unsigned char *)"salt", 4, 1, EVP_get_digestbyname("SHA256"), 32, key);
 }
 
 const struct ipc_client_auth *smtp_auth_current(const struct smtp_client *c)
@@ -46,12 +52,74 @@ static bool is_cram(const struct ipc_client_auth *a)
 	return str_is(a->driver, "cram_md5");
 }
 
+static bool is_scram(const struct ipc_client_auth *a)
+{
+	return str_is(a->driver, "gsasl") && a->send.n == 3 && scram_digest(a->mechanism);
+}
+
+/* ---- SCRAM ---- */
+
+static void scram_command(struct smtp_client *c, const struct ipc_client_auth *a, struct buf *out)
+{
+	struct buf first = BUF_INIT;
+
+	if (!c->scram)
+		c->scram = mem_new(sizeof *c->scram);
+	scram_begin(c->scram, scram_digest(a->mechanism), a->send.v[0], a->send.v[2], STR_NULL);
+	scram_first(c->scram, &first);
+	buf_addc(out, ' ');
+	base64_encode(out, buf_str(&first));
+	buf_clear(&first);
+}
+
+static bool scram_answer(struct smtp_client *c, const struct ipc_client_auth *a, struct str challenge, struct buf *out)
+{
+	struct buf plain = BUF_INIT;
+	struct err err = ERR_INIT;
+	enum status st = c->scram->step == SCRAM_BEGUN ? scram_prove(c->scram, challenge, a->send.v[1], &plain, &err) :
+		scram_confirm(c->scram, challenge, &err);
+
+	if (!st)
+		base64_encode(out, buf_str(&plain));
+	else
+		snprintf(c->auth_why, sizeof c->auth_why, "%s", err.text);
+	buf_clear(&plain);
+	return st == ST_OK;
+}
+
+const char *smtp_auth_distrust(const struct smtp_client *c)
+{
+	const struct ipc_client_auth *a = smtp_auth_current(c);
+
+	if (!a || !is_scram(a))
+		return NULL;
+	if (c->auth_why[0])
+		return c->auth_why;
+	return c->reply.code / 100 == 2 && c->scram->step != SCRAM_CONFIRMED ? "the server has not proved that it knows the password" : NULL;
+}
+
+void smtp_auth_clear(struct smtp_client *c)
+{
+	if (!c->scram)
+		return;
+	scram_clear(c->scram);
+	mem_free(c->scram);
+	c->scram = NULL;
+}
+
+/* ---- all mechanisms ---- */
+
 void smtp_auth_command(struct smtp_client *c, struct buf *out)
 {
 	const struct ipc_client_auth *a = smtp_auth_current(c);
 	bool external = str_is(a->driver, "external");
 
 	buf_printf(out, "AUTH %.*s", STR_FMT(a->mechanism));
+	c->auth_why[0] = '\0';
+	if (is_scram(a)) {
+		scram_command(c, a, out);
+		return;
+	}
 	if (is_cram(a) || !a->send.n)
 		return;
 	c->auth_sent = 1;
@@ -90,7 +158,9 @@ bool smtp_auth_respond(struct smtp_client *c, struct buf *out)
 	smtp_reply_line(&c->reply, &at, &text);
 	text = str_trim(text);
 	going = base64_decode(&challenge, text) || a->ignore_base64;
-	if (going && is_cram(a)) {
+	if (is_scram(a)) {
+		going = scram_answer(c, a, buf_str(&challenge), out); /* no base64: an empty one, which is none of SCRAM */
+	} else if (going && is_cram(a)) {
 		going = a->send.n == 2 && !c->auth_sent;
 		if (going)
 			cram_answer(a, buf_str(&challenge), out);

@@ -348,7 +348,11 @@ static void auth_next(struct smtp_client *c)
 
 static void reply_auth(struct smtp_client *c)
 {
-	if (reply_is(c, 2) && !c->auth_cancelled) {
+	const char *why = smtp_auth_distrust(c);
+
+	if (why) { /* nor is it to get a password by the next authenticator */
+		auth_defer(c, c->txn ? str_printf(c->txn->arena, "%.*s authenticator failed: %s", STR_FMT(smtp_auth_current(c)->name), why) : STR_NULL);
+	} else if (reply_is(c, 2) && !c->auth_cancelled) {
 		c->authenticated = true;
 		txn_start(c);
 	} else if (reply_is(c, 3) && !c->auth_cancelled) {
@@ -1013,4 +1017,5 @@ void smtp_client_clear(struct smtp_client *c)
 	smtp_reply_clear(&c->reply);
 	buf_clear(&c->out);
 	buf_clear(&c->mechanisms);
+	smtp_auth_clear(c);
 }

@@ -87,6 +87,7 @@ struct smtp_txn {
 	struct str confirmation;  /* reply to the end of data */
 };
 
+struct scram;
 enum smtp_phase { SMTP_BUSY, SMTP_BODY, SMTP_READY, SMTP_OVER, SMTP_SHAKE };
 enum smtp_timer { SMTP_T_NONE, SMTP_T_COMMAND, SMTP_T_DATA, SMTP_T_FINAL, SMTP_T_QUIT };
 enum smtp_step {
@@ -126,6 +127,8 @@ struct smtp_client {
 	uint8_t phase;            /* enum smtp_phase */
 	uint8_t auth, auth_sent;  /* authenticator being tried, or that worked; strings sent */
 	bool auth_cancelled;      /* "*" was sent */
+	struct scram *scram;      /* on the heap, from the first SCRAM authenticator on; NULL */
+	char auth_why[96];        /* why a server that had to prove itself is not to be trusted; empty: nothing is wrong */
 	bool auth_tried;          /* one was refused */
 	bool authenticated;
 	bool ahead;               /* the command sent last allows the next one to follow at once */

@@ -394,6 +394,21 @@ static void transport_check(struct check *c, const struct conf_instance *t)
 
 /* ---- authenticators ---- */
 
+static void gsasl_check(struct check *c, const struct conf_instance *a, const struct conf_opts_authenticator_gsasl *o)
+{
+	const struct conf_opts_authenticator *g = a->generic;
+	struct str mechanism = g->public_name.text.len ? g->public_name.text : a->name;
+
+	if (!str_isi(mechanism, "SCRAM-SHA-1") && !str_isi(mechanism, "SCRAM-SHA-256"))
+		conf_problem_add(c->conf, CONF_ERROR, a->place, "authenticator %.*s: driver gsasl has no mechanism %.*s in this build: it has SCRAM-SHA-1 and "
+			"SCRAM-SHA-256", STR_FMT(a->name), STR_FMT(mechanism));
+	if (g->server_condition.set)
+		conf_problem_add(c->conf, CONF_ERROR, g->server_condition.place, "authenticator %.*s: driver gsasl does not serve clients in this build; "
+			"driver dovecot does, with SCRAM too", STR_FMT(a->name));
+	if (!o->client_username.set || !o->client_password.set)
+		conf_problem_add(c->conf, CONF_ERROR, a->place, "authenticator %.*s: driver gsasl needs client_username and client_password", STR_FMT(a->name));
+}
+
 /* Each driver serves when one option is set, and is used towards servers when another is; with neither it does nothing, in silence. */
 static void authenticator_check(struct check *c, const struct conf_instance *a)
 {
@@ -402,10 +417,13 @@ static void authenticator_check(struct check *c, const struct conf_instance *a)
 	const struct conf_opts_authenticator_dovecot *dovecot = CONF_OWN(a, authenticator_dovecot);
 	const struct conf_opts_authenticator_plaintext *plaintext = CONF_OWN(a, authenticator_plaintext);
 	const struct conf_opts_authenticator_external *external = CONF_OWN(a, authenticator_external);
+	const struct conf_opts_authenticator_gsasl *gsasl = CONF_OWN(a, authenticator_gsasl);
 	bool serves = cram ? cram->server_secret.set : dovecot ? dovecot->server_socket.set : g->server_condition.set;
 	bool used = (cram && cram->client_secret.set) || (plaintext && plaintext->client_send.set) || (external && external->client_send.set);
 
-	if (!serves && !used)
+	if (gsasl)
+		gsasl_check(c, a, gsasl);
+	else if (!serves && !used)
 		conf_problem_add(c->conf, CONF_WARNING, a->place, "authenticator %.*s: does nothing: to serve clients it needs %s%s", STR_FMT(a->name),
 			cram ? "server_secret" : dovecot ? "server_socket" : "server_condition",
 			cram ? ", towards servers client_secret" : plaintext || external ? ", towards servers client_send" : "");

@@ -14,9 +14,11 @@
 static struct str plain_send[] = { { "\0u\0p", 4, false } };
 static struct str login_send[] = { STR_LIT(""), STR_LIT("u"), STR_LIT("p") };
 static struct str cram_send[] = { STR_LIT("tim"), STR_LIT("tanstaaftanstaaf") };
+static struct str scram_send[] = { STR_LIT("u"), STR_LIT("p"), STR_LIT("") };
 static struct str external_send[] = { STR_LIT("") };
 
 static const struct ipc_client_auth auths[] = {
+	{ .name = STR_LIT("scram"), .driver = STR_LIT("gsasl"), .mechanism = STR_LIT("SCRAM-SHA-256"), .send = { scram_send, 3 }, .clear = true },
 	{ .name = STR_LIT("tls_only"), .driver = STR_LIT("plaintext"), .mechanism = STR_LIT("PLAIN"), .send = { login_send, 3 }, .tls = true },
 	{ .name = STR_LIT("cram"), .driver = STR_LIT("cram_md5"), .mechanism = STR_LIT("CRAM-MD5"), .send = { cram_send, 2 }, .clear = true, .tls = true },
 	{ .name = STR_LIT("plain"), .driver = STR_LIT("plaintext"), .mechanism = STR_LIT("PLAIN"), .send = { plain_send, 1 }, .clear = true },
@@ -55,6 +57,13 @@ static const struct dialogue {
 	{ "temporary", "AUTH PLAIN LOGIN", TRY, { "454 later" }, "AUTH PLAIN AHUAcA==|QUIT|", "auth_failed plain authenticator failed: 454 later" },
 	{ "expansion had failed", "AUTH ODD", TRY, { NULL }, "QUIT|", "auth_failed client_send: no such file" },
 	{ "TLS", "AUTH PLAIN", TRY | TLS, { "334 ", "334 ", "235 ok" }, "AUTH PLAIN|dQ==|cA==|" MAIL_AUTH, NULL },
+	{ "SCRAM refused: the next one", "AUTH SCRAM-SHA-256 CRAM-MD5", TRY, { "535 no", "235 ok" }, NULL, NULL },
+	{ "SCRAM, and the server says something else", "AUTH SCRAM-SHA-256 PLAIN", TRY, { "334 cj1u", "501 cancelled" }, NULL,
+	  "auth_failed scram authenticator failed: the server's first message is none of SCRAM" },
+	{ "SCRAM, and the server says no base64", "AUTH SCRAM-SHA-256 PLAIN", TRY, { "334 !", "501 cancelled" }, NULL,
+	  "auth_failed scram authenticator failed: the server's first message is none of SCRAM" },
+	{ "SCRAM, and the server lets us in without proof", "AUTH SCRAM-SHA-256 PLAIN", TRY, { "235 welcome" }, NULL,
+	  "auth_failed scram authenticator failed: the server has not proved that it knows the password" },
 	{ "closed", "AUTH PLAIN", TRY, { "421 bye" }, "AUTH PLAIN AHUAcA==|", "lost_connection SMTP error from remote mail server after AUTH PLAIN: 421 bye" },
 };
 
@@ -66,7 +75,7 @@ static void test_dialogues(void **state)
 		struct arena arena = ARENA_INIT;
 		struct smtp_rcpt rcpt = { .addr = STR_LIT("r@y") };
 		struct smtp_txn txn = { .arena = &arena, .sender = STR_LIT("s@x"), .rcpts = &rcpt, .n_rcpts = 1 };
-		struct smtp_profile profile = { .helo = STR_LIT("me"), .auth = auths, .n_auth = 6, .auth_try = d->flags & TRY, .auth_require = d->flags & REQUIRE,
+		struct smtp_profile profile = { .helo = STR_LIT("me"), .auth = auths, .n_auth = 7, .auth_try = d->flags & TRY, .auth_require = d->flags & REQUIRE,
 			.auth_sender_force = d->flags & FORCE, .auth_sender = STR_LIT("a+b@c"), .size_addition = -1 };
 		char line[300], sent[600] = "", result[300] = "";
 		struct smtp_client c;
