@@ -158,6 +158,8 @@ void session_enter(struct session *s, enum session_state state)
 
 	if (s->state == SESSION_CLOSED || (s->state == SESSION_CLOSING && state != SESSION_CLOSED))
 		return;
+	if (state == SESSION_CLOSING)
+		s->dropped = 0;
 	s->state = (uint8_t)state;
 	s->deadline_ms = wait ? s->server->now_ms + wait : 0;
 	s->line_ms = 0;
@@ -590,7 +592,13 @@ static size_t line_skip(struct session *s, const char *p, size_t n)
 	if (end) {
 		s->skip_line = false;
 		s->line_ms = 0;
+		s->dropped = 0;
 		return (size_t)(end - p) + 2;
+	}
+	if ((s->dropped += (uint32_t)n) > SESSION_DROPPED_MAX) {
+		session_logf(s, LOG_MAIN, "SMTP call from %.*s dropped: a command line without an end", STR_FMT(log_peer(s)));
+		session_drop_for(s, "bad-commands", 421, "4.7.0", "line too long");
+		return n;
 	}
 	return p[n - 1] == '\r' ? n - 1 : n;
 }
@@ -625,10 +633,12 @@ static size_t command_input(struct session *s, const char *p, size_t n)
 	return (size_t)(nl - p) + 1;
 }
 
+/* Read and dropped, so that the last reply is not lost by a reset; but not for ever. */
 static size_t closing_input(struct session *s, const char *p, size_t n)
 {
-	(void)s;
 	(void)p;
+	if ((s->dropped += (uint32_t)n) > SESSION_DROPPED_MAX)
+		s->state = SESSION_CLOSED;
 	return n;
 }
 

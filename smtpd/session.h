@@ -41,6 +41,7 @@ enum {
 	SESSION_RATE_GRACE_MS = 60 * 1000,      /* before smtp_min_data_rate is asked for */
 	SESSION_PENDING_MAX = 48 * 1024,        /* octets of content collected before they are written */
 	SESSION_OVERRUN_MAX = 64 * 1024 * 1024, /* octets beyond the size limit that are read and dropped before the client is */
+	SESSION_DROPPED_MAX = 1024 * 1024,      /* octets of a refused line, and behind the last reply, that are read and dropped */
 	SESSION_EDITS_MAX = 96 * 1024,          /* octets of header changes of one message */
 	SESSION_VARS_MAX = 64 * 1024,           /* octets of ACL variables of one kind */
 	SESSION_BATCH_BYTES = 64 * 1024,        /* octets of recipients in one message to qmgr */
@@ -175,6 +176,7 @@ struct session {
 	bool starttls_free;               /* as rset_free */
 	bool esmtp, helo_verified, name_looked, name_deferred;
 	bool skip_line;                   /* the rest of a refused line is dropped up to CR LF */
+	uint32_t dropped;                 /* octets of it, or behind the last reply */
 	bool queue_only;                  /* smtp_accept_queue was exceeded when it connected */
 	uint8_t verbs[SESSION_VERBS];     /* places of the last commands in session_verbs, + 1; the latest last */
 	uint32_t connections;             /* open when it began */
