@@ -253,7 +253,8 @@ static void report_format(struct qmgr *q, struct active *a, const struct due *gr
 	struct dsn_report r = { .kind = report_kinds[group->kind], .id = str_of(a->m->file->id), .own_id = str_of(own_id), .host = q->set->host,
 		.from = q->dsn_from, .reply_to = q->set->errors_reply_to, .to = group->to, .envid = env->envid, .text = q->set->bounce_text,
 		.arrived = env->received_us / 1000000, .now = qmgr_now(q), .what = ret->all ? DSN_RETURN_ALL : DSN_RETURN_HEADERS,
-		.limited = ret->limited, .extra = q->set->extra_info, .utf8 = (a->m->flags & MSG_SMTPUTF8) != 0, .eightbit = env->content_8bit,
+		.limited = ret->limited, .extra = q->set->extra_info, .utf8 = (a->m->flags & MSG_SMTPUTF8) != 0 || is_8bit(group->to),
+		.eightbit = env->content_8bit, .header_8bit = is_8bit(buf_str(&ret->header)),
 		.head = words->head, .intro = words->intro, .last = words->last, .rcpt = rcpt, .n_rcpt = n };
 
 	if (env->header_message_id.len)
@@ -336,7 +337,7 @@ static void envelope_fill(struct qmgr *q, struct active *about, struct active *a
 	const struct buf *content, size_t header)
 {
 	struct ipc_spool_envelope *env = arena_alloc(&a->arena, sizeof *env);
-	bool eightbit = about->m->flags & MSG_SMTPUTF8 || is_8bit(buf_str(content));
+	bool eightbit = is_8bit(buf_str(content));
 
 	env->id = str_of(arena_strdup(&a->arena, id));
 	env->received_us = qmgr_now_us(q);
@@ -349,7 +350,8 @@ static void envelope_fill(struct qmgr *q, struct active *about, struct active *a
 	envelope_recipients(a, env, group->to, copies);
 	env->content = content->len;
 	env->header_size = header;
-	env->flags = MSG_LOCAL | MSG_BOUNCE | (eightbit ? MSG_EIGHTBIT : 0) | (about->m->flags & (MSG_SMTPUTF8 | MSG_REQUIRETLS));
+	env->flags = MSG_LOCAL | MSG_BOUNCE | (eightbit ? MSG_EIGHTBIT : 0) | (about->m->flags & (MSG_SMTPUTF8 | MSG_REQUIRETLS)) |
+		(is_8bit(group->to) ? MSG_SMTPUTF8 : 0);
 	env->content_8bit = eightbit;
 	env->longest_line = longest_line(content);
 	env->header_message_id = str_printf(&a->arena, "E%s@%.*s", id, STR_FMT(q->set->host));

@@ -57,11 +57,18 @@ static char octet_clean(char c, bool utf8)
 	return u < ' ' || u == 0x7f || (u > 0x7f && !utf8) ? '?' : c;
 }
 
+/* An octet of UTF-8 that begins no character. */
+static bool is_inside(char c)
+{
+	return ((unsigned char)c & 0xc0) == 0x80;
+}
+
 /* "NAME: prefix text" folded at blanks; LF in the text becomes a new line with a blank; cut at max octets. */
 static void field_add(struct buf *out, const char *name, const char *prefix, struct str text, size_t max, bool utf8)
 {
 	size_t line, last_blank = 0, n = 0;
 
+	utf8 = utf8 && address_utf8_valid(text);
 	buf_printf(out, "%s: %s", name, prefix);
 	line = out->len - strlen(name) - strlen(prefix) - 2;
 	for (uint32_t i = 0; i < text.len; i++) {
@@ -69,7 +76,7 @@ static void field_add(struct buf *out, const char *name, const char *prefix, str
 
 		if (c == '\r')
 			continue;
-		if (n++ >= max) {
+		if (n++ >= max && !is_inside(c)) {
 			buf_adds(out, "[truncated]");
 			break;
 		}
@@ -98,7 +105,7 @@ static void field_add(struct buf *out, const char *name, const char *prefix, str
 				last_blank = 0;
 			}
 		}
-		if (out->len - line > DSN_LINE_MAX - 32) { /* one endless word */
+		if (out->len - line > DSN_LINE_MAX - 32 && (i + 1 == text.len || !is_inside(text.p[i + 1]))) { /* one endless word */
 			buf_adds(out, "\r\n ");
 			line = out->len - 1;
 			last_blank = 0;
@@ -112,13 +119,14 @@ static void text_add(struct buf *out, const char *indent, struct str text, bool 
 {
 	size_t line = out->len;
 
+	utf8 = utf8 && address_utf8_valid(text);
 	buf_adds(out, indent);
-	for (uint32_t i = 0; i < text.len && i < 2 * DSN_EXTRA_MAX; i++) {
+	for (uint32_t i = 0; i < text.len && (i < 2 * DSN_EXTRA_MAX || is_inside(text.p[i])); i++) {
 		char c = text.p[i];
 
 		if (c == '\r')
 			continue;
-		if (c == '\n' || (c == ' ' && out->len - line > DSN_FOLD - 6) || out->len - line > DSN_LINE_MAX - 32) {
+		if (c == '\n' || (c == ' ' && out->len - line > DSN_FOLD - 6) || (out->len - line > DSN_LINE_MAX - 32 && !is_inside(c))) {
 			buf_adds(out, "\r\n");
 			line = out->len;
 			buf_adds(out, indent);
@@ -241,6 +249,12 @@ static bool line_is_field(struct str line)
 	return colon > 0;
 }
 
+/* Reports to addresses in ASCII have an ASCII header, so that they find a way through hosts without SMTPUTF8. */
+static bool head_is_utf8(const struct dsn_report *r)
+{
+	return r->utf8 && (!str_is_ascii(r->to) || !str_is_ascii(r->from) || !str_is_ascii(r->reply_to));
+}
+
 /* The administrator's fields: a line that is none continues the one before it, so that no text can end the header. */
 static void head_fields_add(const struct dsn_report *r, struct buf *out)
 {
@@ -263,7 +277,7 @@ static void head_fields_add(const struct dsn_report *r, struct buf *out)
 			buf_addc(out, ' ');
 		line = line_is_field(line) ? line : str_trim(line);
 		for (uint32_t i = 0; i < line.len && i < DSN_LINE_MAX - 2; i++)
-			buf_addc(out, line.p[i] == '\t' ? ' ' : octet_clean(line.p[i], r->utf8));
+			buf_addc(out, line.p[i] == '\t' ? ' ' : octet_clean(line.p[i], head_is_utf8(r)));
 		buf_adds(out, "\r\n");
 	}
 }
@@ -298,7 +312,7 @@ static void failed_add(const struct dsn_report *r, struct buf *out)
 		struct str a = r->rcpt[i].addr;
 
 		/* An address that does not fit an ASCII header is told in the parts only. */
-		if (str_has_ctl(a) || a.len > DSN_LINE_MAX / 2 || (!r->utf8 && !str_is_ascii(a)))
+		if (str_has_ctl(a) || a.len > DSN_LINE_MAX / 2 || (!head_is_utf8(r) && !str_is_ascii(a)))
 			continue;
 		if (n % DSN_FAILED_A_FIELD == 0) {
 			buf_printf(out, "%sX-Failed-Recipients: ", n ? "\r\n" : "");
@@ -353,13 +367,23 @@ static void part_begin(const struct dsn_report *r, struct buf *out, const char *
 		buf_adds(out, "Content-Transfer-Encoding: 8bit\r\n");
 }
 
+/* An address for people to read. */
+static void address_text_add(const struct dsn_report *r, struct buf *out, const char *indent, struct str addr)
+{
+	struct arena a = ARENA_INIT;
+	bool ascii_form = !r->utf8 && !str_is_ascii(addr) && address_utf8_valid(addr);
+
+	text_add(out, indent, ascii_form ? address_unitext_encode(&a, addr, true) : addr, r->utf8);
+	arena_clear(&a);
+}
+
 static void person_recipient_add(const struct dsn_report *r, struct buf *out, const struct dsn_recipient *c)
 {
 	buf_adds(out, "\r\n");
-	text_add(out, "  ", c->addr, r->utf8);
+	address_text_add(r, out, "  ", c->addr);
 	if (c->parent.len && !str_eq(c->parent, c->addr)) {
 		buf_adds(out, "    (the message was sent to)\r\n");
-		text_add(out, "    ", c->parent, r->utf8);
+		address_text_add(r, out, "    ", c->parent);
 	}
 	if (c->note.len)
 		text_add(out, "    ", c->note, r->utf8);
@@ -383,7 +407,7 @@ static void output_add(const struct dsn_report *r, struct buf *out, const struct
 		words_add(out, r->last, utf8);
 	}
 	buf_adds(out, "\r\n------ ");
-	text_add(out, "", c->addr, r->utf8);
+	address_text_add(r, out, "", c->addr);
 	buf_adds(out, "\r\n");
 	while (str_split(&text, '\n', &line)) {
 		if (line.len && line.p[line.len - 1] == '\r')
@@ -434,11 +458,16 @@ static void person_part_add(const struct dsn_report *r, struct buf *out)
 	buf_printf(out, "\r\nThe message has the id %.*s here and came in on\r\n%s.\r\n", STR_FMT(r->id), date);
 }
 
+/* In ASCII reports an address that is not ASCII has the form of RFC 6533 for those (utf-8-addr-xtext). */
 static void address_field_add(const struct dsn_report *r, struct buf *out, const char *name, struct str addr)
 {
-	bool ascii = str_is_ascii(addr);
+	struct arena a = ARENA_INIT;
 
-	field_add(out, name, ascii ? "rfc822;" : r->utf8 ? "utf-8;" : "unknown;", addr, DSN_DIAGNOSTIC_MAX, r->utf8);
+	if (str_is_ascii(addr) || !address_utf8_valid(addr))
+		field_add(out, name, str_is_ascii(addr) ? "rfc822;" : "unknown;", addr, DSN_DIAGNOSTIC_MAX, false);
+	else
+		field_add(out, name, "utf-8;", r->utf8 ? addr : address_unitext_encode(&a, addr, true), DSN_DIAGNOSTIC_MAX, r->utf8);
+	arena_clear(&a);
 }
 
 /* ORCPT decoded; where that gives what can't stand here, as it was received. */
@@ -446,13 +475,18 @@ static void original_add(const struct dsn_report *r, struct buf *out, struct str
 {
 	ptrdiff_t semicolon = str_find(orcpt, ';');
 	struct buf text = BUF_LIMIT(2 * DSN_LINE_MAX);
+	struct arena a = ARENA_INIT;
+	struct str addr;
 
 	if (semicolon <= 0)
 		return;
 	buf_add(&text, orcpt.p, (size_t)semicolon + 1);
-	if (!dsn_xtext_decode(&text, str_from(orcpt, (size_t)semicolon + 1)))
+	if (str_beginsi(orcpt, "utf-8;") && address_unitext_decode(&a, str_from(orcpt, 6), &addr))
+		buf_add_str(&text, r->utf8 ? address_unitext_encode(&a, addr, false) : address_unitext_encode(&a, addr, true));
+	else if (!dsn_xtext_decode(&text, str_from(orcpt, (size_t)semicolon + 1)))
 		buf_add_str(&text, str_from(orcpt, (size_t)semicolon + 1));
 	field_add(out, "Original-Recipient", "", buf_str(&text), DSN_DIAGNOSTIC_MAX, r->utf8);
+	arena_clear(&a);
 	buf_clear(&text);
 }
 
@@ -507,11 +541,25 @@ static void status_recipient_add(const struct dsn_report *r, struct buf *out, co
 	}
 }
 
+/* RFC 6533's type where it is needed: its fields may hold UTF-8. */
+static bool status_is_utf8(const struct dsn_report *r)
+{
+	for (size_t i = 0; r->utf8 && i < r->n_rcpt; i++) {
+		const struct dsn_recipient *c = &r->rcpt[i];
+
+		if (!str_is_ascii(c->addr) || str_beginsi(c->orcpt, "utf-8;") || !str_is_ascii(c->diagnostic) ||
+			(r->extra && (!str_is_ascii(c->greeting) || !str_is_ascii(c->helo) || !str_is_ascii(c->error))))
+			return true;
+	}
+	return false;
+}
+
 static void status_part_add(const struct dsn_report *r, struct buf *out)
 {
+	bool utf8 = status_is_utf8(r);
 	char date[DATE_TEXT];
 
-	part_begin(r, out, r->utf8 ? "message/global-delivery-status" : "message/delivery-status", r->utf8);
+	part_begin(r, out, utf8 ? "message/global-delivery-status" : "message/delivery-status", utf8);
 	buf_adds(out, "\r\n");
 	field_add(out, "Reporting-MTA", "dns; ", r->host, 255, false);
 	if (r->envid.len) {
@@ -538,7 +586,7 @@ bool dsn_report_begin(const struct dsn_report *r, struct buf *out, size_t *heade
 		*header_out = out->len - before;
 	person_part_add(r, out);
 	status_part_add(r, out);
-	if (r->utf8)
+	if (r->utf8 && r->header_8bit)
 		part_begin(r, out, all ? "message/global" : "message/global-headers", true);
 	else
 		part_begin(r, out, all ? "message/rfc822" : "text/rfc822-headers", r->eightbit);

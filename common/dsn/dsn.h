@@ -65,8 +65,9 @@ struct dsn_report {
 	enum dsn_return what;
 	bool limited;                 /* more was asked for than is returned */
 	bool extra;                   /* dsn_extra_info */
-	bool utf8;                    /* the message needed SMTPUTF8 */
+	bool utf8;                    /* who gets it takes UTF-8: the message was marked as needing SMTPUTF8. Otherwise addresses have an ASCII form */
 	bool eightbit;                /* what is returned has octets over 127 */
+	bool header_8bit;             /* its header has */
 	const struct dsn_recipient *rcpt;
 	size_t n_rcpt;
 };

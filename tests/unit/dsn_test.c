@@ -118,7 +118,10 @@ static const struct field_case {
 	{ "diagnostic with controls", { .addr = { "u@a", 3, 0 }, .diagnostic = { "550 a\0b\x1b\xff", 9, 0 } }, DSN_FAILED_REPORT, "Diagnostic-Code", "smtp; 550 a?b??" },
 	{ "remote", { .addr = { "u@a", 3, 0 }, .host = { "mx.a", 4, 0 } }, DSN_FAILED_REPORT, "Remote-MTA", "dns; mx.a" },
 	{ "greeting", { .addr = { "u@a", 3, 0 }, .greeting = { "220 hi", 6, 0 } }, DSN_FAILED_REPORT, "X-Remote-MTA-smtp-greeting", "X-str; 220 hi" },
-	{ "8-bit address", { .addr = { "\xc3\xbc@a", 4, 0 } }, DSN_FAILED_REPORT, "Final-Recipient", "unknown;??@a" },
+	{ "8-bit address", { .addr = { "\xc3\xbc@a", 4, 0 } }, DSN_FAILED_REPORT, "Final-Recipient", "utf-8;\\x{FC}@a" },
+	{ "8-bit address that is no UTF-8", { .addr = { "\xfc@a", 3, 0 } }, DSN_FAILED_REPORT, "Final-Recipient", "unknown;?@a" },
+	{ "orcpt of type utf-8", { .addr = { "u@a", 3, 0 }, .orcpt = { "utf-8;\xc3\xbc\\x{2B}@c", 16, 0 } }, DSN_FAILED_REPORT, "Original-Recipient", "utf-8;\\x{FC}\\x{2B}@c" },
+	{ "orcpt of type utf-8, malformed", { .addr = { "u@a", 3, 0 }, .orcpt = { "utf-8;\\x{FC", 11, 0 } }, DSN_FAILED_REPORT, "Original-Recipient", "utf-8;\\x{FC" },
 	{ "until", { .addr = { "u@a", 3, 0 }, .action = DSN_ACTION_DELAYED, .retry_until = 1 }, DSN_FAILED_REPORT, "Will-Retry-Until", "Thu, 01 Jan 1970 00:00:01 +0000" },
 };
 
@@ -163,8 +166,8 @@ static const struct head_case {
 		"\r\nAuto-Submitted: auto-generated\r\n", NULL, NULL } },
 	{ "limited", DSN_FAILED_REPORT, DSN_RETURN_HEADERS, true, false, { "\r\nX-Exim-DSN-Information: Due to administrative limits only headers are returned\r\n",
 		"multipart/report; report-type=delivery-status;", "\r\nReferences: <m1@b>\r\n", "\r\nMIME-Version: 1.0\r\n" } },
-	{ "utf8", DSN_FAILED_REPORT, DSN_RETURN_HEADERS, false, true, { "Content-Type: message/global-delivery-status\r\n",
-		"Content-Type: message/global-headers\r\n", "Content-Transfer-Encoding: 8bit\r\n", NULL } },
+	{ "utf8 that is ASCII", DSN_FAILED_REPORT, DSN_RETURN_HEADERS, false, true, { "Content-Type: message/delivery-status\r\n",
+		"Content-Type: text/rfc822-headers\r\n", "\r\nX-Failed-Recipients: u@a\r\n", NULL } },
 };
 
 static void test_head(void **state)
@@ -190,6 +193,55 @@ static void test_head(void **state)
 				fail_msg("%s: want \"%s\" in\n%s", c->name, c->want[k], buf_cstr(&out));
 		if (str_find_str(p.part[2], STR_LIT("Subject: x\r\n")) < 0)
 			fail_msg("%s: the returned header is missing", c->name);
+		buf_clear(&out);
+	}
+}
+
+/* RFC 6533, and what those get who can't have UTF-8. */
+static const struct utf8_case {
+	const char *name, *to, *addr, *orcpt, *diagnostic;
+	bool utf8, header_8bit;
+	enum dsn_return what;
+	const char *want[6], *never[2];
+} utf8_cases[] = {
+	{ "all of it", "s\xc3\xa9@x", "\xe7\x94\xa8\xe6\x88\xb7@y", "utf-8;\\x{E9}@z", "550 n\xc3\xa9\xc3\xa9", true, true, DSN_RETURN_HEADERS,
+		{ "\r\nX-Failed-Recipients: \xe7\x94\xa8\xe6\x88\xb7@y\r\n", "\r\nTo: s\xc3\xa9@x\r\n", "Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n",
+		  "\r\nFinal-Recipient: utf-8;\xe7\x94\xa8\xe6\x88\xb7@y\r\n", "\r\nOriginal-Recipient: utf-8;\xc3\xa9@z\r\n", "\r\nContent-Type: message/global-headers\r\n" },
+		{ "rfc822", NULL } },
+	{ "whole message", "s@x", "u@y", "", "550 no", true, true, DSN_RETURN_ALL, { "Content-Type: message/delivery-status\r\n", "Content-Type: message/global\r\n",
+		"\r\nX-Failed-Recipients: u@y\r\n", NULL, NULL, NULL }, { "rfc822-headers", NULL } },
+	{ "ASCII header for an ASCII address", "s@x", "\xc3\xa9@y", "", "550 no", true, false, DSN_RETURN_ALL, { "Content-Type: message/global-delivery-status\r\n",
+		"Content-Type: message/rfc822\r\n", "\r\nFinal-Recipient: utf-8;\xc3\xa9@y\r\n", NULL, NULL, NULL }, { "X-Failed-Recipients", NULL } },
+	{ "an answer that is no UTF-8", "s@x", "u@y", "", "550 n\xe9", true, false, DSN_RETURN_HEADERS, { "\r\nDiagnostic-Code: smtp; 550 n?\r\n", "\r\n    550 n?\r\n" }, { NULL } },
+	{ "without UTF-8", "s@x", "\xc3\xa9@y", "utf-8;\xc3\xa9@z", "550 n\xc3\xa9", false, false, DSN_RETURN_HEADERS, { "Content-Type: message/delivery-status\r\n",
+		"\r\nFinal-Recipient: utf-8;\\x{E9}@y\r\n", "\r\nOriginal-Recipient: utf-8;\\x{E9}@z\r\n", "\r\n  \\x{E9}@y\r\n", "smtp; 550 n??\r\n",
+		"Content-Type: text/rfc822-headers\r\n" }, { "X-Failed-Recipients", "8bit" } },
+};
+
+static void test_utf8(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof utf8_cases / sizeof *utf8_cases; i++) {
+		const struct utf8_case *c = &utf8_cases[i];
+		const struct dsn_recipient rcpt = { .addr = str_of(c->addr), .orcpt = str_of(c->orcpt), .diagnostic = str_of(c->diagnostic) };
+		struct dsn_report r = base(&rcpt, 1);
+		struct buf out = BUF_INIT;
+		struct parsed p;
+		const char *bad;
+
+		r.to = str_of(c->to);
+		r.utf8 = c->utf8;
+		r.header_8bit = r.eightbit = c->header_8bit;
+		r.what = c->what;
+		bad = lines_check(report_text(&r, &out, "Subject: x\r\n"), c->utf8);
+		if (bad || !parse(buf_str(&out), &p))
+			fail_msg("%s: %s\n%s", c->name, bad ? bad : "not parsed", buf_cstr(&out));
+		for (size_t k = 0; k < 6 && c->want[k]; k++)
+			if (str_find_str(buf_str(&out), str_of(c->want[k])) < 0)
+				fail_msg("%s: want \"%s\" in\n%s", c->name, c->want[k], buf_cstr(&out));
+		for (size_t k = 0; k < 2 && c->never[k]; k++)
+			if (str_find_str(buf_str(&out), str_of(c->never[k])) >= 0)
+				fail_msg("%s: \"%s\" in\n%s", c->name, c->never[k], buf_cstr(&out));
 		buf_clear(&out);
 	}
 }
@@ -317,7 +369,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fields),
 		cmocka_unit_test(test_head),
-		cmocka_unit_test(test_words),
+		cmocka_unit_test(test_utf8), cmocka_unit_test(test_words),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_envid),
 	};
