@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -38,6 +39,7 @@ static int options_read(struct submission *s, int argc, char **argv)
 		case 't': s->from_header = true; break;
 		case 'o': option_o(s, optarg); break;
 		case 'C': s->conf_path = optarg; break;
+		case 'O': s->utf8 |= !strcasecmp(optarg, "SMTPUTF8=yes"); break;
 		case 'N': s->notify = optarg; break;
 		case 'R': s->ret = optarg; break;
 		case 'V': s->envid = optarg; break;

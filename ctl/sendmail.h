@@ -17,6 +17,7 @@ struct submission {
 	char mode;                   /* letter behind -b */
 	bool dot_ends;               /* a line with a single dot ends the message (no -i) */
 	bool from_header;            /* -t */
+	bool utf8;                 /* -O SMTPUTF8=yes */
 	bool verbose;
 	char report;                 /* -oe letter: p print; all end with an exit code and a line on stderr */
 	const char *sender, *full_name, *conf_path, *notify, *ret, *envid;

@@ -97,7 +97,7 @@ void submission_convert(struct str text, bool dot_ends, bool drop_bcc, struct bu
 static enum status addresses_parse(struct arena *a, struct str text, struct ipc_strs *out, struct err *err)
 {
 	struct addrlist list;
-	enum status st = addrlist_parse(text, ADDR_LENIENT, a, &list, err);
+	enum status st = addrlist_parse(text, ADDR_LENIENT | ADDR_UTF8, a, &list, err);
 
 	if (st)
 		return st;
@@ -234,7 +234,7 @@ static int envelope_send(struct ctl *ctl, const struct submission *s, struct dia
 		from = "";
 	if (!line_safe(from) || strpbrk(from, "<> "))
 		return ctl_fail(CTL_DATA, "sendmail: \"%s\" is no address", from);
-	alive = dialogue_ask(d, arena_printf(&ctl->arena, "MAIL FROM:<%s>%s%s%s%s%s%.*s", from, s->ret ? " RET=" : "", s->ret ? s->ret : "",
+	alive = dialogue_ask(d, arena_printf(&ctl->arena, "MAIL FROM:<%s>%s%s%s%s%s%s%.*s", from, s->utf8 ? " SMTPUTF8" : "", s->ret ? " RET=" : "", s->ret ? s->ret : "",
 		s->envid ? " ENVID=" : "", s->envid ? s->envid : "", name.len ? " XNAME=" : "", STR_FMT(name)));
 	if (!alive || d->code != 250)
 		return dialogue_exit(d, alive, false);

@@ -410,6 +410,7 @@ static void content_ask(struct session *s)
 {
 	struct txn *t = s->txn;
 
+	local_utf8_mark(s);
 	t->unqualified = (session_client(s)->flags & (CLIENT_SENDER_UNQUALIFIED | CLIENT_RCPT_UNQUALIFIED)) && local_unqualified(s);
 	policy_ask(s, t->local_message ? ACL_NOTSMTP : ACL_DATA, content_proceed);
 }

@@ -220,6 +220,18 @@ static void from_fix(struct session *s, const struct submission *sub, struct str
 		field_add(t, str_printf(&t->arena, "%s: %.*s\r\n", name, STR_FMT(addrlist_format(&t->arena, submitter_name(s, sub), from))));
 }
 
+void local_utf8_mark(struct session *s)
+{
+	struct txn *t = s->txn;
+	struct err err = ERR_INIT;
+	struct str header;
+
+	if (!s->local || !t->scan.header_8bit || t->flags & MSG_SMTPUTF8 || !utf8_offered(s) || t->file != FILE_OPEN)
+		return;
+	if (!header_get(s, &header, &err) && address_utf8_valid(header))
+		t->flags |= MSG_SMTPUTF8;
+}
+
 enum status local_fixups(struct session *s, struct err *err)
 {
 	struct txn *t = s->txn;

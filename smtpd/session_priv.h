@@ -241,6 +241,7 @@ bool bdat_line_lost(struct session *s, struct str line);       /* a line that is
 void data_file_ready(struct session *s);                       /* the file for DATA, or the refusal, is here */
 void data_committed(struct session *s, enum status status, bool no_space, struct str text);
 bool local_unqualified(struct session *s);                     /* a field of the header has an address without domain */
+void local_utf8_mark(struct session *s);                       /* what was submitted here needs SMTPUTF8 if its header is in UTF-8 */
 enum status local_fixups(struct session *s, struct err *err);  /* Date:, Message-ID:, From:, Sender: of a submitted message */
 
 #endif

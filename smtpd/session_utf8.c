@@ -38,6 +38,8 @@ const char *utf8_address_wrong(struct session *s, const struct address *addr, co
 {
 	if (!addr->utf8)
 		return NULL;
+	if (s->local && utf8_offered(s)) /* programs of this machine need not know the parameter */
+		s->txn->flags |= MSG_SMTPUTF8;
 	if (!(s->txn->flags & MSG_SMTPUTF8) && (!s->server->settings.utf8_domains || !address_is_ascii(addr->local))) {
 		*esc_out = "5.6.7";
 		return "an address that is not ASCII needs SMTPUTF8";
