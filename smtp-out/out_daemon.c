@@ -64,7 +64,9 @@ static void daemon_wants(void *arg, const char *peer, uint64_t cookie)
 
 static void daemon_says(void *arg, const char *line)
 {
-	daemon_log(arg, LOG_MAIN, "%s", line);
+	struct daemon *d = arg;
+
+	log_line(&d->log, LOG_MAIN, "%s", line);
 }
 
 static enum status daemon_start(struct daemon *d, struct err *err)

@@ -314,7 +314,7 @@ void tls_facts_get(const struct tls_conn *c, struct arena *a, struct tls_facts *
 
 bool tls_fault_get(const struct tls_conn *c, struct arena *a, struct tls_fault *out)
 {
-	if (c->verify_error == X509_V_OK)
+	if (c->ctx->verify == TLS_VERIFY_NONE || c->verify_error == X509_V_OK)
 		return false;
 	*out = (struct tls_fault){
 		.name = c->name_failed, .depth = c->fault_depth, .dn = str_taint(str_dup(a, str_of(c->fault_dn))),
