@@ -267,7 +267,7 @@ class Session:
             return self.chunk(text.split())
         if verb == "STARTTLS":
             what = self.server.take("STARTTLS") or action("220 2.0.0 go")
-            return what.run(self) and (not isinstance(what, Reply) or not what.text.startswith("220") or self.handshake())
+            return what.run(self) and (not says_yes(what) or self.handshake())
         if verb == "AUTH":
             return self.do("AUTH", "235 2.7.0 welcome")
         if verb == "RSET":
@@ -279,8 +279,8 @@ class Session:
 
     def handshake(self):
         what = self.server.take("tls")
-        if what:
-            return what.run(self)
+        if what:     # in place of an answer to the client's hello, and not before it
+            return bool(self.sock.recv(1, socket.MSG_PEEK)) and what.run(self)
         self.pending = b""
         self.sock = self.server.tls.wrap_socket(self.sock, server_side=True)
         self.tls, self.peercert, self.alpn = True, self.sock.getpeercert(), self.sock.selected_alpn_protocol()

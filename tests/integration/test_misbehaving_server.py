@@ -4,10 +4,14 @@ what Exim's log would call the error) and delivered at the next attempt, when th
 twice unless the answer to the end of the data was lost. All rows are sent at once by one Bulkhead, each to a host of its own."""
 import os
 import re
+import shutil
+import ssl
+import tempfile
 
 import pytest
 
-from bulkhead import Instance, Sink, wait_for
+from bulkhead import Instance, wait_for
+from certs import Authority
 from scripted_server import Close, Endless, Late, Raw, Reset, Script, ScriptedHosts, Silent, Slow, Then
 
 WAIT = 2            # command_timeout and its kin, in seconds
@@ -68,10 +72,14 @@ MANNERS = {
     "locals": (PIPELINING, {}, ["dot", "dot 2"]),
     "lmtp": (PIPELINING, {}, ["banner", "LHLO", "MAIL", "RCPT", "DATA", "dot"]),
     "auth": (PIPELINING + ["AUTH PLAIN"], {}, ["AUTH"]),
+    "tls": (PIPELINING + ["STARTTLS"], {}, ["STARTTLS", "tls", "EHLO 2", "MAIL", "RCPT", "DATA", "dot", "QUIT"]),
+    "required": (PIPELINING + ["STARTTLS"], {}, ["STARTTLS", "tls"]),
+    "smtps": (PIPELINING, {}, ["tls", "banner", "EHLO", "MAIL", "dot"]),
 }
 # Where a point has a rule of its own: (manner or *, point, way): outcome, what the log says.
 TWO = {"prdr", "both", "locals"}       # manners in which a message has two recipients
 LMTP = {"lmtp", "locals"}
+TLS = {"tls", "required", "smtps"}
 LARGE = {"pieces"}
 RULES = {
     ("*", "QUIT", "*"): (OK, "C="),
@@ -82,6 +90,12 @@ RULES = {
     ("*", "EHLO", "5xx"): (OK, "C="), ("*", "EHLO", "554"): (OK, "C="),           # HELO is said then
     ("*", "banner", "wrong class"): (DEFER, "354 go on"), ("*", "EHLO", "wrong class"): (DEFER, "354 go on"),
     ("*", "HELO", "wrong class"): (DEFER, "354 go on"), ("*", "LHLO", "wrong class"): (DEFER, "354 go on"),
+    # TLS that is not to be had is not insisted on, unless it is required: then the next host may have it.
+    ("tls", "tls", "*"): (OK, "C="), ("required", "tls", "*"): (DEFER, "TLS session|handshake"), ("smtps", "tls", "*"): (DEFER, "TLS session|handshake"),
+    ("tls", "STARTTLS", "4xx"): (OK, "C="), ("tls", "STARTTLS", "421"): (OK, "C="), ("tls", "STARTTLS", "5xx"): (OK, "C="), ("tls", "STARTTLS", "554"): (OK, "C="), ("tls", "STARTTLS", "wrong class"): (OK, "C="),
+    ("required", "STARTTLS", "5xx"): (DEFER, "550 5"), ("required", "STARTTLS", "554"): (DEFER, "554 5"), ("required", "STARTTLS", "wrong class"): (DEFER, "354 go on"),
+    ("tls", "STARTTLS", "too much"): (DEFER, "octets in clear"), ("required", "STARTTLS", "too much"): (DEFER, "octets in clear"),
+    ("tls", "EHLO 2", "5xx"): (OK, "C="), ("tls", "EHLO 2", "554"): (OK, "C="), ("tls", "EHLO 2", "wrong class"): (DEFER, "354 go on"),
     # A reply too many is taken for that to the next piece: nothing tells them apart.
     ("pieces", "BDAT", "too much"): (OK, "C="), ("pieces", "BDAT 2", "too much"): (OK, "C="),
     ("prdr", "prdr 2", "too much"): (OK, "C="), ("prdr", "prdr 3", "too much"): (OK, "C="), ("locals", "dot 2", "too much"): (OK, "C="),
@@ -94,12 +108,12 @@ RULES = {
 
 
 class Row:
-    def __init__(self, number, manner, point, way):
+    def __init__(self, number, manner, point, way, tls=None):
         self.manner, self.point, self.way = manner, point, way
         self.domain = "r%d.%s.example" % (number, manner)
         self.address = "127.40.%d.%d" % (number // 200, number % 200 + 1)
         make, self.outcome, self.says = WAYS[way]
-        for key in ((manner, point, way), ("*", point, way), ("*", point, "*")):
+        for key in ((manner, point, way), (manner, point, "*"), ("*", point, way), ("*", point, "*")):
             if key in RULES:
                 self.outcome, self.says = RULES[key]
                 break
@@ -113,7 +127,7 @@ class Row:
         # whom it happens to
         self.victim = self.rcpts[1 if times and self.point in ("RCPT", "dot") or times == "3" else 0]
         self.name = point
-        self.script = Script(script, lmtp=manner in LMTP, offers=offers)
+        self.script = Script(script, lmtp=manner in LMTP, offers=offers, tls=tls if manner in TLS else None, smtps=manner == "smtps")
         self.content = b"Subject: %s\r\n\r\n" % self.id.encode() + b"a line of the body\r\n" * (20000 if manner in LARGE else 20)
 
     @property
@@ -125,6 +139,8 @@ class Row:
         """Exim's number for the trouble, by which retry rules are chosen."""
         if self.point == "BDAT" and self.way == "421":
             return None
+        if self.point == "tls" or self.manner == "required" and (self.way in ("4xx", "5xx", "554", "421", "wrong class", "too much")):
+            return -38
         fourxx = {"MAIL": -45, "RCPT": -44, "DATA": -46, "BDAT": -46, "dot": -46, "prdr": -46}
         if self.point == "AUTH" and self.way in ("4xx", "5xx", "554", "wrong class"):
             return -42
@@ -135,8 +151,8 @@ class Row:
         return fourxx.get(self.point, -1) if self.way in ("4xx", "421") or (self.point, self.way) == ("BDAT", "wrong class") else -1
 
 
-def all_rows():
-    return [Row(n, *key) for n, key in enumerate((m, p, w) for m in MANNERS for p in MANNERS[m][2] for w in WAYS)]
+def all_rows(tls=None):
+    return [Row(n, *key, tls) for n, key in enumerate((m, p, w) for m in MANNERS for p in MANNERS[m][2] for w in WAYS)]
 
 
 ROWS = all_rows()
@@ -165,11 +181,16 @@ TRANSPORT = """
   connection_idle_timeout = 0s
   %s
 """
-OPTIONS = {"lmtp": "protocol = lmtp", "locals": "protocol = lmtp", "auth": "hosts_require_auth = *"}
+OPTIONS = {"lmtp": "protocol = lmtp", "locals": "protocol = lmtp", "auth": "hosts_require_auth = *", "required": "hosts_require_tls = *", "smtps": "protocol = smtps"}
 
 
 class Played:
-    def __init__(self, rows):
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="bulkhead-tls-")
+        Authority(self.dir).leaf("mx", "mx.test.example", names=["DNS:mx.test.example"])
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(self.dir + "/mx.pem", self.dir + "/mx.key")
+        rows = all_rows(tls)
         self.rows = {r.id: r for r in rows}
         self.hosts = ScriptedHosts({r.address: r.script for r in rows})
         self.b = Instance(main="remote_max_parallel = 1000\nsmtp_accept_max = 0\nlog_selector = +smtp_confirmation\n"
@@ -203,11 +224,12 @@ class Played:
     def close(self):
         self.hosts.close()
         self.b.destroy()
+        shutil.rmtree(self.dir, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
 def played():
-    p = Played(ROWS)
+    p = Played()
     yield p
     p.close()
 
@@ -243,4 +265,4 @@ def test_row(played, id):
 
 def test_table_is_whole():
     ids = [r.id for r in ROWS]
-    assert len(ids) >= 600 and len(set(ids)) == len(ids) and len({r.address for r in ROWS}) == len(ids)
+    assert len(ids) >= 1600 and len(set(ids)) == len(ids) and len({r.address for r in ROWS}) == len(ids)
