@@ -12,11 +12,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "common/base/str.h"
+#include "common/tls/tls_seal.h"
 
 enum {
 	TICKET_KEY = 80,                             /* octets: name 16, AES-256 32, HMAC 32 */
-	TICKET_WRAPPED = 1 + 12 + TICKET_KEY + 16,   /* version, nonce, key, tag */
+	TICKET_WRAPPED = TICKET_KEY + TLS_SEAL_MORE,
 	TICKET_SLOT_TEXT = 48,
 };
 

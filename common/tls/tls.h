@@ -18,6 +18,7 @@
 #include "common/base/err.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
+#include "common/tls/tls_session.h"
 
 enum {
 	TLS_CERTS_MAX = 8,           /* certificates of one server, by key type */
@@ -96,7 +97,7 @@ struct tls_peer {
 	unsigned n_tlsa;
 	const struct str *names;
 	unsigned n_names;
-	struct str session;          /* DER of a session to offer; empty: none */
+	const struct tls_session *session; /* to be offered; NULL: none. What serves is the caller's to judge: tls_session_serves() */
 	bool ask_ocsp, require_ocsp; /* a stapled answer */
 	bool require_alpn;           /* the server must choose one of the context's names */
 	unsigned dh_min_bits;        /* of a Diffie-Hellman group over a prime; 0: any */
@@ -138,7 +139,8 @@ struct tls_fault {
 bool tls_fault_get(const struct tls_conn *c, struct arena *a, struct tls_fault *out);
 /* Whether a certificate (PEM) is for this host name, or address with or without brackets. */
 bool tls_cert_names(struct str pem, struct str name);
-/* Called with each session that the server gives, DER; for a client's cache. */
-void tls_conn_on_session(struct tls_conn *c, void (*fn)(void *arg, struct str der, uint64_t lifetime_s), void *arg);
+/* Called with each session that the server gives, within tls_handshake() and tls_read(), for a client's memory. Those that are made within a
+ * handshake that fails in the end are worth nothing. */
+void tls_conn_on_session(struct tls_conn *c, void (*fn)(void *arg, const struct tls_session *session), void *arg);
 
 #endif

@@ -20,17 +20,6 @@ bool tls_text_keep(char *out, size_t size, struct str text)
 	return true;
 }
 
-static void session_offer(struct tls_conn *c, struct str der)
-{
-	const uint8_t *p = (const uint8_t *)der.p;
-	SSL_SESSION *session = d2i_SSL_SESSION(NULL, &p, (long)der.len);
-
-	if (session && SSL_set_session(c->ssl, session) == 1)
-		c->resumption |= TLS_RES_SESSION_OFFERED;
-	SSL_SESSION_free(session);
-	ERR_clear_error();
-}
-
 static enum status client_begin(struct tls_conn *c, const struct tls_peer *peer, struct err *err)
 {
 	SSL_set_connect_state(c->ssl);
@@ -42,8 +31,8 @@ static enum status client_begin(struct tls_conn *c, const struct tls_peer *peer,
 		SSL_set_alpn_protos(c->ssl, c->ctx->alpn, c->ctx->alpn_len);
 	if (c->ctx->tickets)
 		c->resumption |= TLS_RES_TICKET_ASKED;
-	if (peer->session.len && c->ctx->tickets)
-		session_offer(c, peer->session);
+	if (peer->session && c->ctx->tickets)
+		tls_session_offer(c, peer->session);
 	c->require_ocsp = peer->require_ocsp;
 	c->require_alpn = peer->require_alpn;
 	c->dh_min_bits = peer->dh_min_bits;
@@ -113,7 +102,7 @@ void tls_conn_ctx(struct tls_conn *c, struct tls_ctx *ctx)
 	SSL_set_options(c->ssl, SSL_CTX_get_options(ctx->ssl));
 }
 
-void tls_conn_on_session(struct tls_conn *c, void (*fn)(void *arg, struct str der, uint64_t lifetime_s), void *arg)
+void tls_conn_on_session(struct tls_conn *c, void (*fn)(void *arg, const struct tls_session *session), void *arg)
 {
 	c->on_session = fn;
 	c->on_session_arg = arg;
@@ -208,7 +197,7 @@ enum tls_io tls_handshake(struct tls_conn *c, struct err *err)
 		io = TLS_FAILED;
 	}
 	if (io == TLS_DONE && SSL_session_reused(c->ssl))
-		c->resumption |= TLS_RES_RESUMED;
+		tls_session_resumed(c);
 	/* OpenSSL has seen to it, but for a session that was resumed. */
 	if (io == TLS_DONE && c->ctx->server && c->ctx->verify == TLS_VERIFY_MUST &&
 	    (!SSL_get0_peer_certificate(c->ssl) || SSL_get_verify_result(c->ssl) != X509_V_OK)) {
@@ -284,6 +273,11 @@ static struct str cert_dn(X509 *cert, struct arena *a)
 	return dn;
 }
 
+static bool peer_verified(const struct tls_conn *c, X509 *peer)
+{
+	return tls_dane_verified(c) || (peer && c->ctx->verify != TLS_VERIFY_NONE && c->verify_error == X509_V_OK && SSL_get_verify_result(c->ssl) == X509_V_OK);
+}
+
 void tls_facts_get(const struct tls_conn *c, struct arena *a, struct tls_facts *out)
 {
 	const SSL_CIPHER *cipher = SSL_get_current_cipher(c->ssl);
@@ -303,8 +297,13 @@ void tls_facts_get(const struct tls_conn *c, struct arena *a, struct tls_facts *
 		out->peercert_pem.tainted = true;
 		out->peerdn = cert_dn(peer, a);
 	}
-	out->dane = tls_dane_verified(c);
-	out->verified = out->dane || (peer && c->ctx->verify != TLS_VERIFY_NONE && c->verify_error == X509_V_OK && SSL_get_verify_result(c->ssl) == X509_V_OK);
+	if (!c->ctx->server && SSL_session_reused(c->ssl)) {
+		out->dane = c->offered.dane;
+		out->verified = c->offered.verified;
+	} else {
+		out->dane = tls_dane_verified(c);
+		out->verified = peer_verified(c, peer);
+	}
 	out->sni = str_dup(a, str_of(c->sni));
 	out->sni.tainted = c->ctx->server;
 	SSL_get0_alpn_selected(c->ssl, &alpn, &alpn_len);

@@ -279,7 +279,8 @@ static enum status tickets_set(struct tls_ctx *ctx, const struct tls_options *o,
 		SSL_CTX_set_num_tickets(ctx->ssl, 0);
 		return ST_OK;
 	}
-	SSL_CTX_clear_options(ctx->ssl, SSL_OP_NO_TICKET);
+	/* A fresh key exchange for each resumption (TLS 1.3). */
+	SSL_CTX_clear_options(ctx->ssl, SSL_OP_NO_TICKET | SSL_OP_ALLOW_NO_DHE_KEX);
 	if (!ctx->server)
 		return ST_OK;
 	SSL_CTX_set_num_tickets(ctx->ssl, 1);
@@ -375,15 +376,7 @@ static int on_status_client(SSL *ssl, void *arg)
 
 static int on_new_session(SSL *ssl, SSL_SESSION *session)
 {
-	struct tls_conn *c = SSL_get_app_data(ssl);
-	uint8_t *der = NULL;
-	int n;
-
-	c->resumption |= TLS_RES_TICKET_GIVEN;
-	if (!c->on_session || !SSL_SESSION_is_resumable(session) || (n = i2d_SSL_SESSION(session, &der)) <= 0)
-		return 0;
-	c->on_session(c->on_session_arg, str_make((const char *)der, (size_t)n), SSL_SESSION_get_ticket_lifetime_hint(session));
-	OPENSSL_free(der);
+	tls_session_given(SSL_get_app_data(ssl), session);
 	return 0;
 }
 

@@ -1,12 +1,23 @@
 /* SPDX-License-Identifier: ISC */
 /* Stapled OCSP answers, judged as the client (RFC 6960). */
+#include <time.h>
+
 #include <openssl/ocsp.h>
 
 #include "common/tls/tls_priv.h"
 
 enum { OCSP_SKEW_S = 300 };
 
-static bool ocsp_good(SSL *ssl, OCSP_BASICRESP *basic)
+/* Seconds since 1970; 0: none is said. */
+static int64_t time_of(const ASN1_GENERALIZEDTIME *t)
+{
+	struct tm tm;
+
+	return t && ASN1_TIME_to_tm(t, &tm) == 1 ? (int64_t)timegm(&tm) : 0;
+}
+
+/* *until_out: when the answer must be renewed. */
+static bool ocsp_good(SSL *ssl, OCSP_BASICRESP *basic, int64_t *until_out)
 {
 	STACK_OF(X509) *chain = SSL_get_peer_cert_chain(ssl);
 	X509_STORE *store = SSL_CTX_get_cert_store(SSL_get_SSL_CTX(ssl));
@@ -31,6 +42,7 @@ static bool ocsp_good(SSL *ssl, OCSP_BASICRESP *basic)
 	if (issuer && (id = OCSP_cert_to_id(NULL, leaf, issuer)) && OCSP_basic_verify(basic, chain, store, 0) > 0 &&
 		OCSP_resp_find_status(basic, id, &status, NULL, &made, &from, &until) == 1 && status == V_OCSP_CERTSTATUS_GOOD)
 		good = OCSP_check_validity(from, until, OCSP_SKEW_S, -1) == 1;
+	*until_out = good ? time_of(until) : 0;
 	OCSP_CERTID_free(id);
 	X509_free(issuer);
 	return good;
@@ -45,7 +57,7 @@ int tls_ocsp_check(SSL *ssl, struct tls_conn *c)
 	OCSP_BASICRESP *basic = response && OCSP_response_status(response) == OCSP_RESPONSE_STATUS_SUCCESSFUL ? OCSP_response_get1_basic(response) : NULL;
 
 	if (n > 0)
-		c->ocsp = basic && ocsp_good(ssl, basic) ? TLS_OCSP_VERIFIED : TLS_OCSP_FAILED;
+		c->ocsp = basic && ocsp_good(ssl, basic, &c->ocsp_until) ? TLS_OCSP_VERIFIED : TLS_OCSP_FAILED;
 	OCSP_BASICRESP_free(basic);
 	OCSP_RESPONSE_free(response);
 	ERR_clear_error();

@@ -49,7 +49,9 @@ struct tls_conn {
 	int fault_depth;             /* of that certificate */
 	char fault_dn[512];
 	struct err trouble;          /* why a callback ended the handshake; empty: none did */
-	void (*on_session)(void *arg, struct str der, uint64_t lifetime_s);
+	struct tls_session offered;  /* what was known of the session that was offered, without its octets */
+	int64_t ocsp_until;          /* of the answer that was verified */
+	void (*on_session)(void *arg, const struct tls_session *session);
 	void *on_session_arg;
 };
 
@@ -69,6 +71,11 @@ void tls_dn_print(BIO *bio, X509 *cert);
 /* DANE, with the peer's records and names; ST_DEFER: none of them can be used. */
 enum status tls_dane_begin(struct tls_conn *c, const struct tls_peer *peer, struct err *err);
 bool tls_dane_verified(const struct tls_conn *c);
+/* Client: a session that the server has given, for whoever keeps it. */
+void tls_session_given(struct tls_conn *c, SSL_SESSION *session);
+/* Client: what a resumed session brings along. */
+void tls_session_resumed(struct tls_conn *c);
+void tls_session_offer(struct tls_conn *c, const struct tls_session *session);
 /* Client: judges the stapled answer. */
 int tls_ocsp_check(SSL *ssl, struct tls_conn *c);
 
