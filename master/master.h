@@ -184,7 +184,7 @@ struct master {
 	bool tickets_strange;                  /* the hints have a key that is not wrapped with our secret */
 	struct channel *tickets_router;        /* NULL: none is open */
 	uint64_t tickets_question[2];          /* the last ones, for the present key and the one before */
-	struct loop_timer tickets_timer;
+	struct loop_timer tickets_timer, tickets_leave;
 	char notes[1024];                      /* what protection is missing: for status and log; lines separated by "; " */
 	bool namespaces_fail;                  /* seen once */
 	unsigned next_local;
@@ -244,6 +244,7 @@ void child_listeners_send(struct child *c);
 
 /* master_tickets.c */
 void tickets_start(struct master *m);                         /* makes the first key, and others in time, or takes those of other machines */
+void tickets_stop(struct master *m);                          /* no more of them: the daemons are told to end */
 void tickets_clear(struct master *m);
 void child_tickets_send(struct child *c);
 

@@ -409,6 +409,7 @@ void stop_begin(struct master *m)
 		pending_drop(m);
 		reload_end(m, ST_DEFER, "stopping");
 	}
+	tickets_stop(m);
 	m->stopping = true;
 	m->stop_at_ms = clock_ms() + (uint64_t)m->conf->main.shutdown_timeout * 1000;
 	stage_drain(m, 0);

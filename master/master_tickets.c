@@ -42,6 +42,15 @@ static void on_router_closed(void *owner, struct channel *ch, const char *why)
 	channel_free(ch);
 }
 
+static void router_leave(void *arg)
+{
+	struct master *m = arg;
+
+	channel_free(m->tickets_router);
+	m->tickets_router = NULL;
+	m->tickets_question[0] = m->tickets_question[1] = 0;
+}
+
 static struct channel *router_channel(struct master *m)
 {
 	static const struct ipc_handler none[] = { { 0, NULL } };
@@ -76,6 +85,9 @@ static void on_answer(void *arg, struct ipc_in *in, const struct err *err, int w
 
 	(void)err;
 	m->tickets_question[which] = 0;
+	/* A router that drains waits for who could ask it; not from here, where the channel is at work. */
+	if (!m->tickets_question[!which])
+		loop_timer_start(&m->tickets_leave, m->loop, 0, router_leave, m);
 	if (!answer || answer->status != ST_OK)
 		return;
 	ticket_slot_name(name, m->tickets_period, m->tickets.slot[which]);
@@ -123,6 +135,7 @@ static void share_ask(struct master *m, int which, ipc_reply_fn *fn)
 		return;
 	if (!which)
 		ask.value = str_make((const char *)wrapped, sizeof wrapped);
+	loop_timer_stop(&m->tickets_leave);
 	m->tickets_question[which] = channel_ask(ch, &ipc_type_hint_ask, &ask, NULL, 0, &ipc_type_hint_answer, SHARE_WAIT_MS, fn, m);
 }
 
@@ -186,10 +199,15 @@ void child_tickets_send(struct child *c)
 	channel_send(c->control, &ipc_type_ctl_tickets, &msg, NULL, 0);
 }
 
-void tickets_clear(struct master *m)
+void tickets_stop(struct master *m)
 {
 	loop_timer_stop(&m->tickets_timer);
-	channel_free(m->tickets_router);
-	m->tickets_router = NULL;
+	loop_timer_stop(&m->tickets_leave);
+	router_leave(m);
+}
+
+void tickets_clear(struct master *m)
+{
+	tickets_stop(m);
 	ticket_keys_clear(&m->tickets);
 }
