@@ -179,6 +179,7 @@ struct master {
 	struct loop_timer start_timer, reap_timer;
 	int exit_code;
 	struct ticket_keys tickets;
+	uint8_t session_key[TLS_SEAL_KEY];     /* of sessions that servers gave smtp-out */
 	int64_t tickets_period;                /* seconds of a slot */
 	bool tickets_clock;                    /* slots are those of the clock, for keys are shared between machines */
 	bool tickets_strange;                  /* the hints have a key that is not wrapped with our secret */

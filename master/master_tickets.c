@@ -183,15 +183,22 @@ static void on_time(void *arg)
 
 void tickets_start(struct master *m)
 {
-	if (!m->tickets.made[0])
-		on_time(m);
+	if (m->tickets.made[0])
+		return;
+	/* With a secret the sessions that servers gave are known after a restart, and to the machines that share the hints. */
+	if (!tls_seal_key(m->conf->main.tls_ticket_secret.text, "bulkhead: TLS sessions among the hints, 1", m->session_key))
+		arc4random_buf(m->session_key, sizeof m->session_key);
+	on_time(m);
 }
 
 void child_tickets_send(struct child *c)
 {
 	const struct ticket_keys *k = &c->m->tickets;
+	struct ipc_ctl_tickets sessions = { .sessions = str_make((const char *)c->m->session_key, sizeof c->m->session_key) };
 	struct ipc_ctl_tickets msg = { .now = str_make((const char *)k->key[0], sizeof k->key[0]) };
 
+	if (!strcmp(c->service->name, "smtp-out") && c->control)
+		channel_send(c->control, &ipc_type_ctl_tickets, &sessions, NULL, 0);
 	if (!c->service->listens || !c->control || !k->made[0])
 		return;
 	if (k->made[1])
@@ -210,4 +217,5 @@ void tickets_clear(struct master *m)
 {
 	tickets_stop(m);
 	ticket_keys_clear(&m->tickets);
+	explicit_bzero(m->session_key, sizeof m->session_key);
 }

@@ -98,6 +98,10 @@ static void line_facts(struct qmgr *q, const struct fact_row *row, const struct 
 			buf_printf(&q->line, "\"%.*s\"", STR_FMT(value));
 		else
 			buf_add_str(&q->line, value);
+		if (!strcmp(row->pair, "X") && q->set->log & LOG_SEL(tls_resumption)) {
+			pair_get(v, n, "X*", &there);
+			buf_adds(&q->line, there ? "*" : "");
+		}
 	}
 }
 

@@ -478,6 +478,12 @@ static void conn_work(struct out_conn *conn)
 		conn_timer_update(conn);
 }
 
+void out_conn_wake(struct out_conn *conn)
+{
+	if (conn->fd >= 0)
+		conn_work(conn);
+}
+
 static void conn_event(void *arg, unsigned ready)
 {
 	struct out_conn *conn = arg;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "smtp-out/out_daemon.h"
 
+#include <string.h>
 #include <sys/utsname.h>
 
 #include "common/conf/conf.h"
@@ -106,6 +107,16 @@ static void daemon_stop(struct daemon *d)
 	smtp_out_free(d->state);
 }
 
+static void daemon_session_key(struct daemon *d, struct str key)
+{
+	struct smtp_out *so = d->state;
+
+	if (key.len != sizeof so->session_key)
+		return;
+	memcpy(so->session_key, key.p, sizeof so->session_key);
+	so->session_key_known = true;
+}
+
 static void daemon_status_fill(struct daemon *d, struct daemon_status *out)
 {
 	struct smtp_out_counter c;
@@ -143,4 +154,5 @@ const struct daemon_spec out_daemon_spec = {
 	.drain = daemon_drain,
 	.stop = daemon_stop,
 	.status = daemon_status_fill,
+	.session_key = daemon_session_key,
 };

@@ -142,6 +142,8 @@ static bool conn_is_worth_keeping(const struct out_conn *conn)
 static uint32_t tls_log_fill(const struct tls_facts *f, struct ipc_pair *log, uint32_t n)
 {
 	log[n++] = (struct ipc_pair){ .name = STR_LIT("X"), .value = f->cipher };
+	if (f->resumption & TLS_RES_RESUMED)
+		log[n++] = (struct ipc_pair){ .name = STR_LIT("X*") };
 	log[n++] = (struct ipc_pair){ .name = STR_LIT("CV"), .value = f->dane ? STR_LIT("dane") : f->verified ? STR_LIT("yes") : STR_LIT("no") };
 	if (f->peerdn.len)
 		log[n++] = (struct ipc_pair){ .name = STR_LIT("DN"), .value = f->peerdn, .tainted = true };

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "smtp-out/smtp_out.h"
+#include "smtp-out/out_session.h"
 
 /* ---- what the options come to ---- */
 
@@ -30,6 +30,7 @@ void out_tls_decide(const struct out_options *o, const struct ipc_host *h, struc
 	out->require_alpn = out_host_matches(t->require_alpn, h->name, h->ip);
 	out->clear_if_refused = t->tempfail_tryclear;
 	out->clear_if_failed = t->tempfail_tryclear && out->verify != TLS_VERIFY_MUST;
+	out->resume = out_host_matches(t->resume, h->name, h->ip);
 	out->one_message = out_host_matches(t->nopass, h->name, h->ip) || out_host_matches(t->noproxy, h->name, h->ip);
 }
 
@@ -41,6 +42,7 @@ void out_tls_prepare(struct out_conn *conn)
 	c->tls_want = conn->delivery->callout ? t->want_callout : t->want;
 	if (conn->delivery->in_clear)
 		c->tls_want = SMTP_TLS_NO;
+	c->ehlo_wanted = t->resume;
 	c->clear_if_refused = t->clear_if_refused;
 	c->clear_if_failed = t->clear_if_failed;
 	if (t->first)
@@ -64,7 +66,8 @@ static struct tls_ctx *context_get(struct out_conn *conn, struct err *err)
 {
 	struct smtp_out *so = conn->so;
 	const struct out_tls_options *o = &conn->to->options->tls;
-	struct tls_options want = { .ciphers = o->ciphers, .alpn = o->alpn, .openssl_options = so->openssl_options, .verify = conn->to->tls.verify };
+	struct tls_options want = { .ciphers = o->ciphers, .alpn = o->alpn, .openssl_options = so->openssl_options, .verify = conn->to->tls.verify,
+		.tickets = conn->session != NULL };
 	struct tls_files files = { .n_certs = o->certificate.len ? 1 : 0 };
 
 	files.certs[0] = (struct tls_trio){ .cert = o->certificate, .key = o->privatekey };
@@ -85,7 +88,10 @@ static enum status begin(struct out_conn *conn, struct err *err)
 	if (!ctx)
 		return err->status;
 	out_tls_peer_fill(conn, &peer);
+	peer.session = out_session_offered(conn);
 	conn->tls = tls_conn_new(ctx, conn->fd, &peer, err);
+	if (conn->tls)
+		out_session_begun(conn);
 	return conn->tls ? ST_OK : err->status;
 }
 
@@ -109,6 +115,10 @@ enum tls_io out_tls_shake(struct out_conn *conn, struct err *err)
 {
 	enum tls_io io;
 
+	if (!conn->tls && out_session_look(conn)) {
+		conn->tls_watch = 0;
+		return TLS_WANT_READ;
+	}
 	if (!conn->tls && begin(conn, err))
 		return TLS_FAILED;
 	io = tls_handshake(conn->tls, err);
@@ -116,6 +126,7 @@ enum tls_io out_tls_shake(struct out_conn *conn, struct err *err)
 	if (io == TLS_WANT_READ || io == TLS_WANT_WRITE)
 		return io;
 	fault_log(conn);
+	out_session_shaken(conn, io == TLS_DONE);
 	if (io != TLS_DONE)
 		return TLS_FAILED;
 	tls_facts_get(conn->tls, &conn->tls_arena, &conn->facts);
@@ -173,6 +184,7 @@ void out_tls_end(struct out_conn *conn)
 {
 	if (conn->tls && conn->client.tls && !conn->tls_broken)
 		tls_shutdown(conn->tls);
+	out_session_end(conn);
 	tls_conn_free(conn->tls);
 	conn->tls = NULL;
 	conn->facts = (struct tls_facts){ .bits = 0 };

@@ -22,6 +22,7 @@ struct out_tls_host {
 	bool first;                      /* protocol = smtps */
 	bool check_name, ask_ocsp, require_ocsp, require_alpn;
 	bool clear_if_refused, clear_if_failed;
+	bool resume;                     /* sessions are kept, and offered */
 	bool one_message;                /* an encrypted connection is not used again */
 };
 

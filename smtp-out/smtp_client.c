@@ -455,6 +455,10 @@ static void reply_ehlo(struct smtp_client *c)
 {
 	if (reply_is(c, 2)) {
 		smtp_offers_read(c);
+		if (c->ehlo_wanted && !c->tls) {
+			buf_reset(&c->ehlo);
+			buf_add_str(&c->ehlo, buf_str(&c->reply.text));
+		}
 		if (c->memory)
 			smtp_early_learn(c);
 		session_open(c);
@@ -1018,4 +1022,5 @@ void smtp_client_clear(struct smtp_client *c)
 	buf_clear(&c->out);
 	buf_clear(&c->mechanisms);
 	smtp_auth_clear(c);
+	buf_clear(&c->ehlo);
 }

@@ -116,6 +116,7 @@ struct smtp_client {
 	struct smtp_txn *txn;
 	struct smtp_reply reply;
 	struct buf out;
+	struct buf ehlo;          /* the reply to EHLO in clear, as it came, where ehlo_wanted */
 	struct buf mechanisms;    /* of AUTH, as EHLO's reply has them */
 	const char *local_ip;     /* our address, lent; NULL: not known */
 	uint64_t peer_size;       /* SIZE of the peer; 0: no limit */
@@ -137,6 +138,7 @@ struct smtp_client {
 	uint8_t tls_want;         /* enum smtp_tls; set by the shell */
 	bool clear_if_refused;    /* likewise: with TLS_TRY, on in clear after 4xx to STARTTLS; after 5xx always */
 	bool clear_if_failed;     /* likewise: with TLS_TRY, in clear on another connection after a handshake that failed */
+	bool ehlo_wanted;         /* set by the shell */
 	bool tls;                 /* the connection is encrypted */
 	bool again_clear;         /* this connection is over; the host is to be tried without TLS */
 	bool prdr_asked, prdr_answers; /* PRDR was said with MAIL; 353 has come: a reply for each recipient, and one for all */

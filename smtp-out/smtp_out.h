@@ -49,6 +49,7 @@ struct out_conn {
 	struct loop_timer timer;
 	const struct out_host *to;      /* of the plan */
 	struct tls_conn *tls;           /* NULL: none */
+	struct out_session *session;    /* NULL: none is wanted */
 	struct tls_facts facts;         /* after the handshake; texts in tls_arena */
 	struct arena tls_arena;
 	uint64_t number;                /* 0: never waited */
@@ -101,6 +102,8 @@ struct smtp_out {
 	uint64_t last_number;
 	uint32_t n_conns, n_waiting, n_deliveries, n_spare;
 	struct tls_keyd keyd;
+	uint8_t session_key[32];        /* seals what lies among the hints */
+	bool session_key_known;
 	struct tls_shelf shelf;         /* contexts of TLS */
 	struct str openssl_options;
 	void (*log)(void *arg, const char *line); /* to the main log; NULL in tests */
@@ -145,6 +148,7 @@ struct out_conn *out_conn_open(struct out_delivery *d, uint32_t host, struct smt
 void out_conn_begin(struct out_conn *conn, struct out_delivery *d); /* on a waiting connection */
 void out_conn_wait(struct out_conn *conn);   /* gives it a number */
 void out_conn_quit(struct out_conn *conn);
+void out_conn_wake(struct out_conn *conn);   /* what it waited for, other than the host, is there */
 void out_conn_close(struct out_conn *conn);  /* at once */
 struct out_conn *out_conn_find(struct smtp_out *so, uint64_t number);
 const struct ipc_host *out_conn_host(const struct out_conn *conn); /* NULL: Unix socket */

@@ -422,7 +422,9 @@ static void on_tickets(void *owner, struct ipc_in *in)
 	struct daemon *d = owner;
 	const struct ipc_ctl_tickets *m = in->msg;
 
-	if (d->impl->started && d->spec->tickets)
+	if (d->impl->started && d->spec->session_key && m->sessions.len)
+		d->spec->session_key(d, m->sessions);
+	if (d->impl->started && d->spec->tickets && m->now.len)
 		d->spec->tickets(d, m->now, m->before);
 }
 

@@ -119,6 +119,7 @@ struct daemon_spec {
 	void (*refused)(struct daemon *d, uint64_t cookie, struct str text); /* the answer to daemon_need(): no; may be NULL */
 	void (*logs)(struct daemon *d);                         /* logs were reopened; may be NULL */
 	void (*tickets)(struct daemon *d, struct str now, struct str before); /* keys of TLS session tickets, at start and then anew; may be NULL */
+	void (*session_key)(struct daemon *d, struct str key);  /* for sessions that servers gave; may be NULL */
 };
 
 struct daemon {
