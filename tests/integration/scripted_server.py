@@ -161,7 +161,7 @@ class Session:
         self.server, self.sock, self.pending = server, sock, b""
         self.commands = []        # lines as received, in order
         self.message, self.chunks, self.tls = None, b"", False
-        self.peercert = self.alpn = None      # of the client, behind the handshake
+        self.peercert = self.alpn = self.resumed = None      # of the client, behind the handshake
         self.messages = []        # those that came by this connection
         sock.settimeout(PATIENCE)
 
@@ -284,6 +284,7 @@ class Session:
         self.pending = b""
         self.sock = self.server.tls.wrap_socket(self.sock, server_side=True)
         self.tls, self.peercert, self.alpn = True, self.sock.getpeercert(), self.sock.selected_alpn_protocol()
+        self.resumed = self.sock.session_reused
         return True
 
     def run(self):
