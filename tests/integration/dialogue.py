@@ -180,8 +180,8 @@ class Player:
                 self.fault("no reply, or codes that differ: %r" % lines)
             if len(line) + 2 > 512:
                 self.fault("a line of a reply has more than 512 octets")
-            # RFC 2034 section 4: all but the greeting, the answer to HELO and EHLO, and 3yz; the class is the same.
-            if self.enhanced and line[0] in "245" and not re.match(r"%s\.\d{1,3}\.\d{1,3}( |$)" % line[0], line[4:]):
+            # RFC 2034 section 4: all but the greeting (XCLIENT brings another), the answer to HELO and EHLO, and 3yz; the class is the same.
+            if self.enhanced and line[0] in "245" and not re.match(r"220 \S+ ESMTP", line) and not re.match(r"%s\.\d{1,3}\.\d{1,3}( |$)" % line[0], line[4:]):
                 self.fault("no enhanced status code, or one of another class: %r" % line)
 
     def send(self, data):

@@ -14,7 +14,7 @@ from certs import Authority
 from dialogue import WAYS, Player, groups, rows_of
 
 GROUPS = groups()
-ROWS_LEAST = 719
+ROWS_LEAST = 796
 
 MAIN = """
 smtp_accept_max = 0
@@ -27,6 +27,12 @@ chunking_advertise_hosts = *
 pipelining_connect_advertise_hosts = 127.19.0.0/16
 qualify_recipient = local.example
 hosts_proxy = 127.2.0.0/16
+smtp_accept_max_per_connection = ${if match_ip{$sender_host_address}{127.22.0.0/16}{7}{1000}}
+recipients_max = 5
+prdr_enable
+acl_smtp_data_prdr = acl_prdr
+hosts_xclient = 127.23.0.0/16
+limits_advertise_hosts = 127.22.0.0/16
 auth_advertise_hosts = 127.16.0.0/16 : 127.17.0.0/16
 host_lookup =
 tls_directories = {tls}
@@ -39,6 +45,10 @@ acl_check_rcpt:
   accept domains = +local_domains
   accept authenticated = *
   deny message = relay not permitted
+acl_prdr:
+  deny local_parts = ann
+  defer local_parts = bob
+  accept
 """
 RETRY = """* * F,2h,1s; F,4d,1m
 begin authenticators
