@@ -567,7 +567,7 @@ bool house_log_short(const struct qmgr *q);        /* check_log_space, check_log
 
 bool queue_wild_match(struct str pattern, struct str text); /* "*" stands for anything; ASCII caseless */
 /* Retries what waits for recipients with this in their address. False: another such walk is not over. */
-bool queue_etrn(struct qmgr *q, struct str part, struct str by);
+bool queue_etrn(struct qmgr *q, struct str part, bool domain, struct str by);
 void queue_etrn_stop(struct qmgr *q);
 void queue_cmd_opened(struct qmgr *q, struct daemon_link *link);
 void queue_cmd_closed(struct daemon_link *link);

@@ -305,9 +305,9 @@ static void on_etrn(void *owner, struct ipc_in *in)
 
 	if (!c)
 		return;
-	begun = queue_etrn(c->q, m->part, m->by);
+	begun = queue_etrn(c->q, m->part, m->domain, m->by);
 	if (c->q->set->log & LOG_SEL(etrn))
-		log_line(c->q->log, LOG_MAIN, "ETRN for \"%.*s\" by %.*s%s", STR_FMT(m->part), STR_FMT(m->by), begun ? "" : ": another is not over; left out");
+		log_line(c->q->log, LOG_MAIN, "ETRN for \"%s%.*s\" by %.*s%s", m->domain ? "@" : "", STR_FMT(m->part), STR_FMT(m->by), begun ? "" : ": another is not over; left out");
 }
 
 const struct ipc_handler intake_handlers[] = {

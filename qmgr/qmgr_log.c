@@ -68,6 +68,7 @@ static const struct fact_row {
 	bool quoted;
 } tls_rows[] = {
 	{ " X=", "X", LOG_SEL(tls_cipher), false },
+	{ " ", "on_connect", LOG_SEL(tls_on_connect), false },
 	{ " CV=", "CV", LOG_SEL(tls_certificate_verified), false },
 	{ " DN=", "DN", LOG_SEL(tls_peerdn), true },
 	{ " SNI=", "SNI", LOG_SEL(tls_sni), true },

@@ -341,10 +341,22 @@ static bool selected_early(const struct cmd *c, const struct message *m)
 	return !ask->state.len || str_is(ask->state, message_state_name(m));
 }
 
+/* "@domain" takes the domain and its subdomains. */
+static bool recipient_matches(struct str pattern, struct str addr)
+{
+	struct str domain = str_from(addr, (size_t)(str_rfind(addr, '@') + 1));
+
+	if (pattern.p[0] != '@')
+		return queue_wild_match(pattern, addr);
+	pattern = str_from(pattern, 1);
+	return str_eqi(domain, pattern) || (domain.len > pattern.len && domain.p[domain.len - pattern.len - 1] == '.' &&
+		str_eqi(str_from(domain, domain.len - pattern.len), pattern));
+}
+
 static bool selected_recipient(const struct cmd *c, const struct sight *s)
 {
 	for (uint32_t i = 0; i < s->a->n_rcpt; i++)
-		if (s->a->rcpt[i].state != R_DONE && queue_wild_match(c->ask.recipient, s->a->rcpt[i].r->addr))
+		if (s->a->rcpt[i].state != R_DONE && recipient_matches(c->ask.recipient, s->a->rcpt[i].r->addr))
 			return true;
 	return false;
 }
@@ -608,7 +620,7 @@ static void cmd_free(struct cmd *c)
 
 /* ---- clients of smtpd ---- */
 
-bool queue_etrn(struct qmgr *q, struct str part, struct str by)
+bool queue_etrn(struct qmgr *q, struct str part, bool domain, struct str by)
 {
 	const struct verb *verb = verbs;
 	struct arena a = ARENA_INIT;
@@ -621,7 +633,7 @@ bool queue_etrn(struct qmgr *q, struct str part, struct str by)
 		return false;
 	while (strcmp(verb->name, "retry"))
 		verb++;
-	ask.recipient = str_printf(&a, "*%.*s*", STR_FMT(part));
+	ask.recipient = str_printf(&a, domain ? "@%.*s" : "*%.*s*", STR_FMT(part));
 	cmd_begin(q->etrn, verb, &ask);
 	arena_clear(&a);
 	cmd_slice(q->etrn);

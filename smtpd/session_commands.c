@@ -21,7 +21,7 @@ const struct verb session_verbs[] = {
 	{ "QUIT", VERB_BEFORE_HELO, verb_quit, "QUIT" },
 	{ "VRFY", VERB_UTF8 | VERB_SYNC, verb_vrfy, "VRFY address" },
 	{ "EXPN", VERB_UTF8 | VERB_SYNC, verb_expn, "EXPN address" },
-	{ "ETRN", VERB_SYNC, verb_etrn, "ETRN #domain" },
+	{ "ETRN", VERB_SYNC, verb_etrn, "ETRN #text or @domain" },
 	{ "XCLIENT", VERB_SYNC | VERB_BEFORE_HELO, verb_xclient, "XCLIENT attribute=value ..." },
 	{ "HELP", VERB_BEFORE_HELO, verb_help, "HELP" },
 	{ NULL, 0, NULL, NULL },
@@ -332,12 +332,14 @@ void verb_expn(struct session *s, struct str args)
 static void etrn_proceed(struct session *s, const struct ipc_acl_answer *answer)
 {
 	struct str arg = str_trim(str_from(str_of(s->line), 4));
-	struct ipc_etrn etrn = { .part = str_from(arg, 1), .by = log_peer(s) };
+	struct ipc_etrn etrn = { .part = str_from(arg, 1), .by = log_peer(s), .domain = arg.len && arg.p[0] == '@' };
 
 	if (!policy_accepts(s, answer, "ETRN", arg))
 		return;
-	if (arg.len < 2 || arg.p[0] != '#' || arg.len > 200)
-		reply_syntax(s, 501, "5.5.4", "argument must begin with #");
+	if (arg.len < 2 || (arg.p[0] != '#' && !etrn.domain) || arg.len > 200)
+		reply_syntax(s, 501, "5.5.4", "argument must begin with # or @");
+	else if (etrn.domain && !address_hostname_valid(etrn.part))
+		reply_syntax(s, 501, "5.5.4", "argument is no domain");
 	else if (str_find(arg, '*') >= 0) /* no wildcard: the text itself is looked for */
 		reply_syntax(s, 501, "5.5.4", "argument is no part of an address");
 	else if (!s->pretended && !s->server->ops->etrn(s, &etrn))

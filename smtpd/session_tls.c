@@ -44,6 +44,7 @@ static void facts_keep(struct session *s, const struct tls_facts *f)
 	fact_add(v, &n, "ocsp", str_printf(a, "%u", f->ocsp));
 	fact_add(v, &n, "resumption", str_printf(a, "%u", f->resumption));
 	fact_add(v, &n, "X", str_printf(a, "%.*s%s", STR_FMT(f->cipher), star ? "*" : ""));
+	fact_add(v, &n, "on_connect", s->tls_on_connect ? STR_LIT("tls_on_connect") : STR_NULL);
 	fact_add(v, &n, "CV", f->verified ? STR_LIT("yes") : STR_LIT("no"));
 	fact_add(v, &n, "DN", f->peerdn);
 	fact_add(v, &n, "SNI", f->sni);

@@ -260,6 +260,32 @@ check_etrn:
     c.ask("ETRN #there.example", "458 ")
 
 
+def test_etrn_of_a_domain(bulkhead):
+    """@domain: that domain and its subdomains, and nothing that merely ends like it."""
+    s = Sink()
+    port = s.port
+    s.close()
+    b = bulkhead(sink=port, main="acl_smtp_etrn = check_etrn\n", retry="* * F,1d,1d", acl=Instance.ACL + "\ncheck_etrn:\n  accept\n")
+    for to in ("x@sub.here.example", "y@nothere.example"):
+        b.send("a@b.example", to)
+    wait_for(lambda: [r["state"] for r in b.queue()] == ["deferred"] * 2)
+    c = b.client()
+    c.ask("EHLO client.example", 250)
+    for line in ("ETRN @", "ETRN @*.example", "ETRN @a..b"):
+        assert c.ask(line).startswith("501 5.5.4"), line
+    c.close()
+    c = b.client()
+    c.ask("EHLO client.example", 250)
+    for n, line in enumerate(("ETRN @ere.example", "ETRN @y", "ETRN @deeper.sub.here.example")):
+        c.ask(line, "250 2.0.0 OK")
+        wait_for(lambda: b.log().count("End queue run") == n + 1, why=b.logs)
+    before = b.log().count(" == ")
+    c.ask("ETRN @HERE.example", "250 2.0.0 OK")
+    wait_for(lambda: b.log().count(" == ") > before, why=b.logs)
+    assert "x@sub.here.example" in [line for line in b.log().splitlines() if " == " in line][-1]
+    assert b.log().count(" == y@nothere") == 1
+
+
 def test_etrn_without_an_acl(bulkhead):
     c = bulkhead().client()
     assert "ETRN" not in c.ask("EHLO client.example", 250)
