@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "common/conf/dscp.h"
 #include "common/conf/option.h"
 
 enum { TEXT_MAX = 256 };
@@ -26,28 +27,6 @@ static bool port_read(struct str s, uint16_t *out)
 	if (!str_u64(s, 65535, &n) || !n)
 		return false;
 	*out = (uint16_t)n;
-	return true;
-}
-
-/* Names of RFC 2474, 2597 and 3246, and the older TOS words, or the number of the code point. */
-static bool dscp_read(struct str s, int16_t *out)
-{
-	static const struct { const char *name; uint8_t tos; } names[] = {
-		{ "af11", 0x28 }, { "af12", 0x30 }, { "af13", 0x38 }, { "af21", 0x48 }, { "af22", 0x50 }, { "af23", 0x58 },
-		{ "af31", 0x68 }, { "af32", 0x70 }, { "af33", 0x78 }, { "af41", 0x88 }, { "af42", 0x90 }, { "af43", 0x98 },
-		{ "ef", 0xb8 }, { "cs0", 0 }, { "cs1", 0x20 }, { "cs2", 0x40 }, { "cs3", 0x60 }, { "cs4", 0x80 }, { "cs5", 0xa0 },
-		{ "cs6", 0xc0 }, { "cs7", 0xe0 }, { "lowdelay", 0x10 }, { "throughput", 0x08 }, { "reliability", 0x04 }, { "mincost", 0x02 },
-	};
-	uint64_t n;
-
-	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-		if (str_isi(s, names[i].name)) {
-			*out = names[i].tos;
-			return true;
-		}
-	if (!str_u64(s, 63, &n))
-		return false;
-	*out = (int16_t)(n << 2);
 	return true;
 }
 
@@ -197,8 +176,8 @@ static enum status smtp_take(const struct conf_opts_transport_smtp *o, struct ar
 	if (port.len && !port_read(port, &out->port))
 		return err_set(err, ST_ERROR, "port: \"%.*s\" is neither a number nor a known service", STR_FMT(port));
 	out->tos = -1;
-	if (o->dscp.text.len && !dscp_read(o->dscp.text, &out->tos))
-		return err_set(err, ST_ERROR, "dscp: \"%.*s\" is not known", STR_FMT(o->dscp.text));
+	if (o->dscp.text.len && conf_dscp_parse(o->dscp.text, &out->tos, err))
+		return err_prefix(err, "dscp");
 	if (conf_proxies_parse(o->socks_proxy.text, a, &out->proxies, err))
 		return err_prefix(err, "socks_proxy");
 	out->connect_ms = ms_of(o->connect_timeout);

@@ -2,6 +2,7 @@
 /* What can be known of a configuration as a whole: references, relations between options, surprising settings. */
 #include "common/conf/command.h"
 #include "common/conf/hints_url.h"
+#include "common/conf/dscp.h"
 #include "common/conf/listen.h"
 #include "common/conf/log_selector.h"
 #include "common/conf/proxies.h"
@@ -352,13 +353,18 @@ static void shadow_check(struct check *c, const struct conf_instance *t)
 			"this machine", STR_FMT(t->name), STR_FMT(shadow->name));
 }
 
-static void proxies_check(struct check *c, const struct conf_instance *t, const struct conf_text *text)
+/* What is read once it is expanded, by now where there is nothing to expand. */
+static void smtp_check(struct check *c, const struct conf_instance *t, const struct conf_opts_transport_smtp *o)
 {
 	struct conf_proxies proxies;
 	struct err err = ERR_INIT;
+	int16_t tos;
 
-	if (is_literal(text->text) && conf_proxies_parse(text->text, &c->scratch, &proxies, &err))
-		conf_problem_add(c->conf, CONF_ERROR, text->place, "transport %.*s: option \"socks_proxy\": %s", STR_FMT(t->name), err.text);
+	late_check(c, t, "helo_data", "sending_ip_address", "when the connection is open", &o->helo_data);
+	if (is_literal(o->socks_proxy.text) && conf_proxies_parse(o->socks_proxy.text, &c->scratch, &proxies, &err))
+		conf_problem_add(c->conf, CONF_ERROR, o->socks_proxy.place, "transport %.*s: option \"socks_proxy\": %s", STR_FMT(t->name), err.text);
+	if (is_literal(o->dscp.text) && conf_dscp_parse(o->dscp.text, &tos, &err))
+		conf_problem_add(c->conf, CONF_ERROR, o->dscp.place, "transport %.*s: option \"dscp\": %s", STR_FMT(t->name), err.text);
 }
 
 static void transport_check(struct check *c, const struct conf_instance *t)
@@ -375,10 +381,8 @@ static void transport_check(struct check *c, const struct conf_instance *t)
 	if (append && append->file.set && !append->use_fcntl_lock && !append->use_flock_lock && !append->use_lockfile)
 		conf_problem_add(c->conf, CONF_ERROR, t->place, "transport %.*s: one of use_fcntl_lock, use_flock_lock and use_lockfile must be set",
 			STR_FMT(t->name));
-	if (smtp) {
-		late_check(c, t, "helo_data", "sending_ip_address", "when the connection is open", &smtp->helo_data);
-		proxies_check(c, t, &smtp->socks_proxy);
-	}
+	if (smtp)
+		smtp_check(c, t, smtp);
 	if (append) {
 		late_check(c, t, "maildir_tag", "message_size", "when the message has been written", &append->maildir_tag);
 		late_check(c, t, "directory_file", "inode", "when the message has been written", &append->directory_file);

@@ -279,6 +279,18 @@ def test_mistakes(bulkhead, sink, value, why):
     assert "s3cret" not in b.logs()
 
 
+@pytest.mark.parametrize("way", ["starttls", "smtps"])
+def test_tls_through_the_tunnel(bulkhead, sink, request, tmp_path, way):
+    """What the target says behind the proxy's reply is TLS, or its banner."""
+    there = bulkhead(sink=sink, main="tls_on_connect_ports = {port}" if way == "smtps" else "")
+    p = closing(request, Dante(str(tmp_path / "proxy")))
+    b = start(bulkhead, there.port, "socks_proxy = 127.0.0.1 port=%d\n  protocol = %s\n  hosts_require_tls = *" % (p.port, "smtps" if way == "smtps" else "smtp"))
+    send(b)
+    sink.wait(1)
+    b.wait_log(r"=> a@far.example .* PRX=\[127.0.0.1\]:%d X=TLS" % p.port)
+    there.wait_log(r"<= s@x.example .* P=esmtps ")
+
+
 class SocksExim(Exim):
     socks = ""
 

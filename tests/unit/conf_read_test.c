@@ -554,6 +554,16 @@ static const struct {
 		"sh:\n  driver = appendfile\n  file = /x\n", "t:15: transport out: option \"shadow_transport\": only for local transports\n" },
 	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = appendfile\n  directory = /x\n  shadow_transport = sh\n"
 		"  maildir_tag = ,S=$message_size,W=${message_size}\n  directory_file = ${lc:A}$inode\nsh:\n  driver = pipe\n  command = /bin/cat\n", "" },
+	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = smtp\n  dscp = af21\n  socks_proxy = 192.0.2.1 port=1081\n", "" },
+	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = smtp\n  dscp = ${if eq{a}{b}{af99}}\n  socks_proxy = ${if eq{a}{b}{x y}}\n", "" },
+	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = smtp\n  dscp = af44\n  socks_proxy = 192.0.2.1 auth=name name=u\n",
+		"t:15: transport out: option \"dscp\": \"af44\" is neither a number from 0 to 0x3f nor one of the names af11 to af43, cs0 to cs7, ef, lowcost, "
+		"lowdelay, mincost, reliability and throughput\n"
+		"t:16: transport out: option \"socks_proxy\": proxy 192.0.2.1: auth=name needs name= and pass=\n" },
+	{ BASE "begin routers\na:\n  driver = redirect\n  data = x\nbegin authenticators\nx:\n  driver = gsasl\n  public_name = SCRAM-SHA-256\n  client_username = u\n  client_password = p\n", "" },
+	{ BASE "begin routers\na:\n  driver = redirect\n  data = x\nbegin authenticators\nx:\n  driver = gsasl\n  public_name = DIGEST-MD5\n  client_username = u\n",
+		"t:13: authenticator x: driver gsasl has no mechanism DIGEST-MD5 in this build: it has SCRAM-SHA-1 and SCRAM-SHA-256\n"
+		"t:13: authenticator x: driver gsasl needs client_username and client_password\n" },
 	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = smtp\n  helo_data = ${if eq{$sending_ip_address}{x}{y}}\n",
 		"t:15: transport out: option \"helo_data\": $sending_ip_address is known only when the connection is open: it can stand by itself, but "
 		"not within ${...}\n" },
