@@ -97,7 +97,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	m.server.settings.strict = !(data[0] & 4);
 	m.server.settings.recipients_max = data[0] & 8 ? 2 : 50000;
 	m.server.everyone->size_limit = data[0] & 16 ? 50 : 0;
-	m.server.everyone->flags |= CLIENT_DSN;
+	m.server.everyone->flags |= CLIENT_DSN | CLIENT_XCLIENT;
+	m.server.settings.prdr = true;
 	m.server.settings.utf8_domains = data[0] & 4;
 	m.server.everyone->auth = mem_strdup("PLAIN LOGIN");
 	m.server.everyone->tls.flags = TLS_F_ADVERTISE | (data[0] & 64 ? TLS_F_SNI : 0);

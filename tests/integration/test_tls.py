@@ -85,7 +85,7 @@ def place():
 
 
 def main(place, more="", cert=True):
-    text = "tls_directories = %s\nlog_selector = +tls_peerdn +tls_sni +smtp_protocol_error +tls_resumption\n" % place.dir
+    text = "tls_directories = %s\nlog_selector = +tls_peerdn +tls_sni +smtp_protocol_error +tls_resumption +tls_on_connect\n" % place.dir
     if cert:
         text += "tls_certificate = %s\ntls_privatekey = %s\n" % (place.path("mx.pem"), place.path("mx.key"))
     return text + more
@@ -254,7 +254,6 @@ def test_on_connect(bulkhead, place):
     port = free_port()
     b = bulkhead(port="%d : %d" % (port, tls_port), main=main(place, """
 tls_on_connect_ports = %d
-log_selector = +tls_on_connect
 acl_smtp_connect = acl_connect
 """ % tls_port), acl="""
 acl_connect:
@@ -270,7 +269,7 @@ acl_check_rcpt:
     assert "STARTTLS" not in c.ask("EHLO x.example", 250)
     assert c.mail("a@b.example", "joe@local.example", b"x\r\n", helo=None).startswith("250")
     b.wait_log(r"connect cipher=TLS1.3:\S+ port=%d$" % tls_port)
-    b.wait_log(r"<= a@b.example .* P=esmtps X=\S+ tls_on_connect CV=no S=")
+    b.wait_log(r"<= a@b.example .* P=esmtps X=\S+ tls_on_connect CV=no ")
     plain = client(b)
     b.wait_log(r"connect cipher= port=%d$" % b.port)
     assert "STARTTLS" in plain.ask("EHLO x.example", 250)
