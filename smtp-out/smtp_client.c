@@ -784,6 +784,7 @@ static void early_dot(struct smtp_client *c)
 	struct smtp_txn *t = c->txn;
 
 	if (reply_is(c, 2)) {
+		t->early = true;
 		t->confirmation = smtp_reply_words(t, &c->reply);
 		for (uint32_t i = rcpt_next_accepted(t, 0); i < t->n_rcpts; i = rcpt_next_accepted(t, i + 1))
 			delivered(c, &t->rcpts[i]);

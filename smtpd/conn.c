@@ -226,16 +226,20 @@ static void conn_shut(struct conn *c)
 	c->shut = true;
 }
 
-/* The replies to what a client sent before our greeting go out together (early pipelining): as long as the session waits for others within
- * the group, and within limits. What has come and was not read belongs to it. */
+/* Early pipelining: what has come before our greeting and was not read belongs to the same group. */
+static void early_read(struct conn *c)
+{
+	if (c->session.early_held && conn_listens(c) && !c->eof && c->tls_step == CONN_CLEAR && op_input_waiting(&c->session))
+		conn_read(c);
+}
+
+/* The replies to such a group go out together: as long as the session waits for others within it, and within limits. */
 static bool conn_holds(struct conn *c)
 {
 	struct session *s = &c->session;
 
 	if (!s->early_held)
 		return false;
-	if (conn_listens(c) && !c->eof && c->tls_step == CONN_CLEAR && op_input_waiting(s))
-		conn_read(c);
 	if (!session_holds(s) || !c->out.len) {
 		s->early_held = session_holds(s);
 		c->held_ms = 0;
@@ -255,6 +259,7 @@ void conn_leave(struct conn *c)
 	bool held = false;
 
 	input_go_on(c);
+	early_read(c);
 	if (c->tls_step != CONN_CLEAR && c->tls_step != CONN_TLS_ON)
 		conn_tls_step(c);
 	for (unsigned round = 0; round < PENDING_ROUNDS; round++) {

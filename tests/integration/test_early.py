@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: ISC
 """Early pipelining (PIPECONNECT) and TCP Fast Open, as server and as client, against Debian's Exim and against servers that lie."""
+import os
 import re
+import shutil
 import socket
 import ssl
-import struct
 import subprocess
 import threading
-import time
 
 import pytest
 
-from bulkhead import Client, Sink, wait_for
-from peers import Exim, Opensmtpd, Postfix
+from bulkhead import UID_BASE, Client, wait_for
+from certs import Authority
+from peers import ROOTS, Exim, Opensmtpd, Postfix
 
 GROUP = b"EHLO early.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<joe@local.example>\r\nDATA\r\n"
 ACL = "acl_check_rcpt:\n  accept\n"
@@ -181,20 +182,22 @@ class Relay:
             data = c.recv(65536)
             session.append(("c", data))
             s.sendall(data)
-        while True:
-            for x in select.select([c, s], [], [])[0]:
+        open_ = [c, s]
+        while open_:
+            for x in select.select(open_, [], [])[0]:
+                to = s if x is c else c
                 try:
                     data = x.recv(65536)
+                    if data:
+                        session.append(("c" if x is c else "s", data))
+                        to.sendall(data)
+                    else: # Exim closes its half behind QUIT
+                        open_.remove(x)
+                        to.shutdown(socket.SHUT_WR)
                 except OSError:
-                    data = b""
-                if not data:
-                    c.close(), s.close()
-                    return
-                session.append(("c" if x is c else "s", data))
-                try:
-                    (s if x is c else c).sendall(data)
-                except OSError:
-                    pass
+                    open_ = []
+        c.close()
+        s.close()
 
     def early(self, i):
         """The client's first words in session i, if they came first."""
@@ -246,8 +249,10 @@ class EximEarly(Exim):
     def configure(self):
         super().configure()
         conf = open(self.path("/etc/exim4/exim4.conf")).read()
-        conf = conf.replace("keep_environment =", "log_selector = +pipelining\n" + self.more + "\nkeep_environment =")
-        self.write("/etc/exim4/exim4.conf", conf.replace("  hosts_avoid_tls = *\n", self.transport or "  hosts_avoid_tls = *\n"))
+        conf = conf.replace("keep_environment =", "log_selector = +pipelining +tls_cipher\n" + self.more.replace("tls_advertise_hosts = *\n", "") + "\nkeep_environment =")
+        if "tls_advertise_hosts = *" in self.more:
+            conf = conf.replace("tls_advertise_hosts =\n", "tls_advertise_hosts = *\n")
+        self.write("/etc/exim4/exim4.conf", conf.replace("  hosts_avoid_tls = *\n", self.transport or "  hosts_avoid_tls = *\n") + self.rcpt)
 
 
 @pytest.fixture
@@ -281,3 +286,266 @@ def test_client_exim(bulkhead, exim, chunking):
     assert marks == ["L.", "L*", "L*"], peer.log()
     wait_for(lambda: peer.mailbox().count(b"Subject: early") == 3, why=peer.log)
     relay.close()
+
+
+EXIM_TLS = """tls_advertise_hosts = *
+tls_certificate = /etc/exim4/mx.pem
+tls_privatekey = /etc/exim4/mx.key
+"""
+EXIM_AUTH = """
+begin authenticators
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  server_prompts = :
+  server_condition = ${if and{{eq{$auth2}{me}}{eq{$auth3}{secret}}}}
+  server_set_id = $auth2
+login:
+  driver = plaintext
+  public_name = LOGIN
+  server_prompts = User Name : Password
+  server_condition = ${if and{{eq{$auth1}{me}}{eq{$auth2}{secret}}}}
+  server_set_id = $auth1
+"""
+
+
+@pytest.fixture
+def certificates(tmp_path):
+    os.chmod(str(tmp_path), 0o755)
+    ca = Authority(str(tmp_path))
+    ca.leaf("mx", "peer.example", names=["DNS:peer.example"])
+    return ca
+
+
+def tls_peer(exim, ca, more="", auth=False):
+    """Debian's Exim with TLS; and with AUTH."""
+    for n in ("mx.pem", "mx.key"):
+        shutil.copy(ca.path(n), os.path.join(ROOTS, "exim/etc/exim4", n))
+        os.chmod(os.path.join(ROOTS, "exim/etc/exim4", n), 0o644)
+    EximEarly.rcpt = EXIM_AUTH if auth else ""
+    return exim(more=EXIM_TLS + more)
+
+
+def restart(peer, old, new):
+    """Another configuration, on the same port."""
+    text = open(peer.path("/etc/exim4/exim4.conf")).read()
+    assert old in text
+    peer.clean()
+    peer.write("/etc/exim4/exim4.conf", text.replace(old, new))
+    peer.proc.wait(10)
+    peer.proc = subprocess.Popen(["chroot", peer.root, *peer.command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                 start_new_session=True)
+    wait_for(peer.listens, 30, why=peer.log)
+
+
+def marks(peer, n):
+    return wait_for(lambda: (lambda v: v if len(v) == n else None)(re.findall(r"<= a@b.example .* (L\S*) ", peer.log())), why=peer.log)
+
+
+def test_client_starttls(bulkhead, exim, certificates):
+    """Sample 57: EHLO and STARTTLS in one segment, and inside all the rest. The peer's log says that it was so there."""
+    peer = tls_peer(exim, certificates)
+    relay = Relay(peer.port)
+    b = client(bulkhead, relay.port)
+    lines = send(b, 3)
+    assert relay.early(0) == b""
+    assert " L* " not in lines[0]
+    for i in (1, 2):
+        assert relay.early(i) == b"EHLO mx.test.example\r\nSTARTTLS\r\n", relay.sessions[i]
+        assert " X=TLS1." in lines[i] and " L* " in lines[i], lines
+        # inside: what the client says before the server has said more than the handshake needs
+        assert len(turns(relay.sessions[i])) < len(turns(relay.sessions[0])) - 3, (turns(relay.sessions[i]), turns(relay.sessions[0]))
+    assert marks(peer, 3) == ["L.", "L*", "L*"], peer.log()
+    wait_for(lambda: peer.mailbox().count(b"Subject: early") == 3, why=peer.log)
+    relay.close()
+
+
+def turns(session):
+    """Who spoke, one letter for as long as it was the same."""
+    return re.sub(r"(.)\1+", r"\1", "".join(side for side, _ in session))
+
+
+def test_client_smtps(bulkhead, exim, certificates):
+    """Sample 58: TLS on connect, and the group at once behind the handshake."""
+    peer = tls_peer(exim, certificates, "tls_on_connect_ports = 1 : 2 : 3\n")
+    restart(peer, "tls_on_connect_ports = 1 : 2 : 3", "tls_on_connect_ports = %d" % peer.port)
+    relay = Relay(peer.port)
+    b = client(bulkhead, relay.port, "  protocol = smtps\n  port = %d\n" % relay.port)
+    lines = send(b, 3)
+    assert " L* " not in lines[0] and " L* " in lines[1] and " L* " in lines[2], lines
+    assert all(" X=TLS1." in line for line in lines), lines
+    assert marks(peer, 3) == ["L.", "L*", "L*"], peer.log()
+    assert len(turns(relay.sessions[2])) < len(turns(relay.sessions[0])) - 3
+    relay.close()
+
+
+def test_client_auth(bulkhead, exim, certificates):
+    """AUTH with a remembered mechanism goes with EHLO, in clear where the authenticator lets it; and the server that has other ones now."""
+    peer = tls_peer(exim, certificates, auth=True)
+    relay = Relay(peer.port)
+    b = client(bulkhead, relay.port, "  hosts_try_auth = *\n  hosts_avoid_tls = *\n", retry="""* * F,2h,1s
+
+begin authenticators
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  client_send = ^me^secret
+login:
+  driver = plaintext
+  public_name = LOGIN
+  client_send = : me : secret
+""")
+    lines = send(b, 2)
+    assert relay.early(1) == b"EHLO mx.test.example\r\nAUTH PLAIN AG1lAHNlY3JldA==\r\n", relay.sessions[1]
+    assert " A=plain " in lines[1] and " L* " in lines[1], lines
+    # without PLAIN, the group is in vain; the message goes all the same, and the next one by what holds now
+    restart(peer, "public_name = PLAIN", "public_name = XPLAIN")
+    lines = send(b, 2)
+    assert " A=login " in lines[2] and " L* " not in lines[2], lines
+    assert relay.early(2).startswith(b"EHLO mx.test.example\r\nAUTH PLAIN ")
+    assert relay.early(3) == b""
+    assert relay.early(4) == b"EHLO mx.test.example\r\nAUTH LOGIN\r\n", relay.sessions[4]
+    assert " A=login " in lines[3], lines
+    assert len(re.findall(r"<= a@b.example .* A=(?:plain|login):me", peer.log())) == 4, peer.log()
+    relay.close()
+
+
+# ---- Exim as the client ----
+
+def test_server_exim(bulkhead, exim, certificates):
+    """Debian's Exim with hosts_pipe_connect as our client, in clear and through STARTTLS; Exim's log and ours agree."""
+    owner = UID_BASE + 6 if os.geteuid() == 0 else None
+    tls = Authority(str(certificates.dir))
+    tls.leaf("ours", "mx.test.example", names=["DNS:mx.test.example"], owner=owner)
+    for secure in (False, True):
+        b = bulkhead(main="log_selector = +pipelining +tls_cipher\n" + ("""tls_directories = %s
+tls_certificate = %s
+tls_privatekey = %s
+""" % (tls.dir, tls.path("ours.pem"), tls.path("ours.key")) if secure else ""))
+        relay = Relay(b.port)
+        peer = exim(relay.port, transport="  hosts_pipe_connect = *\n" + ("  hosts_require_tls = *\n  tls_verify_certificates =\n  tls_try_verify_hosts =\n"
+                                                                        if secure else "  hosts_avoid_tls = *\n"))
+        for i in range(3):
+            c = Client(peer.port)
+            assert c.mail("a@b.example", "joe@local.example", b"Subject: by exim\r\n\r\nx\r\n").startswith("250")
+            c.ask("QUIT", 221)
+            wait_for(lambda: len(b.maildir("joe")) > i, 10, why=lambda: b.logs() + peer.log() + str(relay.sessions))
+        ours = re.findall(r"<= a@b.example .* P=esmtps? (?:X=\S+ CV=no )?(L\S*)", b.log())
+        theirs = wait_for(lambda: (lambda v: v if len(v) == 3 else None)(re.findall(r"=> joe@local.example .* (L\S*)", peer.log())), why=peer.log)
+        assert ours == ["L.", "L*", "L*"], b.logs() + peer.log()
+        assert theirs == ["L", "L*", "L*"], peer.log()
+        assert relay.early(0) == b""
+        assert re.match(rb"EHLO \S+\r\nSTARTTLS\r\n\Z" if secure else rb"EHLO \S+\r\nMAIL FROM.*\r\nRCPT TO.*\r\n(BDAT|DATA)", relay.early(2)), relay.sessions[2]
+        peer.close()
+        relay.close()
+
+
+# ---- servers that lie ----
+
+OFFER = ["PIPELINING", "PIPECONNECT", "SIZE 100000"]
+
+
+class Liar:
+    """A server with its own mind for each connection: `script(i)` gives the offers of connection i, and what it says at "banner", "ehlo",
+    "starttls", "mail", "rcpt", "data", "dot" in place of the usual; "" closes."""
+
+    def __init__(self, script):
+        self.script, self.messages, self.sessions = script, [], []
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                c, _ = self.server.accept()
+            except OSError:
+                return
+            self.sessions.append([])
+            threading.Thread(target=self.session, args=(c, len(self.sessions) - 1), daemon=True).start()
+
+    def session(self, c, i):
+        offers, says = self.script(i)
+        usual = {"banner": "220 liar", "ehlo": "\r\n".join(["250-liar"] + ["250-" + o for o in offers] + ["250 HELP"]), "helo": "250 liar", "mail": "250 ok",
+                 "rcpt": "250 ok", "data": "354 go", "dot": "250 got it", "rset": "250 ok", "quit": "221 bye", "auth": "235 ok", "bdat": "250 got it"}
+        f = c.makefile("rb")
+
+        def say(what):
+            text = says.get(what, usual.get(what, "500 what"))
+            if not text:
+                raise OSError
+            c.sendall(text.encode() + b"\r\n")
+            return text
+        try:
+            say("banner")
+            while True:
+                line = f.readline()
+                if not line:
+                    break
+                self.sessions[i].append(line.decode().strip())
+                verb = line[:4].decode().lower().strip()
+                if verb == "bdat":
+                    body = f.read(int(line.split()[1]))
+                    if say(verb).startswith("2"):
+                        self.messages.append(body)
+                    continue
+                text = say(verb)
+                if verb == "data" and text.startswith("354"):
+                    body = b""
+                    while not body.endswith(b"\r\n.\r\n"):
+                        body += f.readline()
+                    if say("dot").startswith("2"):
+                        self.messages.append(body)
+                elif verb == "quit":
+                    break
+        except OSError:
+            pass
+        try:
+            c.shutdown(socket.SHUT_WR)
+            while c.recv(65536):
+                pass
+        except OSError:
+            pass
+        f.close()
+        c.close()
+
+
+LIES = {
+    "no longer": ((["PIPELINING", "SIZE 100000"], {}), None),
+    "no PIPELINING": ((["PIPECONNECT", "SIZE 100000"], {}), None),
+    "other offers": ((OFFER + ["8BITMIME"], {}), True),
+    "no SIZE": ((OFFER[:2], {}), None),
+    "EHLO refused": ((OFFER, {"ehlo": "550 not you"}), None),
+    "EHLO deferred": ((OFFER, {"ehlo": "421 later"}), None),
+    "greets 554": ((OFFER, {"banner": "554 no"}), None),
+    "greets 421": ((OFFER, {"banner": "421 no"}), None),
+    "closes": ((OFFER, {"banner": ""}), None),
+    "closes at EHLO": ((OFFER, {"ehlo": ""}), None),
+    "closes at RCPT": ((OFFER, {"rcpt": ""}), None),
+    "garbage": ((OFFER, {"banner": "hello there", "bdat": "hello"}), None),
+    "garbage at EHLO": ((OFFER, {"ehlo": "250 x\r\nxyz", "bdat": "what"}), None),
+    "garbage at MAIL": ((OFFER, {"mail": "xyz", "bdat": "zyx"}), None),
+    "asks for AUTH": ((OFFER + ["AUTH PLAIN"], {}), None),
+}
+
+
+@pytest.mark.parametrize("chunking", [False, True])
+@pytest.mark.parametrize("name", sorted(LIES))
+def test_client_liar(bulkhead, name, chunking):
+    """The host has another mind the second time: the message is delivered once, at the first attempt, over one more connection in clear
+    order; and what is remembered is what was seen last."""
+    (offers, says), carries_on = LIES[name]
+    more = ["CHUNKING"] if chunking else []
+    liar = Liar(lambda i: (offers + more, says) if i == 1 else (OFFER + more, {}))
+    b = client(bulkhead, liar.port, "  hosts_try_auth = *\n", retry="* * F,2h,1h\n\nbegin authenticators\nplain:\n  driver = plaintext\n  public_name = PLAIN\n"
+               "  client_send = ^me^secret\n")
+    lines = send(b, 4)
+    assert " == " not in b.log() and " ** " not in b.log(), b.log()
+    assert len(liar.messages) == 4, liar.sessions
+    if carries_on:
+        assert len(liar.sessions) == 4 and " L*" in lines[1], (lines, liar.sessions)
+    elif " L*" in lines[1]: # the content went with the group, and the server took it for all that
+        assert chunking and liar.sessions[1][-1].startswith("BDAT"), liar.sessions
+    else:
+        assert len(liar.sessions) == 5 and " L*" not in lines[1], (lines, liar.sessions)
+    assert " L*" in lines[3], lines
