@@ -17,7 +17,7 @@ struct callout {
 	const struct ipc_plan *plan;          /* of a delivery */
 	struct str addr, mail_from;
 	bool sender;                          /* the address is verified as a sender */
-	bool utf8;
+	bool utf8, requiretls;
 };
 
 /* out: what routing said; status, texts, failure, callout_address and the data variables are set. */

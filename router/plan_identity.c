@@ -71,6 +71,7 @@ enum status plan_identity(struct making *m, struct err *err)
 		hosts_identity(m, &first, &port);
 	if (m->store.p)
 		plan_identity_add(m, STR_LIT("store"), m->store);
+	buf_printf(&m->identity, "\n%llx", (unsigned long long)(m->rt->facts->flags & (MSG_REQUIRETLS | MSG_TLS_OPTIONAL))); /* RFC 8689 */
 	buf_printf(&m->identity, "\n%llu %llu", (unsigned long long)m->plan.uid, (unsigned long long)m->plan.gid);
 	if (m->plan.initgroups)
 		plan_identity_add(m, STR_LIT("groups"), m->plan.user);

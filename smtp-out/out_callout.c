@@ -93,6 +93,7 @@ static void test_prepare(struct out_delivery *d)
 
 	c->rcpt = (struct smtp_rcpt){ .addr = test_address(c) };
 	d->txn = (struct smtp_txn){ .arena = &d->arena, .sender = test_sender(c), .utf8 = c->ask.utf8,
+		.requiretls = c->ask.requiretls, .requiretls_must = c->ask.requiretls,
 		.downconvert = d->plan->options.utf8_downconvert == OUT_DOWNCONVERT_MESSAGE ? 0 : d->plan->options.utf8_downconvert, .probe = true, .rcpts = &c->rcpt, .n_rcpts = 1 };
 }
 
@@ -152,12 +153,12 @@ static void callout_try(struct out_delivery *d)
 			return;
 		smtp_verdict_give_all(&d->txn, &v);
 		words_keep(d, NULL);
-		if (!v.host_error)
+		if (!v.host_error && !v.refused)
 			break;
 	}
 	if (!d->tried)
 		c->answer.text = STR_LIT("there is no host to ask");
-	callout_report(d, ST_DEFER);
+	callout_report(d, c->rcpt.refused ? ST_FAIL : ST_DEFER);
 }
 
 /* The next question to the same server. False: there is none, *status is the answer. */

@@ -183,8 +183,11 @@ struct out_conn *out_conn_open(struct out_delivery *d, uint32_t host, struct smt
 	struct smtp_out *so = d->so;
 	struct out_plan *p = d->plan;
 	const struct out_host *to = out_plan_host(p, host);
-	struct out_conn *conn = mem_new(sizeof *conn);
+	struct out_conn *conn;
 
+	if (!out_tls_fits(d, to, v))
+		return NULL;
+	conn = mem_new(sizeof *conn);
 	conn->so = so;
 	conn->plan = out_plan_hold(p);
 	conn->channel = d->channel;

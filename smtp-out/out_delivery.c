@@ -101,7 +101,7 @@ static void outcomes_fill(struct out_delivery *d, struct ipc_delivered *out)
 	out->n_outcomes = d->txn.n_rcpts;
 	for (uint32_t i = 0; i < d->txn.n_rcpts; i++) {
 		struct smtp_rcpt *r = &d->txn.rcpts[i];
-		bool failed = r->result == DELIVERY_FAILED || (r->result == DELIVERY_DEFERRED && r->refused);
+		bool failed = r->result == DELIVERY_FAILED || (r->result == DELIVERY_DEFERRED && r->refused && !r->waits);
 		uint64_t *count = r->result == DELIVERY_OK ? &d->so->count.delivered : failed ? &d->so->count.failed : &d->so->count.deferred;
 
 		++*count;
@@ -303,7 +303,7 @@ static void delivery_try(struct out_delivery *d)
 		if (out_conn_open(d, host, &v))
 			return;
 		smtp_verdict_give_all(&d->txn, &v);
-		if (!v.host_error)
+		if (!v.host_error && !v.refused)
 			break;
 		host_note(d, host);
 	}
@@ -373,7 +373,7 @@ static void txn_init(struct out_delivery *d)
 
 	d->txn = (struct smtp_txn){
 		.arena = &d->arena, .sender = m->sender, .ret = m->ret, .envid = m->envid, .eightbit = m->content_8bit || (m->flags & MSG_EIGHTBIT),
-		.utf8 = m->flags & MSG_SMTPUTF8, .n_rcpts = m->n_recipients,
+		.requiretls = m->flags & MSG_REQUIRETLS, .utf8 = m->flags & MSG_SMTPUTF8, .n_rcpts = m->n_recipients,
 	};
 	d->txn.rcpts = arena_alloc(&d->arena, m->n_recipients * sizeof *d->txn.rcpts);
 	d->given_by = arena_alloc(&d->arena, m->n_recipients);
@@ -457,6 +457,7 @@ void smtp_out_deliver(struct smtp_out *so, struct ipc_in *in)
 	else if (!plan_find(d, conn, &err)) {
 		if (d->plan->plan.has_return_path)
 			d->txn.sender = d->plan->plan.return_path;
+		d->txn.requiretls_must = d->txn.requiretls && d->txn.sender.len; /* a report goes on as well protected as it can be */
 		content_prepare(d, fd, &err);
 	}
 	if (err.status) {
@@ -468,7 +469,7 @@ void smtp_out_deliver(struct smtp_out *so, struct ipc_in *in)
 		return;
 	}
 	d->hosts = arena_alloc(&d->arena, (d->plan->plan.n_hosts < OUT_HOST_STATES_MAX ? d->plan->plan.n_hosts : OUT_HOST_STATES_MAX) * sizeof *d->hosts);
-	if (conn && conn->state == OUT_WAITING && conn->plan == d->plan) {
+	if (conn && conn->state == OUT_WAITING && conn->plan == d->plan && conn->marks == out_tls_marks(d)) {
 		d->reused = true;
 		d->tried = 1;
 		d->next_host = conn->host == UINT32_MAX ? conn->host : conn->host + 1;

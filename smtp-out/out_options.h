@@ -13,7 +13,7 @@
 enum { OUT_DOWNCONVERT_MESSAGE = 2 };
 
 struct out_tls_options {
-	struct str avoid, verify_avoid, require, verify, try_verify, check_names, request_ocsp, require_ocsp, require_alpn, nopass, noproxy, resume; /* host lists */
+	struct str avoid, verify_avoid, require, verify, try_verify, check_names, request_ocsp, require_ocsp, require_alpn, nopass, noproxy, resume, requiretls_unauthenticated; /* host lists */
 	struct str certificate, privatekey, anchors, crl; /* files, which keyd reads */
 	struct str sni, ciphers, alpn;
 	uint32_t dh_min_bits;

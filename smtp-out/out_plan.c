@@ -30,6 +30,7 @@ static void host_profile(struct out_plan *p, struct out_host *h, struct str helo
 		.auth_sender = p->plan.has_auth_sender ? p->plan.auth_sender : STR_NULL, .auth_sender_force = o->auth_sender_force,
 		.ignore_quota = o->ignore_quota, .size_addition = o->size_addition,
 	};
+	f->is_host = h->host != NULL;
 	if (!h->host)
 		return;
 	f->avoid_esmtp = out_host_matches(o->avoid_esmtp, h->host->name, h->host->ip);

@@ -70,7 +70,7 @@ static void key_make(struct out_conn *conn, char out[2 * DIGEST])
 	struct buf b = BUF_INIT;
 	struct tls_peer peer;
 
-	buf_printf(&b, "1 %u %u ", (unsigned)(h->port ? h->port : o->port), conn->to->tls.verify);
+	buf_printf(&b, "1 %u %u ", (unsigned)(h->port ? h->port : o->port), conn->demand.verify);
 	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
 		key_add(&b, texts[i]);
 	out_tls_peer_fill(conn, &peer);
@@ -95,7 +95,7 @@ static struct tls_session_need need_of(const struct out_conn *conn)
 	struct tls_peer peer;
 
 	out_tls_peer_fill((struct out_conn *)(uintptr_t)conn, &peer);
-	return (struct tls_session_need){ .verified = conn->to->tls.verify == TLS_VERIFY_MUST, .dane = peer.n_tlsa > 0, .ocsp = conn->to->tls.require_ocsp };
+	return (struct tls_session_need){ .verified = conn->demand.verify == TLS_VERIFY_MUST, .dane = peer.n_tlsa > 0, .ocsp = conn->demand.require_ocsp };
 }
 
 static void on_entry(void *arg, struct str value)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "smtp-out/out_session.h"
+#include "smtp-out/smtp_result.h"
 
 /* ---- what the options come to ---- */
 
@@ -31,14 +32,67 @@ void out_tls_decide(const struct out_options *o, const struct ipc_host *h, struc
 	out->clear_if_refused = t->tempfail_tryclear;
 	out->clear_if_failed = t->tempfail_tryclear && out->verify != TLS_VERIFY_MUST;
 	out->resume = out_host_matches(t->resume, h->name, h->ip);
+	out->unauthenticated = out_host_matches(t->requiretls_unauthenticated, h->name, h->ip);
 	out->one_message = out_host_matches(t->nopass, h->name, h->ip) || out_host_matches(t->noproxy, h->name, h->ip);
+}
+
+/* ---- what the message adds (RFC 8689) ---- */
+
+uint64_t out_tls_marks(const struct out_delivery *d)
+{
+	if (d->txn.requiretls)
+		return d->txn.requiretls_must ? MSG_REQUIRETLS : 0;
+	return d->msg.flags & MSG_TLS_OPTIONAL;
+}
+
+bool out_tls_fits(struct out_delivery *d, const struct out_host *to, struct smtp_verdict *v)
+{
+	const char *why = NULL;
+
+	if (!to->host || !(out_tls_marks(d) & MSG_REQUIRETLS))
+		return true;
+	if ((d->callout ? to->tls.want_callout : to->tls.want) == SMTP_TLS_NO)
+		why = "is in hosts_avoid_tls";
+	else if (!to->host->secure_name && !to->tls.unauthenticated)
+		why = "comes from an MX record that is not signed";
+	if (why)
+		*v = smtp_verdict_unfit(STR_LIT("5.7.10"), str_printf(&d->arena, "Encryption needed, but %.*s %s", STR_FMT(to->host->name), why));
+	return !why;
+}
+
+/* Section 4.2.1: TLS, with a certificate that names the host, or nothing. */
+static void demand_more(struct out_tls_host *t)
+{
+	t->want = t->want_callout = SMTP_TLS_MUST;
+	t->clear_if_refused = t->clear_if_failed = false;
+	if (t->unauthenticated)
+		return;
+	t->verify = TLS_VERIFY_MUST;
+	t->check_name = true;
+}
+
+/* Section 4.2.2: what the recipient's side has published and what can't be verified is no obstacle; what our administrator demands is. */
+static void demand_less(struct out_tls_host *t, bool required)
+{
+	if (t->verify == TLS_VERIFY_MUST)
+		t->verify = TLS_VERIFY_TRY;
+	t->require_ocsp = false;
+	t->clear_if_refused = t->clear_if_failed = true;
+	if (!required && t->want == SMTP_TLS_MUST)
+		t->want = t->want_callout = SMTP_TLS_TRY;
 }
 
 void out_tls_prepare(struct out_conn *conn)
 {
-	const struct out_tls_host *t = &conn->to->tls;
+	struct out_tls_host *t = &conn->demand;
 	struct smtp_client *c = &conn->client;
 
+	*t = conn->to->tls;
+	conn->marks = out_tls_marks(conn->delivery);
+	if (conn->to->host && conn->marks & MSG_REQUIRETLS)
+		demand_more(t);
+	else if (conn->to->host && conn->marks)
+		demand_less(t, t->first || out_host_matches(conn->to->options->tls.require, conn->to->host->name, conn->to->host->ip));
 	c->tls_want = conn->delivery->callout ? t->want_callout : t->want;
 	if (conn->delivery->in_clear)
 		c->tls_want = SMTP_TLS_NO;
@@ -54,7 +108,7 @@ void out_tls_prepare(struct out_conn *conn)
 void out_tls_peer_fill(struct out_conn *conn, struct tls_peer *peer)
 {
 	const struct out_tls_options *o = &conn->to->options->tls;
-	const struct out_tls_host *t = &conn->to->tls;
+	const struct out_tls_host *t = &conn->demand;
 
 	*peer = (struct tls_peer){
 		.sni = o->sni, .name = t->check_name ? conn->to->host->name : STR_NULL, .ask_ocsp = t->ask_ocsp, .require_ocsp = t->require_ocsp,
@@ -66,12 +120,12 @@ static struct tls_ctx *context_get(struct out_conn *conn, struct err *err)
 {
 	struct smtp_out *so = conn->so;
 	const struct out_tls_options *o = &conn->to->options->tls;
-	struct tls_options want = { .ciphers = o->ciphers, .alpn = o->alpn, .openssl_options = so->openssl_options, .verify = conn->to->tls.verify,
+	struct tls_options want = { .ciphers = o->ciphers, .alpn = o->alpn, .openssl_options = so->openssl_options, .verify = conn->demand.verify,
 		.tickets = conn->session != NULL };
 	struct tls_files files = { .n_certs = o->certificate.len ? 1 : 0 };
 
 	files.certs[0] = (struct tls_trio){ .cert = o->certificate, .key = o->privatekey };
-	if (want.verify || conn->to->tls.ask_ocsp)
+	if (want.verify || conn->demand.ask_ocsp)
 		files.anchors = o->anchors;
 	if (want.verify)
 		files.crl = o->crl;

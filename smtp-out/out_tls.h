@@ -23,11 +23,19 @@ struct out_tls_host {
 	bool check_name, ask_ocsp, require_ocsp, require_alpn;
 	bool clear_if_refused, clear_if_failed;
 	bool resume;                     /* sessions are kept, and offered */
+	bool unauthenticated;            /* for REQUIRETLS it need not have a certificate that can be verified */
 	bool one_message;                /* an encrypted connection is not used again */
 };
 
 void out_tls_decide(const struct out_options *o, const struct ipc_host *h, struct out_tls_host *out); /* h NULL: a Unix socket */
 
+/* What a message says of TLS: MSG_REQUIRETLS where it binds, MSG_TLS_OPTIONAL. Deliveries that differ in it share no connection. */
+struct out_delivery;
+uint64_t out_tls_marks(const struct out_delivery *d);
+/* Whether the host is one for this message at all; false: *v. */
+struct smtp_verdict;
+struct out_host;
+bool out_tls_fits(struct out_delivery *d, const struct out_host *to, struct smtp_verdict *v);
 /* Before the dialogue: what the client is to try. */
 void out_tls_prepare(struct out_conn *conn);
 /* As far as it goes now, the beginning too. TLS_DONE: conn->facts are there. */

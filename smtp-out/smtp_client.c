@@ -380,6 +380,9 @@ static void tls_defer(struct smtp_client *c, struct str status, struct str text,
 			.host_error = host_error, .status = status, .code = c->recv == SMTP_STARTTLS ? c->reply.code : 0, .text = text,
 		};
 
+		/* RFC 8689 section 4.2.1: no session that protects the message comes about, and none will. */
+		if (c->txn->requiretls_must && host_error && v.code / 100 != 4)
+			v = smtp_verdict_unfit(STR_LIT("5.7.10"), str_printf(c->txn->arena, "Encryption needed: %.*s", STR_FMT(text)));
 		smtp_verdict_give_all(c->txn, &v);
 	}
 }

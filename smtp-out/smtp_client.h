@@ -31,6 +31,7 @@
 /* How to speak; the same for all connections of one plan. */
 struct smtp_profile {
 	struct str helo;          /* argument of EHLO, HELO, LHLO; CONF_LATE_MARK in it: our address */
+	bool is_host;             /* a host, not a Unix socket */
 	bool lmtp;
 	bool avoid_esmtp;         /* HELO at once */
 	bool avoid_pipelining;
@@ -57,7 +58,8 @@ struct smtp_rcpt {
 	uint8_t error;            /* enum retry_error */
 	uint16_t error_no;        /* errno; 0: none */
 	bool host_error;          /* the host's fault */
-	bool refused;             /* deferred, but the host said 5xx to us: a failure if no other host is left */
+	bool refused;             /* deferred, but the host said 5xx to us, or is none for this message: a failure if no other host is left */
+	bool waits;               /* an earlier host deferred it for a reason that may pass: then it is none */
 	bool skip;                /* in: not part of this transaction (it has its result from another host) */
 	bool accepted;            /* RCPT got 2xx */
 };
@@ -70,6 +72,8 @@ struct smtp_txn {
 	bool eightbit;
 	bool utf8, utf8_header;   /* marked as needing SMTPUTF8; and its header really has octets over 127 */
 	int8_t downconvert;       /* envelope to ASCII forms: 1 always, 0 never, -1 where the host lacks SMTPUTF8 */
+	bool requiretls;          /* MAIL says REQUIRETLS where it is offered (RFC 8689) */
+	bool requiretls_must;     /* and a host where it is not is none for this message */
 	bool probe;               /* a callout: it ends with the replies to RCPT, one command at a time; DATA is never said */
 	struct smtp_rcpt *rcpts;
 	uint32_t n_rcpts;

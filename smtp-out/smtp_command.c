@@ -61,6 +61,8 @@ void smtp_command_mail(const struct smtp_client *c, struct buf *out)
 		buf_adds(out, " BODY=8BITMIME");
 	if (t->utf8_said)
 		buf_adds(out, " SMTPUTF8");
+	if (t->requiretls && c->tls && (c->offers & SMTP_O_REQUIRETLS))
+		buf_adds(out, " REQUIRETLS");
 	if (c->profile->auth_sender.len && (c->authenticated || c->profile->auth_sender_force))
 		buf_printf(out, " AUTH=%.*s", STR_FMT(address_xtext_encode(t->arena, c->profile->auth_sender)));
 	if (c->offers & SMTP_O_DSN) {
@@ -247,6 +249,12 @@ void smtp_txn_check(struct smtp_client *c)
 		v.status = STR_LIT("5.3.4");
 		v.text = str_printf(t->arena, "message is too big for the remote host: %" PRIu64 " octets, it takes %" PRIu64, t->size, c->peer_size);
 		smtp_verdict_give_all(t, &v);
+	}
+	if (t->requiretls_must && c->profile->is_host && !(c->tls && (c->offers & SMTP_O_REQUIRETLS))) {
+		struct smtp_verdict unfit = smtp_verdict_unfit(STR_LIT("5.7.30"),
+			t->probe ? STR_LIT("530 5.7.4 REQUIRETLS support required") : STR_LIT("REQUIRETLS support required"));
+
+		smtp_verdict_give_all(t, &unfit);
 	}
 	v.stage = "RCPT TO";
 	for (uint32_t i = 0; i < t->n_rcpts; i++) {

@@ -195,7 +195,7 @@ static bool txn_fits(const struct smtp_client *c)
 	const struct smtp_txn *t = c->txn;
 	uint32_t n = 0;
 
-	if (!smtp_address_is_safe(t->sender) || (c->peer_size && t->size > c->peer_size) || (t->utf8 && !(c->offers & SMTP_O_SMTPUTF8)))
+	if (t->requiretls || !smtp_address_is_safe(t->sender) || (c->peer_size && t->size > c->peer_size) || (t->utf8 && !(c->offers & SMTP_O_SMTPUTF8)))
 		return false;
 	for (uint32_t i = 0; i < t->n_rcpts; i++) {
 		const struct smtp_rcpt *r = &t->rcpts[i];

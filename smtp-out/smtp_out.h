@@ -48,6 +48,8 @@ struct out_conn {
 	struct loop_fd watch;
 	struct loop_timer timer;
 	const struct out_host *to;      /* of the plan */
+	struct out_tls_host demand;     /* of the host, and of the message that the connection was made for */
+	uint64_t marks;                 /* of that message: out_tls_marks() */
 	struct tls_conn *tls;           /* NULL: none */
 	struct out_session *session;    /* NULL: none is wanted */
 	struct tls_facts facts;         /* after the handshake; texts in tls_arena */

@@ -74,6 +74,11 @@ struct smtp_verdict smtp_verdict_loss(const struct smtp_txn *t, const char *stag
 	};
 }
 
+struct smtp_verdict smtp_verdict_unfit(struct str status, struct str text)
+{
+	return (struct smtp_verdict){ .result = DELIVERY_DEFERRED, .refused = true, .error = RETRY_OTHER, .stage = "MAIL FROM", .status = status, .text = text };
+}
+
 void smtp_txn_host_failed(struct smtp_txn *t, enum retry_error error, const char *stage, struct str status, struct str text)
 {
 	struct smtp_verdict v = {
@@ -92,6 +97,7 @@ bool smtp_txn_again(struct smtp_txn *t)
 
 		if (r->result) /* one that this host alone could not take is skipped, but not done */
 			r->skip = r->result != DELIVERY_DEFERRED;
+		r->waits |= r->result == DELIVERY_DEFERRED && !r->refused;
 		if (r->skip)
 			continue;
 		left = true;

@@ -27,6 +27,8 @@ struct smtp_verdict smtp_verdict_reply(const struct smtp_txn *t, const struct sm
 	enum retry_error error);
 struct smtp_verdict smtp_verdict_loss(const struct smtp_txn *t, const char *stage, struct str command, enum retry_error error,
 	bool host_error, struct str text);
+/* The host is none for this message, whatever it is for others: the next one may be. */
+struct smtp_verdict smtp_verdict_unfit(struct str status, struct str text);
 /* The reply as one text for the confirmation or an error, cut to what a message between daemons takes. */
 struct str smtp_reply_words(const struct smtp_txn *t, const struct smtp_reply *reply);
 struct str smtp_status_of(const struct smtp_txn *t, const struct smtp_reply *reply);

@@ -331,8 +331,9 @@ static void commit_send(struct session *s)
 	f.pipelining = early_log(s);
 	f.fastopen = early_fastopen_log(s);
 	f.connections = 0;
+	f.flags |= requiretls_waived(s);
 	edits_collect(s, &f, &commit);
-	commit.flags = f.flags | (t->scan.header_closed ? 0 : MSG_HEADER_OPEN) | requiretls_waived(s);
+	commit.flags = f.flags | (t->scan.header_closed ? 0 : MSG_HEADER_OPEN);
 	commit.header_message_id = header_msgid(buf_str(&t->scan.message_id));
 	commit.subject = str_trim(buf_str(&t->scan.subject));
 	recipients_ahead(s, &commit);
