@@ -79,10 +79,10 @@ struct message {
 		struct intake *intake;  /* M_INTAKE */
 	};
 	struct dest *dest;          /* that all its open recipients wait for; NULL: several, or not known */
+	uint64_t flags;             /* enum msg_flag */
 	uint32_t received;          /* seconds since 1970 */
 	uint32_t next_try;          /* seconds since 1970; 0: now; TRY_NEVER */
 	uint32_t slot;              /* place in the timer's heap + 1 */
-	uint32_t flags;             /* enum msg_flag */
 	uint32_t n_rcpt, n_open;    /* recipients, those not yet done */
 	uint32_t frozen_at;         /* seconds since 1970 */
 	uint32_t overdue_at;        /* from here on host retry times don't hold it back any more */

@@ -52,7 +52,7 @@ void message_freeze(struct qmgr *q, struct message *m, const char *why)
 
 static void message_thaw(struct qmgr *q, struct message *m, const char *by)
 {
-	m->flags &= ~(uint32_t)(MSG_FREEZE | MSG_FROZEN_ADMIN);
+	m->flags &= ~(uint64_t)(MSG_FREEZE | MSG_FROZEN_ADMIN);
 	message_flags_record(q, m, str_of(by));
 	log_message(q, m, "Unfrozen by %s", by);
 	message_ready(q, m, false);
@@ -69,7 +69,7 @@ void message_frozen_due(struct qmgr *q, struct message *m, uint32_t now)
 			return;
 		}
 		m->cancel = CANCEL_FROZEN;
-		m->flags &= ~(uint32_t)(MSG_FREEZE | MSG_FROZEN_ADMIN);
+		m->flags &= ~(uint64_t)(MSG_FREEZE | MSG_FROZEN_ADMIN);
 		message_flags_record(q, m, STR_NULL);
 		message_ready(q, m, false);
 		return;

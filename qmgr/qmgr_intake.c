@@ -9,7 +9,7 @@
 enum {
 	LEADING_RCPT_STEP = 512,
 	/* What smtpd may say of a message; the rest is ours to say. */
-	FLAGS_FROM_SMTPD = MSG_UTF8_CONVERT | MSG_UTF8_CONVERT_IF | MSG_CHUNKED | MSG_PRDR | MSG_FREEZE | MSG_QUEUE | MSG_EIGHTBIT | MSG_SMTPUTF8 | MSG_LOCAL | MSG_SUBMISSION | MSG_NO_FIXUPS | MSG_FAKE_REJECT |
+	FLAGS_FROM_SMTPD = MSG_CHUNKED | MSG_PRDR | MSG_FREEZE | MSG_QUEUE | MSG_EIGHTBIT | MSG_SMTPUTF8 | MSG_LOCAL | MSG_SUBMISSION | MSG_NO_FIXUPS | MSG_FAKE_REJECT |
 		MSG_FAKE_DEFER | MSG_NO_PIPELINING | MSG_NO_ENFORCE_SYNC | MSG_ENFORCE_SYNC | MSG_CASEFUL_LOCAL | MSG_NO_MULTILINE | MSG_REQUIRETLS |
 		MSG_DISCARDED | MSG_NO_DELAY_FLUSH | MSG_CASELOWER_LOCAL | MSG_HEADER_OPEN | MSG_NO_TELL | MSG_FIRST_PASS |
 		MSG_TLS_OPTIONAL,
@@ -198,7 +198,7 @@ static void commit_envelope(struct qmgr *q, struct message *m, struct active *a,
 	struct ipc_facts facts = *msg->facts;
 	struct ipc_spool_envelope env = { .id = str_of(m->file->id), .received_us = qmgr_now_us(q), .facts = &facts, .recipients = msg->recipients,
 		.n_recipients = msg->n_recipients, .edits = msg->edits, .n_edits = msg->n_edits, .content = msg->content, .header_size = msg->header_size,
-		.flags = msg->flags & FLAGS_FROM_SMTPD, .content_8bit = msg->content_8bit, .longest_line = msg->longest_line, .ret = msg->ret,
+		.flags = msg->flags & (FLAGS_FROM_SMTPD | MSG_UTF8_CONVERT | MSG_UTF8_CONVERT_IF), .content_8bit = msg->content_8bit, .longest_line = msg->longest_line, .ret = msg->ret,
 		.envid = msg->envid, .header_message_id = msg->header_message_id, .subject = msg->subject };
 	struct ipc_recipient *all = NULL;
 

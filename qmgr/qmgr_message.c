@@ -193,7 +193,7 @@ static void fill_record(struct active *a, const struct ipc_spool_record *rec, ui
 		}
 		break;
 	case SPOOL_FLAGS:
-		m->flags = (uint32_t)rec->flags;
+		m->flags = rec->flags;
 		if (m->flags & MSG_FREEZE)
 			m->frozen_at = (uint32_t)(rec->when_us / 1000000);
 		break;
@@ -230,7 +230,7 @@ void active_fill(struct active *a, const struct ipc_spool_record *records, uint3
 	for (uint32_t i = 0; i < known; i++)
 		a->rcpt[i].r = &a->env->recipients[i];
 	m->warned = 0;
-	m->flags = (uint32_t)a->env->flags;
+	m->flags = a->env->flags;
 	for (uint32_t i = 0; i < n; i++)
 		fill_record(a, &records[i], &known);
 	a->n_rcpt = known;

@@ -193,7 +193,7 @@ static void verb_retry(struct cmd *c, struct sight *s)
 	struct message *m = s->m;
 
 	if (m->state == M_FROZEN && c->ask.ids.n) {
-		m->flags &= ~(uint32_t)(MSG_FREEZE | MSG_FROZEN_ADMIN);
+		m->flags &= ~(uint64_t)(MSG_FREEZE | MSG_FROZEN_ADMIN);
 		message_flags_record(c->q, m, cmd_by(c));
 		log_message(c->q, m, "Unfrozen by forced delivery");
 		m->forced = true;
@@ -226,7 +226,7 @@ static void verb_release(struct cmd *c, struct sight *s)
 
 	if (!(m->flags & (MSG_HELD | MSG_FREEZE)))
 		return;
-	m->flags &= ~(uint32_t)(MSG_HELD | MSG_FREEZE | MSG_FROZEN_ADMIN);
+	m->flags &= ~(uint64_t)(MSG_HELD | MSG_FREEZE | MSG_FROZEN_ADMIN);
 	message_flags_record(c->q, m, cmd_by(c));
 	log_message(c->q, m, "released by %.*s", STR_FMT(cmd_by(c)));
 	if (m->state == M_ACTIVE)
@@ -250,7 +250,7 @@ static void verb_bounce(struct cmd *c, struct sight *s)
 	struct message *m = s->m;
 
 	log_message(c->q, m, "cancelled by %.*s", STR_FMT(cmd_by(c)));
-	m->flags &= ~(uint32_t)(MSG_HELD | MSG_FREEZE | MSG_FROZEN_ADMIN);
+	m->flags &= ~(uint64_t)(MSG_HELD | MSG_FREEZE | MSG_FROZEN_ADMIN);
 	message_flags_record(c->q, m, cmd_by(c));
 	if (!message_take_out(c->q, m)) {
 		message_want(c->q, m, WANT_BOUNCE);

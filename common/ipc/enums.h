@@ -74,13 +74,15 @@ enum msg_flag {
 	MSG_CHUNKED = 1 << 27,         /* it came by BDAT */
 	MSG_TLS_OPTIONAL = 1 << 29,    /* its header says TLS-Required: No (RFC 8689 section 5) */
 	MSG_PRDR = 1 << 28,            /* PRDR was said with MAIL */
-	MSG_UTF8_CONVERT = 1 << 28,    /* control = utf8_downconvert: addresses go out in ASCII forms */
-	MSG_UTF8_CONVERT_IF = 1 << 29, /* ... to hosts without SMTPUTF8 */
 	/* those that a control sets for the rest of the connection */
 	MSG_OF_CONNECTION = MSG_NO_PIPELINING | MSG_NO_ENFORCE_SYNC | MSG_ENFORCE_SYNC | MSG_NO_MULTILINE | MSG_NO_DELAY_FLUSH | MSG_DEBUG |
 		MSG_AUTH_UNADVERTISED | MSG_NO_CALLOUT_FLUSH,
 	MSG_HEADER_OPEN = 1 << 21,     /* no empty line ends the content's header: whoever sends it supplies one */
 };
+
+/* Flags that an int has no room for. */
+#define MSG_UTF8_CONVERT (UINT64_C(1) << 32)    /* control = utf8_downconvert: addresses go out in ASCII forms */
+#define MSG_UTF8_CONVERT_IF (UINT64_C(1) << 33) /* ... to hosts without SMTPUTF8 */
 
 /* Changes to a header, applied in order when the message is sent; the received octets stay as they are. */
 enum edit_op {
