@@ -16,6 +16,7 @@ struct callout {
 	const struct verify_options *options;
 	const struct ipc_plan *plan;          /* of a delivery */
 	struct str addr, mail_from;
+	struct str client_ip;                 /* for the log */
 	bool sender;                          /* the address is verified as a sender */
 	bool utf8, requiretls;
 };

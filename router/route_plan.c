@@ -252,6 +252,15 @@ static void hosts_own(struct making *m)
 	m->plan.hosts = v;
 }
 
+static enum status file_check(const struct site_option *o, struct str value, struct err *err)
+{
+	if (value.tainted)
+		return err_set(err, ST_ERROR, "%s: the file \"%.*s\" is tainted, since its name holds text from a stranger", o->row->name, STR_FMT(value));
+	if (value.len && value.p[0] != '/' && !str_is(value, "system"))
+		return err_set(err, ST_ERROR, "%s: \"%.*s\" is no absolute path", o->row->name, STR_FMT(value));
+	return ST_OK;
+}
+
 /* What the agent can't do by itself is done to the value here. */
 static enum status value_take(struct making *m, const struct site_option *o, struct str *value, bool *got, struct err *err)
 {
@@ -261,6 +270,8 @@ static enum status value_take(struct making *m, const struct site_option *o, str
 	*value = o->constant;
 	if (o->x)
 		st = plan_expand(m, o->x, o->row->name, value, got, err);
+	if (st == ST_OK && *got && (o->row->flags & F_KEYD))
+		st = file_check(o, *value, err);
 	if (st == ST_OK && *got && !strcmp(o->row->name, "socks_proxy"))
 		st = plan_proxies(m, value, err);
 	return st;

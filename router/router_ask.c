@@ -164,7 +164,7 @@ void router_verify(struct router *r, struct arena *a, const struct ipc_verify_as
 	}
 	if (rt->verdict == ST_OK && rt->callout_plan && l) {
 		const struct callout c = { .r = r, .a = a, .ev = &ev, .options = &options, .plan = rt->callout_plan, .addr = l->addr,
-			.mail_from = callout_sender(r, a, ask, &options), .sender = ask->sender, .utf8 = facts.smtputf8,
+			.mail_from = callout_sender(r, a, ask, &options), .client_ip = facts.client_ip, .sender = ask->sender, .utf8 = facts.smtputf8,
 			.requiretls = facts.flags & MSG_REQUIRETLS };
 
 		callout_verify(&c, out);

@@ -28,6 +28,13 @@ void out_callout_clear(struct out_delivery *d)
 	d->callout = NULL;
 }
 
+const char *out_callout_during(struct out_delivery *d)
+{
+	const struct ipc_callout_ask *ask = d->callout ? &d->callout->ask : NULL;
+
+	return ask ? arena_printf(&d->arena, " (during %c-verify for [%.*s])", ask->of_sender ? 'S' : 'R', STR_FMT(ask->client_ip)) : "";
+}
+
 /* ---- the answer ---- */
 
 static void callout_report(struct out_delivery *d, enum status status)

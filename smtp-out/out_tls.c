@@ -162,7 +162,7 @@ static void fault_log(struct out_conn *conn)
 		text = str_printf(&conn->tls_arena, "certificate name mismatch: DN=\"%.*s\" H=\"%.*s\"", STR_FMT(f.dn), STR_FMT(conn->to->host->name));
 	else
 		text = str_printf(&conn->tls_arena, "depth=%d error=%s cert=%.*s", f.depth, f.reason, STR_FMT(f.dn));
-	smtp_out_log(conn->so, conn->delivery, "[%.*s] SSL verify error: %.*s", STR_FMT(conn->to->host->ip), STR_FMT(text));
+	smtp_out_log(conn->so, conn->delivery, "[%.*s] SSL verify error%s: %.*s", STR_FMT(conn->to->host->ip), out_callout_during(conn->delivery), STR_FMT(text));
 }
 
 enum tls_io out_tls_shake(struct out_conn *conn, struct err *err)

@@ -164,6 +164,7 @@ void out_delivery_free(struct out_delivery *d);
 bool out_delivery_host_next(struct out_delivery *d, uint32_t *out);
 void out_callout_answered(struct out_delivery *d, struct out_conn *conn);
 void out_callout_clear(struct out_delivery *d);
+const char *out_callout_during(struct out_delivery *d); /* for the log: on whose behalf; "" for a delivery */
 /* One more transaction on the connection that carried the last one, which is still in hand. False: it can't. */
 bool out_conn_again(struct out_conn *conn, struct out_delivery *d);
 void smtp_out_check_drained(struct smtp_out *so);

@@ -90,6 +90,7 @@ enum conf_flag {
 	F_UNREAD = 1 << 17,  /* accepted, but no daemon acts on it in this build: setting it is a warning */
 	F_PENDING = 1 << 18 | F_UNREAD, /* F_UNREAD, but mail must not go on as if it were not set: routers and transports that set it put off */
 	F_PER_HOST = 1 << 19, /* expanded for each host of a plan ($host, $host_address, $host_port are its); the values may differ */
+	F_KEYD = 1 << 20,    /* names a file that keyd reads: absolute, and never of a stranger's words */
 	F_EXPANDED = F_EXP_P | F_EXP_R | F_EXP_M,
 };
 

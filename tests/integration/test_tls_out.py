@@ -418,6 +418,13 @@ def test_callout(bulkhead, place):
             assert server.sessions[0].tls == secure and server.sessions[-1].tls
             assert "DATA" not in verbs(server.sessions[0])
             b.stop()
+    for kind, acl2 in (("R", acl), ("S", acl.replace("recipient/", "sender/"))):
+        with ScriptedServer(tls=place.context(name="named", names=["DNS:other.example"])) as server:
+            b = client(bulkhead, place, server, acl=acl2)
+            send(b)
+            server.wait_messages(1)
+            b.wait_log(r"\d \[127.0.0.1\] SSL verify error \(during %s-verify for \[127.0.0.1\]\): certificate name mismatch: DN=\"CN=server.example\" H=\"127.0.0.1\"" % kind)
+            b.stop()
     with ScriptedServer({"tls": Close()}, tls=place.context()) as server:
         b = client(bulkhead, place, server, acl=acl)
         send(b)

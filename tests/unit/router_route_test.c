@@ -43,6 +43,7 @@ static const char transports[] =
 	"lmtp_tcp:\n driver = smtp\n protocol = lmtp\n port = 2400\n hosts = 127.0.0.1\n hosts_override\n allow_localhost\n"
 	"lmtp_sock:\n driver = lmtp\n socket = /run/lmtp\n batch_max = 20\n"
 	"mdir:\n driver = appendfile\n directory = /mail/$local_part_data\n maildir_format\n user = joe\n"
+	"certs:\n driver = smtp\n tls_certificate = /c/$domain.pem\n"
 	"tainted:\n driver = appendfile\n directory = /mail/$local_part\n maildir_format\n user = joe\n"
 	"homed:\n driver = appendfile\n directory = $home/Maildir\n maildir_format\n"
 	"tofile:\n driver = appendfile\n user = 1001\n group = users\n"
@@ -106,6 +107,8 @@ static const struct one cases[] = {
 	{ "no login", USERS, "bob@here.example", "bob@here.example FAIL 5.1.1 Unrouteable address", 0 },
 	{ "local_part_data names the directory", "r:\n driver = accept\n local_parts = lsearch;DIR/users\n transport = mdir\n", "joe@here.example",
 		"joe@here.example -> mdir rules=1,2 directory=/mail/joebox maildir_format=true uid=1001 gid=1001 max=1", 0 },
+	{ "a stranger's text names no certificate", "r:\n driver = manualroute\n route_list = * 192.0.2.1\n transport = certs\n", "joe@x.example",
+		"joe@x.example DEFER  router r: transport certs: tls_certificate: the file \"/c/x.example.pem\" is tainted, since its name holds text from a stranger", 0 },
 	{ "a stranger's text names no directory", "r:\n driver = accept\n transport = tainted\n", "joe@here.example",
 		"joe@here.example DEFER  router r: transport tainted: directory: the path \"/mail/joe\" is tainted, since it holds text from a stranger; "
 		"use $local_part_data or $domain_data, which the options local_parts, domains and check_local_user set", 0 },
