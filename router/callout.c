@@ -166,7 +166,8 @@ static enum status ask_fill(const struct callout *c, const struct callout_decisi
 	const struct verify_options *o = c->options;
 	struct str local;
 
-	*out = (struct ipc_callout_ask){ .sender = c->mail_from, .addr = c->addr, .client_ip = c->client_ip, .of_sender = c->sender, .utf8 = c->utf8, .requiretls = c->requiretls, .fullpostmaster = o->fullpostmaster,
+	*out = (struct ipc_callout_ask){ .sender = c->mail_from, .addr = c->addr, .client_ip = c->client_ip, .of_sender = c->sender,
+		.utf8 = c->utf8, .requiretls = c->requiretls, .fullpostmaster = o->fullpostmaster,
 		.maxwait_ms = (uint64_t)o->maxwait_s * 1000, .end_ms = (uint64_t)verify_callout_limit_s(o) * 1000 };
 	if (out->maxwait_ms > out->end_ms)
 		out->maxwait_ms = out->end_ms;
