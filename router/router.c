@@ -458,6 +458,19 @@ static void on_expand_option(struct worker *w, struct ipc_in *in)
 	worker_answer(w, in, &ipc_type_expand_answer, &refused, NULL, 0);
 }
 
+static void on_expand_extract(struct worker *w, struct ipc_in *in)
+{
+	const struct ipc_expand_ask *ask = in->msg;
+	struct ipc_expand_answer refused = { .status = ST_ERROR, .text = STR_LIT("that is no host_name_extract") };
+
+	if (router_text_is_extract(w->conf, ask->text)) {
+		on_expand(w, in);
+		return;
+	}
+	worker_log(w, LOG_MAIN | LOG_PANIC, "smtp-out wanted a text expanded that is no host_name_extract");
+	worker_answer(w, in, &ipc_type_expand_answer, &refused, NULL, 0);
+}
+
 static void on_report(struct worker *w, struct ipc_in *in)
 {
 	struct ipc_report_answer answer;
@@ -570,7 +583,7 @@ static const struct pool_handler of_master[] = {
 	{ IPC_hint_ask, on_hint_master }, { 0, NULL },
 };
 static const struct pool_handler of_smtp_out[] = {
-	{ IPC_hint_ask, on_hint_smtp_out }, { 0, NULL },
+	{ IPC_expand_ask, on_expand_extract }, { IPC_hint_ask, on_hint_smtp_out }, { 0, NULL },
 };
 static const struct pool_peer peers[] = {
 	{ "qmgr", of_qmgr }, { "policyd", of_policyd }, { "smtp-out", of_smtp_out }, { "ctl", of_ctl }, { "master", of_master }, { NULL, NULL },

@@ -95,6 +95,8 @@ void router_host(struct router *r, struct arena *a, struct str name, struct str 
 /* Whether a daemon may use that name space; whether the text is one of the configuration's main options. */
 bool router_hint_permitted(struct str space, const char *peer);
 bool router_text_is_option(const struct conf *conf, struct str text);
+/* Whether it is the host_name_extract of some transport: all that smtp-out may have expanded. */
+bool router_text_is_extract(const struct conf *conf, struct str text);
 void router_hint(struct router *r, struct arena *a, const struct ipc_hint_ask *ask, struct ipc_hint_answer *out);
 
 /* ---- handles of lookup files (lookup_ask.c) ---- */

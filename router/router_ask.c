@@ -308,6 +308,19 @@ static struct hints *hints_open(struct router *r, struct arena *a, struct err *e
 	return where.redis ? hints_redis_open(&where, &r->lookup_env) : hints_lmdb_open(str_cstr(a, r->conf->main.hints_directory.text), 0, err);
 }
 
+bool router_text_is_extract(const struct conf *conf, struct str text)
+{
+	const struct conf_instances *t = &conf->of[CONF_TRANSPORTS];
+
+	for (uint32_t i = 0; i < t->n; i++) {
+		const struct conf_opts_transport_smtp *o = t->v[i].own;
+
+		if (t->v[i].driver && t->v[i].driver->table == &conf_table_transport_smtp && str_eq(o->host_name_extract.text, text))
+			return true;
+	}
+	return false;
+}
+
 /* Said once, until it is over. */
 static void hints_trouble(struct router *r, const struct ipc_hint_answer *answer)
 {

@@ -77,7 +77,8 @@ static enum status option_make(struct site *site, const struct conf_option *row,
 
 	out->row = row;
 	out->name = str_of(row->name);
-	if (row->kind < CONF_TEXT || !(row->flags & F_EXP_R) || (row->flags & F_REPEAT)) {
+	/* Asked for by the agent, when it knows $item. */
+	if (row->kind < CONF_TEXT || !strcmp(row->name, "host_name_extract") || !(row->flags & F_EXP_R) || (row->flags & F_REPEAT)) {
 		conf_opts_get(row, opts, &site->arena, &out->constant);
 		return ST_OK;
 	}

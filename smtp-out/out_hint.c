@@ -67,7 +67,7 @@ static void channel_want(struct smtp_out *so)
 	so->need(so->need_arg, "router", HINT_COOKIE);
 }
 
-static struct out_hint *hint_begin(struct smtp_out *so, enum hint_op op, const char *space, struct str key, out_hint_fn *fn, void *arg)
+static struct out_hint *hint_new(struct smtp_out *so, out_hint_fn *fn, void *arg)
 {
 	struct out_hint *q;
 
@@ -75,14 +75,23 @@ static struct out_hint *hint_begin(struct smtp_out *so, enum hint_op op, const c
 		return NULL;
 	q = mem_new(sizeof *q);
 	q->so = so;
-	q->op = (uint8_t)op;
-	q->space = space;
-	q->key = str_make(mem_memdup(key.p, key.len), key.len);
 	q->fn = fn;
 	q->arg = arg;
 	list_push(&so->hint_asks, &q->node);
 	so->n_hint_asks++;
 	loop_timer_start(&q->timer, so->loop, so->need ? OUT_HINT_MS : 0, hint_late, q);
+	return q;
+}
+
+static struct out_hint *hint_begin(struct smtp_out *so, enum hint_op op, const char *space, struct str key, out_hint_fn *fn, void *arg)
+{
+	struct out_hint *q = hint_new(so, fn, arg);
+
+	if (!q)
+		return NULL;
+	q->op = (uint8_t)op;
+	q->space = space;
+	q->key = str_make(mem_memdup(key.p, key.len), key.len);
 	if (so->hints)
 		hint_ask(q);
 	else
@@ -98,6 +107,36 @@ struct out_hint *out_hint_get(struct smtp_out *so, const char *space, struct str
 struct out_hint *out_hint_take(struct smtp_out *so, const char *space, struct str key, out_hint_fn *fn, void *arg)
 {
 	return hint_begin(so, HINT_TAKE, space, key, fn, arg);
+}
+
+static void hint_expanded(void *arg, struct ipc_in *in, const struct err *err)
+{
+	const struct ipc_expand_answer *answer = in && in->type == &ipc_type_expand_answer ? in->msg : NULL;
+	struct str value = STR_NULL;
+
+	(void)err;
+	if (answer && answer->status == ST_OK)
+		value = str_make(answer->text.p ? answer->text.p : "", answer->text.len);
+	hint_end(arg, value);
+}
+
+struct out_hint *out_hint_expand(struct smtp_out *so, struct str text, const struct ipc_host *host, struct str item, out_hint_fn *fn, void *arg)
+{
+	struct ipc_pair v[] = {
+		{ .name = STR_LIT("host"), .value = host->name, .tainted = true }, { .name = STR_LIT("host_address"), .value = host->ip, .tainted = true },
+		{ .name = STR_LIT("item"), .value = item, .tainted = true },
+	};
+	const struct ipc_expand_ask ask = { .text = text, .variables = v, .n_variables = sizeof v / sizeof *v };
+	struct out_hint *q;
+
+	if (!so->hints) {
+		channel_want(so);
+		return NULL;
+	}
+	q = hint_new(so, fn, arg);
+	if (q)
+		q->request = channel_ask(so->hints, &ipc_type_expand_ask, &ask, NULL, 0, &ipc_type_expand_answer, 0, hint_expanded, q);
+	return q;
 }
 
 void out_hint_cancel(struct out_hint *q)

@@ -21,6 +21,10 @@ void out_hint_cancel(struct out_hint *q); /* NULL is fine */
 void out_hint_put(struct smtp_out *so, const char *space, struct str key, struct str value, uint64_t expire_s);
 void out_hint_remove(struct smtp_out *so, const char *space, struct str key);
 
+/* What an option of the transport comes to, with $item and the host known; at once NULL where there is no channel yet: it is asked for, for the
+ * next time. fn gets p NULL where it can't be expanded, or not in time. */
+struct out_hint *out_hint_expand(struct smtp_out *so, struct str text, const struct ipc_host *host, struct str item, out_hint_fn *fn, void *arg);
+
 /* For out_daemon.c. */
 void out_hint_opened(struct smtp_out *so, struct channel *router);
 void out_hint_closed(struct smtp_out *so);

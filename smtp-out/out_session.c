@@ -18,6 +18,7 @@ struct out_session {
 	struct buf given;            /* what a handshake gave that has not ended, as an entry */
 	int64_t given_until;
 	char key[2 * DIGEST];        /* hex */
+	bool off;                    /* nothing is kept nor offered: which machine it is can't be said */
 	bool shaken;
 };
 
@@ -57,13 +58,13 @@ static void peer_add(struct buf *b, const struct tls_peer *peer)
 		key_add(b, peer->names[i]);
 }
 
-static void key_make(struct out_conn *conn, char out[2 * DIGEST])
+static void key_make(struct out_conn *conn, struct str machine, char out[2 * DIGEST])
 {
 	static const char hex[] = "0123456789abcdef";
 	const struct out_options *o = conn->to->options;
 	const struct ipc_host *h = conn->to->host;
 	const struct str texts[] = {
-		machine_name(h->name, buf_str(&conn->client.ehlo)), h->name, h->ip, str_of(conn->local_ip), conn->so->openssl_options, o->tls.ciphers, o->tls.alpn,
+		machine, h->name, h->ip, str_of(conn->local_ip), conn->so->openssl_options, o->tls.ciphers, o->tls.alpn,
 		o->tls.certificate, o->tls.privatekey, o->tls.anchors, o->tls.crl,
 	};
 	uint8_t digest[DIGEST];
@@ -117,16 +118,55 @@ static void on_entry(void *arg, struct str value)
 	out_conn_wake(conn);
 }
 
+static void entry_ask(struct out_conn *conn, struct str machine)
+{
+	struct out_session *s = conn->session;
+
+	key_make(conn, machine, s->key);
+	s->ask = out_hint_take(conn->so, "tls", key_of(s), on_entry, conn);
+}
+
+static void on_machine(void *arg, struct str name)
+{
+	struct out_conn *conn = arg;
+	struct out_session *s = conn->session;
+
+	s->ask = NULL;
+	s->off = !name.p || name.len > MACHINE_MAX;
+	if (!s->off)
+		entry_ask(conn, name);
+	if (!s->ask)
+		out_conn_wake(conn);
+}
+
+static void session_begin(struct out_conn *conn)
+{
+	const struct ipc_host *h = conn->to->host;
+	struct str rule = conn->to->options->tls.machine, ehlo = buf_str(&conn->client.ehlo);
+	struct out_session *s = conn->session;
+
+	if (!rule.p || !rule.len) {
+		entry_ask(conn, rule.p ? STR_NULL : machine_name(h->name, ehlo));
+		return;
+	}
+	s->ask = out_hint_expand(conn->so, rule, h, ehlo, on_machine, conn);
+	s->off = !s->ask;
+}
+
 bool out_session_look(struct out_conn *conn)
 {
 	if (!conn->to->tls.resume || !conn->so->session_key_known)
 		return false;
 	if (!conn->session) {
 		conn->session = mem_new(sizeof *conn->session);
-		key_make(conn, conn->session->key);
-		conn->session->ask = out_hint_take(conn->so, "tls", key_of(conn->session), on_entry, conn);
+		session_begin(conn);
 	}
 	return conn->session->ask != NULL;
+}
+
+bool out_session_wanted(const struct out_conn *conn)
+{
+	return conn->session && !conn->session->off;
 }
 
 const struct tls_session *out_session_offered(struct out_conn *conn)
@@ -163,7 +203,7 @@ static void on_given(void *arg, const struct tls_session *session)
 
 void out_session_begun(struct out_conn *conn)
 {
-	if (conn->session)
+	if (out_session_wanted(conn))
 		tls_conn_on_session(conn->tls, on_given, conn);
 }
 

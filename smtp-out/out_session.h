@@ -13,6 +13,7 @@
 
 /* Before the handshake. True: wait, out_conn_wake() will be called. False: go on, with what out_session_offered() has. */
 bool out_session_look(struct out_conn *conn);
+bool out_session_wanted(const struct out_conn *conn);
 const struct tls_session *out_session_offered(struct out_conn *conn); /* NULL: none; lent */
 void out_session_begun(struct out_conn *conn);               /* conn->tls is there */
 void out_session_shaken(struct out_conn *conn, bool done);   /* the handshake has ended */

@@ -121,7 +121,7 @@ static struct tls_ctx *context_get(struct out_conn *conn, struct err *err)
 	struct smtp_out *so = conn->so;
 	const struct out_tls_options *o = &conn->to->options->tls;
 	struct tls_options want = { .ciphers = o->ciphers, .alpn = o->alpn, .openssl_options = so->openssl_options, .verify = conn->demand.verify,
-		.tickets = conn->session != NULL };
+		.tickets = out_session_wanted(conn) };
 	struct tls_files files = { .n_certs = o->certificate.len ? 1 : 0 };
 
 	files.certs[0] = (struct tls_trio){ .cert = o->certificate, .key = o->privatekey };

@@ -291,15 +291,21 @@ static bool replace_predefined(struct conf_lines *l, size_t from)
 	struct buf *b = &l->phys;
 
 	for (size_t i = from; i < b->len; i++) {
-		size_t end = i;
+		size_t end = i, n;
+		const char *value;
+
 		if (b->p[i] != '_' || (i && is_name_char(b->p[i - 1])))
 			continue;
 		while (end < b->len && is_name_char(b->p[end]))
 			end++;
-		if (hash_get(&l->predefined, str_make(b->p + i, end - i))) {
-			b->p[i] = 'y';
-			memmove(b->p + i + 1, b->p + end, b->len - end);
-			b->len -= end - i - 1;
+		value = hash_get(&l->predefined, str_make(b->p + i, end - i));
+		if (value) {
+			n = strlen(value);
+			buf_room(b, n);
+			memmove(b->p + i + n, b->p + end, b->len - end);
+			memcpy(b->p + i, value, n);
+			b->len = b->len - (end - i) + n;
+			i += n - 1;
 			found = true;
 		} else {
 			i = end - 1;

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-static const char *const have[] = { "BULKHEAD", "CRYPTEQ", "DNSSEC", "IPV6", "LMDB", "MAILDIR", "NATIVE_SRS", "PIPE_CONNECT", "PROXY", "SOCKS", "SRS", "TCP_FASTOPEN", "TRANSPORT_APPEND_MAILDIR",
+static const char *const have[] = { "BULKHEAD", "CRYPTEQ", "DNSSEC", "IPV6", "LMDB", "MAILDIR", "NATIVE_SRS", "PIPE_CONNECT", "PROXY", "SOCKS", "SRS", "TCP_FASTOPEN", "TLS_RESUME", "TRANSPORT_APPEND_MAILDIR",
 	"TRANSPORT_APPENDFILE", "TRANSPORT_LMTP", "TRANSPORT_SMTP", NULL };
 
 static void add(struct hash *set, struct arena *a, const char *prefix, const char *middle, const char *name)
@@ -16,7 +16,27 @@ static void add(struct hash *set, struct arena *a, const char *prefix, const cha
 
 	for (uint32_t i = 0; i < s.len; i++)
 		p[i] = ascii_upper(p[i]);
-	hash_put(set, s, p);
+	hash_put(set, s, (void *)(uintptr_t)"y");
+}
+
+/* What $tls_in_resumption says, by bits 1 to 4: a ticket was asked for, a session offered, a ticket given, the session resumed. Bit 0, which
+ * is always set, changes nothing. */
+static const char *const resumption[] = {
+	"no ticket, no session", "client requested ticket, server provided none", "client offered session, not resumed",
+	"client offered session and requested ticket, neither given", "server provided ticket unrequested", "client requested new ticket, server provided",
+	"client offered session, not resumed, server provided ticket unrequested", "client offered session, not resumed, also new ticket",
+	"session resumed unoffered", "session resumed unoffered", "session resumed", "session resumed", "session resumed unoffered, also new ticket",
+	"session resumed unoffered, also new ticket", "session resumed, also new ticket", "session resumed, also new ticket",
+};
+
+/* A list for ${listextract}: item value + 1. */
+static void resume_decode_add(struct hash *set, struct arena *a)
+{
+	struct str list = STR_LIT("");
+
+	for (unsigned i = 0; i < 32; i++)
+		list = str_printf(a, "%.*s%s%s", STR_FMT(list), i ? " : " : "", resumption[i / 2]);
+	hash_put(set, STR_LIT("_RESUME_DECODE"), (void *)(uintptr_t)str_cstr(a, list));
 }
 
 void conf_predefined_fill(struct hash *set, struct arena *a, const struct conf_macro_family *families)
@@ -34,6 +54,7 @@ void conf_predefined_fill(struct hash *set, struct arena *a, const struct conf_m
 				add(set, a, "_OPT_", arena_printf(a, "%s_", conf_tables[t]->family), o->name);
 	for (unsigned i = 0; i < LOG_SELECTORS; i++)
 		add(set, a, "_LOG_", "", log_selector_name(i));
+	resume_decode_add(set, a);
 	add(set, a, "_LOG_", "", "all");
 	add(set, a, "_LOG_", "", "rejected_headers");
 	add(set, a, "_CRYPTO_HASH_", "", "sha3");

@@ -2,16 +2,18 @@
 """TLS sessions are resumed: with real servers and clients, by other processes, and never where more is demanded than was found."""
 import os
 import re
+import shutil
 import ssl
 import subprocess
 
 import pytest
 
-from bulkhead import free_port, wait_for
+from bulkhead import Client, free_port, wait_for
 from peers import Exim, Postfix
 from scripted_server import Close, ScriptedServer
 from test_hints_redis import Redis, redis
-from test_tls_out import RETRY, TRANSPORTS, Place, place, send
+from test_tls import NAME, Place as ServerPlace, main as tls_main
+from test_tls_out import RETRY, TRANSPORTS, Place, exim_with, place, send
 
 STAR = r"X=TLS1.[23]:[^ *]+:\d+\* "
 NO_STAR = r"X=TLS1.[23]:[^ *]+:\d+ "
@@ -208,3 +210,201 @@ def test_a_server_that_chokes_on_a_session(bulkhead, place):
         server.script["tls"] = []
         wait_for(lambda: len(lines(b)) == 3, 30)
         assert re.search(NO_STAR, lines(b)[-1])
+
+
+# ---- a required status (OCSP) ----
+
+def test_ocsp_of_a_resumed_session(bulkhead, place):
+    """Exim staples an answer; where one is required a resumed session has it still. One that was made without does not serve where it is required."""
+    pem, _ = place.leaf("stapled")
+    files = ((place.ca.ocsp(pem, "good.der"), "ocsp.der"),)
+    exim = exim_with(place, "stapled", files, "tls_ocsp_file = /etc/exim4/ocsp.der\ntls_resumption_hosts = *\n")
+    try:
+        b = sender(bulkhead, place, exim, "hosts_require_tls = *", "hosts_require_ocsp = *")
+        assert mail(b, 3) == [False, True, True]
+        b.stop()
+    finally:
+        exim.close()
+    exim = exim_with(place, "stapled", (), "tls_resumption_hosts = *\n")
+    try:
+        both = "hosts_require_ocsp = ${if eq{$h_subject:}{strict}{*}{}}"
+        b = sender(bulkhead, place, exim, "hosts_require_tls = *", both)
+        assert mail(b, 2) == [False, True]
+        send(b, "strict")
+        b.wait_log(r"== box@peer.example .*certificate status \(OCSP\), which is required")
+        b.stop()
+    finally:
+        exim.close()
+
+
+# ---- real servers and clients ----
+
+def test_postfix_as_the_server(bulkhead, place):
+    pem, key = place.leaf()
+
+    class TlsPostfix(Postfix):
+        def configure(self):
+            super().configure()
+            for src, dst in ((pem, "server.pem"), (key, "server.key")):
+                shutil.copy(src, self.path("/etc/postfix/" + dst))
+            with open(self.path("/etc/postfix/main.cf"), "a") as f:
+                f.write("smtpd_tls_security_level = encrypt\nsmtpd_tls_cert_file = /etc/postfix/server.pem\nsmtpd_tls_key_file = /etc/postfix/server.key\n"
+                        "smtpd_tls_loglevel = 2\n")
+    postfix = TlsPostfix(None)
+    try:
+        b = sender(bulkhead, place, postfix, "tls_verify_hosts = *")
+        assert mail(b, 3) == [False, True, True]
+        assert re.search("[Rr]eusing (previous|old) session", postfix.log()) or "TLS connection reused" in postfix.log() or "decrypt session ticket" in postfix.log().lower(), postfix.log()
+    finally:
+        postfix.close()
+
+
+@pytest.mark.parametrize("version", ["", "tls_require_ciphers = NORMAL:-VERS-TLS1.3\n"])
+def test_exim_as_the_server(bulkhead, place, version):
+    """GnuTLS, TLS 1.3 and 1.2."""
+    place.leaf()
+    exim = exim_with(place, more="tls_resumption_hosts = *\n" + version)
+    try:
+        exim_selector = "log_selector = +tls_resumption"
+        b = sender(bulkhead, place, exim, "hosts_require_tls = *", "tls_verify_hosts = *")
+        assert mail(b, 3) == [False, True, True]
+    finally:
+        exim.close()
+
+
+@pytest.fixture
+def server_place():
+    p = ServerPlace()
+    yield p
+    shutil.rmtree(p.dir, ignore_errors=True)
+
+
+DECODE = """
+acl_mail:
+  accept logwrite = BITS $tls_in_resumption ${listextract{${eval:$tls_in_resumption+1}}{_RESUME_DECODE}}
+acl_check_rcpt:
+  accept
+"""
+
+
+def s_client(b, *argv):
+    """A mail by openssl's client; its output, and what it was logged as."""
+    dialogue = [b"EHLO x.example", b"MAIL FROM:<a@b.example>", b"RCPT TO:<joe@local.example>", b"QUIT"]
+    p = subprocess.Popen(["openssl", "s_client", "-connect", "127.0.0.1:%d" % b.port, "-starttls", "smtp", "-quiet", *argv], stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    replies = []
+    for line in dialogue:
+        p.stdin.write(line + b"\r\n")
+        p.stdin.flush()
+        while True:
+            replies.append(p.stdout.readline())
+            if not replies[-1] or replies[-1][3:4] == b" ":
+                break
+    out, err = p.communicate(timeout=30)
+    return b"".join(replies) + out
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_openssl_as_the_client(bulkhead, server_place, tmp_path, version):
+    """The bits of $tls_in_resumption, and their names, for a first and a resumed session; a client that is not in the list gets no ticket."""
+    server_place.leaf()
+    b = bulkhead(main=tls_main(server_place, "tls_resumption_hosts = !127.0.0.2 : *\nacl_smtp_mail = acl_mail\n"), acl=DECODE)
+    keep = str(tmp_path / "session")
+    s_client(b, version, "-sess_out", keep)
+    assert os.path.getsize(keep) > 0
+    b.wait_log(r"BITS 11 client requested new ticket, server provided$")
+    s_client(b, version, "-sess_in", keep)
+    # TLS 1.3: each ticket serves once, so there is a new one with each handshake.
+    b.wait_log(r"BITS %s$" % ("23 session resumed" if version == "-tls1_2" else "(31 session resumed, also new ticket|23 session resumed)"))
+    s_client(b, version, "-bind", "127.0.0.2:0", "-sess_in", keep)
+    b.wait_log(r"BITS [0-7] client offered session")
+
+
+def test_reconnect(bulkhead, server_place):
+    """openssl s_client -reconnect: five more handshakes by one session."""
+    server_place.leaf()
+    b = bulkhead(main=tls_main(server_place, "tls_resumption_hosts = *\ntls_on_connect_ports = {port}\n"))
+    p = subprocess.run(["openssl", "s_client", "-connect", "127.0.0.1:%d" % b.port, "-tls1_2", "-reconnect"], input=b"QUIT\r\n", stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, timeout=60)
+    out = p.stdout.decode("latin-1")
+    assert out.count("\nNew, ") == 1 and out.count("\nReused, ") == 5, out
+
+
+def test_exim_as_the_client(bulkhead, server_place):
+    server_place.leaf()
+    b = bulkhead(main=tls_main(server_place, "tls_resumption_hosts = *\n"))
+
+    class TlsExim(Exim):
+        def configure(self):
+            super().configure()
+            text = open(self.path("/etc/exim4/exim4.conf")).read()
+            self.write("/etc/exim4/exim4.conf", text.replace("hosts_avoid_tls = *", "hosts_require_tls = *\n  tls_resumption_hosts = *\n  tls_verify_hosts =\n"
+                       "  tls_try_verify_hosts =\n  hosts_try_chunking =\n  connection_max_messages = 1"))
+    exim = TlsExim(b.port)
+    try:
+        for i in range(2):
+            c = Client(exim.port)
+            assert c.mail("p%d@b.example" % i, "joe@local.example", b"Subject: by exim\r\n\r\nx\r\n").startswith("250")
+            c.ask("QUIT", 221)
+            b.wait_log(r"<= p%d@b.example .* P=esmtps X=TLS1.3:\S+" % i)
+        assert re.search(r"<= p1@b.example .* X=TLS1.3:[^ *]+\* ", b.log()), b.log()
+        assert not re.search(r"<= p0@b.example .* X=TLS1.3:\S+\* ", b.log())
+    finally:
+        exim.close()
+
+
+def test_postfix_as_the_client(bulkhead, server_place):
+    server_place.leaf()
+    b = bulkhead(main=tls_main(server_place, "tls_resumption_hosts = *\n"))
+    peer = Postfix(b.port)
+    try:
+        with open(peer.path("/etc/postfix/main.cf"), "a") as f:
+            f.write("smtp_tls_security_level = encrypt\nsmtp_tls_loglevel = 2\nsmtp_tls_session_cache_database = btree:/var/lib/postfix/smtp_scache\n")
+        subprocess.run(["chroot", peer.root, "postfix", "reload"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for i in range(2):
+            c = Client(peer.port)
+            assert c.mail("p%d@b.example" % i, "joe@local.example", b"Subject: by postfix\r\n\r\nx\r\n").startswith("250")
+            c.ask("QUIT", 221)
+            b.wait_log(r"<= p%d@b.example .* P=esmtps X=TLS1.3:" % i)
+        assert re.search(r"<= p1@b.example .* X=TLS1.3:[^ *]+\* ", b.log()), b.log() + peer.log()
+    finally:
+        peer.close()
+
+
+# ---- machines behind one address ----
+
+@pytest.fixture
+def balanced(place, tmp_path):
+    """Two servers, which share no keys, in turns behind one port."""
+    servers = [ScriptedServer({"EHLO": "250-m%d.lb.example hello\r\n250 STARTTLS" % i}, tls=place.context()) for i in (1, 2)]
+    port, conf = free_port(), tmp_path / "haproxy.cfg"
+    conf.write_text("defaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n timeout server 60s\nlisten smtp\n bind 127.0.0.1:%d\n balance roundrobin\n%s" % (
+        port, "".join(" server s%d 127.0.0.1:%d\n" % (i, s.port) for i, s in enumerate(servers))))
+    p = subprocess.Popen(["haproxy", "-db", "-f", str(conf)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with servers[0], servers[1]:
+        wait_for(lambda: ":%04X " % port in open("/proc/net/tcp").read(), 20)
+        yield port
+    p.terminate()
+    p.wait(10)
+
+
+@pytest.mark.parametrize("rule,resumed", [
+    ("host_name_extract = ${if match{$item}{\\N^250-([\\w.]+)\\s\\N}{$1}}", [False, False, True, True, True]), ("", [False] * 5), ("host_name_extract =", [False] * 5),
+    ("host_name_extract = ${if eq{$host}{127.0.0.1}{${lookup{$item}nothing{/x}}}}", None)])
+def test_behind_a_load_balancer(bulkhead, place, balanced, rule, resumed):
+    """Which machine it is tells its reply to EHLO. Without that each is offered the other's session, in vain."""
+    if resumed is None:
+        with pytest.raises(AssertionError, match="host_name_extract"):
+            sender(bulkhead, place, balanced, rule)
+        return
+    b = sender(bulkhead, place, balanced, rule, "hosts_require_tls = *")
+    first = mail(b)      # the channel to router is asked for: nothing is kept where the name is asked there
+    got = first + mail(b, 5)
+    assert [] not in (got,) and (got[-4:] == resumed[-4:] or got[-3:] == resumed[-3:]), got
+
+
+def test_a_name_that_cannot_be_expanded(bulkhead, place):
+    """Then nothing is kept and nothing offered, and mail flows."""
+    with ScriptedServer(tls=place.context()) as server:
+        b = sender(bulkhead, place, server, "host_name_extract = ${if eq{$item}{}{x}fail}")
+        assert mail(b, 3) == [False, False, False]

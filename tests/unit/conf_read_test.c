@@ -95,6 +95,8 @@ static const struct {
 	{ ".ifdef _DRIVER_ROUTER_DNSLOOKUP\nsmtp_banner = dns\n.endif", "smtp_banner", "dns" },
 	{ ".ifdef _DRIVER_ROUTER_IPLOOKUP\nsmtp_banner = iplookup\n.else\nsmtp_banner = none\n.endif", "smtp_banner", "none" },
 	{ ".ifdef _HAVE_IPV6\nsmtp_banner = six\n.endif", "smtp_banner", "six" },
+	{ ".ifdef _HAVE_TLS_RESUME\nsmtp_banner = resume\n.endif", "smtp_banner", "resume" },
+	{ "smtp_banner = A_RESUME_DECODE", "smtp_banner", "A_RESUME_DECODE" },
 	{ ".ifdef _OPT_TRANSPORT_SMTP_MAX_RCPT\nsmtp_banner = rcpt\n.endif", "smtp_banner", "rcpt" },
 	{ ".ifdef _LOG_SUBJECT\nsmtp_banner = log\n.endif", "smtp_banner", "log" },
 	{ ".ifdef _OPT_MAIN_NOSUCH\nsmtp_banner = x\n.else\nsmtp_banner = y\n.endif", "smtp_banner", "y" },
