@@ -249,7 +249,8 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 	}
 	if (!EVP_CipherInit_ex(cipher, EVP_aes_256_cbc(), NULL, key + 16, iv, making) || !mac_key_set(mac, key + 48))
 		return -1;
-	return making || !old ? 1 : 2;
+	/* One ticket with each handshake: a client of TLS 1.3 uses none twice. */
+	return making || (!old && SSL_version(ssl) < TLS1_3_VERSION) ? 1 : 2;
 }
 
 /* A session is resumed only under the demands under which it was made: else a certificate that was never asked for, or was judged by other

@@ -52,9 +52,18 @@ static bool ocsp_good(SSL *ssl, OCSP_BASICRESP *basic, int64_t *until_out)
 int tls_ocsp_check(SSL *ssl, struct tls_conn *c)
 {
 	const unsigned char *p;
-	long n = SSL_get_tlsext_status_ocsp_resp(ssl, &p);
-	OCSP_RESPONSE *response = n > 0 ? d2i_OCSP_RESPONSE(NULL, &p, n) : NULL;
-	OCSP_BASICRESP *basic = response && OCSP_response_status(response) == OCSP_RESPONSE_STATUS_SUCCESSFUL ? OCSP_response_get1_basic(response) : NULL;
+	long n;
+	OCSP_RESPONSE *response;
+	OCSP_BASICRESP *basic;
+
+	/* Nothing is stapled then; what was verified when the session was made holds: whether it does still, tls_session_serves() has seen. */
+	if (SSL_session_reused(ssl)) {
+		tls_session_resumed(c);
+		return c->ocsp == TLS_OCSP_VERIFIED || !c->require_ocsp;
+	}
+	n = SSL_get_tlsext_status_ocsp_resp(ssl, &p);
+	response = n > 0 ? d2i_OCSP_RESPONSE(NULL, &p, n) : NULL;
+	basic = response && OCSP_response_status(response) == OCSP_RESPONSE_STATUS_SUCCESSFUL ? OCSP_response_get1_basic(response) : NULL;
 
 	if (n > 0)
 		c->ocsp = basic && ocsp_good(ssl, basic, &c->ocsp_until) ? TLS_OCSP_VERIFIED : TLS_OCSP_FAILED;

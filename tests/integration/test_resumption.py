@@ -253,8 +253,8 @@ def test_postfix_as_the_server(bulkhead, place):
     postfix = TlsPostfix(None)
     try:
         b = sender(bulkhead, place, postfix, "tls_verify_hosts = *")
-        assert mail(b, 3) == [False, True, True]
-        assert re.search("[Rr]eusing (previous|old) session", postfix.log()) or "TLS connection reused" in postfix.log() or "decrypt session ticket" in postfix.log().lower(), postfix.log()
+        # It gives no ticket where one was taken, and we take none twice.
+        assert mail(b, 4) == [False, True, False, True]
     finally:
         postfix.close()
 
@@ -265,7 +265,6 @@ def test_exim_as_the_server(bulkhead, place, version):
     place.leaf()
     exim = exim_with(place, more="tls_resumption_hosts = *\n" + version)
     try:
-        exim_selector = "log_selector = +tls_resumption"
         b = sender(bulkhead, place, exim, "hosts_require_tls = *", "tls_verify_hosts = *")
         assert mail(b, 3) == [False, True, True]
     finally:
@@ -315,7 +314,7 @@ def test_openssl_as_the_client(bulkhead, server_place, tmp_path, version):
     b.wait_log(r"BITS 11 client requested new ticket, server provided$")
     s_client(b, version, "-sess_in", keep)
     # TLS 1.3: each ticket serves once, so there is a new one with each handshake.
-    b.wait_log(r"BITS %s$" % ("23 session resumed" if version == "-tls1_2" else "(31 session resumed, also new ticket|23 session resumed)"))
+    b.wait_log(r"BITS %s$" % ("23 session resumed" if version == "-tls1_2" else "31 session resumed, also new ticket"))
     s_client(b, version, "-bind", "127.0.0.2:0", "-sess_in", keep)
     b.wait_log(r"BITS [0-7] client offered session")
 
