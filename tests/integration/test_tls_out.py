@@ -13,8 +13,8 @@ import pytest
 from bulkhead import UID_BASE, free_port, wait_for
 from certs import Authority
 from dns_zone import have_nsd
-from peers import Exim, Opensmtpd, Postfix
-from scripted_server import Close, Late, Raw, Reset, ScriptedServer, Silent
+from peers import Exim, Postfix
+from scripted_server import Close, Raw, Reset, ScriptedServer, Silent
 
 KEYD = UID_BASE + 6
 RETRY = "* * F,2h,1m"
@@ -688,25 +688,3 @@ def test_postfix(bulkhead, place):
         assert "TLS connection established from localhost" in postfix.log() or "TLS connection established" in postfix.log(), postfix.log()
     finally:
         postfix.close()
-
-
-def test_opensmtpd(bulkhead, place):
-    pem, key = place.leaf("rsa", kind="rsa")
-
-    class TlsSmtpd(Opensmtpd):
-        def configure(self):
-            super().configure()
-            for src, dst in ((pem, "server.pem"), (key, "server.key")):
-                shutil.copy(src, self.path("/etc/" + dst))
-                os.chmod(self.path("/etc/" + dst), 0o600)
-            text = open(self.path("/etc/smtpd.conf")).read()
-            self.write("/etc/smtpd.conf", 'pki peer.example cert "/etc/server.pem"\npki peer.example key "/etc/server.key"\n' +
-                       re.sub(r"(listen on \S+ port \d+)", r"\1 tls-require pki peer.example", text))
-    peer = TlsSmtpd(None)
-    try:
-        b = client(bulkhead, place, peer, "tls_verify_hosts = *")
-        send(b, "to opensmtpd")
-        peer.wait_mailbox(b"to opensmtpd")
-        delivered(b, X + "CV=yes")
-    finally:
-        peer.close()
