@@ -104,7 +104,7 @@ static void cache_write(const struct callout *c, struct cached *cached, const st
 	if (c->options->no_cache || answer->status > ST_FAIL || !cached->domain_key.len)
 		return;
 	if (answer->status == ST_FAIL && !answer->code)
-		return; /* nobody was asked: there is no SMTPUTF8 */
+		return; /* nobody was asked */
 	expire_read(c->r, &expire);
 	changed = calls_take(c, &cached->domain.calls, answer, now);
 	changed |= fact_take(&cached->domain.random, answer->random, now);
@@ -252,8 +252,7 @@ static void out_answered(const struct callout *c, const struct ipc_callout_answe
 	out->status = ST_FAIL;
 	out->failure = str_of(failure_of(answer->stage));
 	out->log_text = why;
-	if (!answer->code && answer->stage >= CALLOUT_MAIL)
-		out->code = STR_LIT("5.6.7");
+	out->code = answer->own;
 	if (!reply.len)
 		reply = one_line(c->a, answer->text);
 	out->text = c->sender

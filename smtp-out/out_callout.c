@@ -113,6 +113,7 @@ static void words_keep(struct out_delivery *d, const struct smtp_reply *reply)
 
 	out->stage = stage_of(c);
 	out->code = c->rcpt.code;
+	out->own = c->rcpt.refused && !c->rcpt.code ? c->rcpt.status : STR_NULL;
 	out->text = str_sub(c->rcpt.text, 0, 4096);
 	out->reply = c->rcpt.code && reply ? str_sub(smtp_reply_words(&d->txn, reply), 0, 4096) : STR_NULL;
 	if (!said || !strcmp(said, "RCPT TO")) /* a recipient that was taken has no trouble to tell */

@@ -251,8 +251,7 @@ void smtp_txn_check(struct smtp_client *c)
 		smtp_verdict_give_all(t, &v);
 	}
 	if (t->requiretls_must && c->profile->is_host && !(c->tls && (c->offers & SMTP_O_REQUIRETLS))) {
-		struct smtp_verdict unfit = smtp_verdict_unfit(STR_LIT("5.7.30"),
-			t->probe ? STR_LIT("530 5.7.4 REQUIRETLS support required") : STR_LIT("REQUIRETLS support required"));
+		struct smtp_verdict unfit = smtp_verdict_unfit(STR_LIT("5.7.30"), STR_LIT("REQUIRETLS support required"));
 
 		smtp_verdict_give_all(t, &unfit);
 	}

@@ -80,6 +80,15 @@ static void data_trust(struct acl_state *s)
 	eval_set(s->ev, EV_domain_data, str_lower(s->ev->arena, domain));
 }
 
+/* A server that was not asked, since it has not what the message needs. */
+static void server_lacks(struct acl_state *s, struct str status)
+{
+	if (str_is(status, "5.6.7")) /* SMTPUTF8 */
+		s->user_text = s->stage == ACL_RCPT ? STR_LIT("533 no support for internationalised mailbox name") : STR_LIT("550 mailbox unavailable");
+	else if (str_is(status, "5.7.30") || str_is(status, "5.7.10"))
+		s->user_text = STR_LIT("530 5.7.4 REQUIRETLS support required");
+}
+
 enum acl_rc acl_verify_recipient(struct acl_state *s, const struct verify_call *call, struct err *err)
 {
 	struct ipc_verify_answer answer;
@@ -94,8 +103,8 @@ enum acl_rc acl_verify_recipient(struct acl_state *s, const struct verify_call *
 	if (st == ST_FAIL) {
 		s->user_text = answer.text.len ? answer.text : STR_LIT("Unrouteable address");
 		s->log_text = answer.log_text.len ? answer.log_text : s->user_text;
-		if (answer.callout && str_is(answer.code, "5.6.7")) /* a server without SMTPUTF8 */
-			s->user_text = s->stage == ACL_RCPT ? STR_LIT("533 no support for internationalised mailbox name") : STR_LIT("550 mailbox unavailable");
+		if (answer.callout)
+			server_lacks(s, answer.code);
 	}
 	if (defer_passes(st, &call->parsed, &answer))
 		return RC_OK;
