@@ -83,6 +83,7 @@ int ctl_rewrite(struct ctl *ctl, int argc, char **argv);
 int ctl_retry_rule(struct ctl *ctl, int argc, char **argv);
 int ctl_queue(struct ctl *ctl, int argc, char **argv);
 int ctl_mailq(struct ctl *ctl, int argc, char **argv);
+int ctl_hints(struct ctl *ctl, int argc, char **argv);
 int ctl_trace(struct ctl *ctl, int argc, char **argv);
 int ctl_sendmail(struct ctl *ctl, int argc, char **argv);
 

@@ -19,6 +19,7 @@ const struct ctl_verb ctl_verbs[] = {
 	{ "retry-rule", "[-f SENDER] ADDRESS|HOST [DOMAIN] [ERROR]", "the retry rule that holds", ctl_retry_rule },
 	{ "tlsa", "--cert FILE [--port NUMBER] [HOST...]", "the TLSA records to publish for a certificate", ctl_tlsa },
 	{ "queue", "VERB ...", "list, show, change the queue; `bulkhead queue help` has the verbs", ctl_queue },
+	{ "hints", "forget HOST...", "forget what hosts said to EHLO: the next connection to them does not begin early", ctl_hints },
 	{ "trace", "ID", "one message's whole life, from the log", ctl_trace },
 	{ NULL, NULL, NULL, NULL }
 };

@@ -224,10 +224,10 @@ maildir:
 """
 
 
-def client(bulkhead, port, options="", main="", **kw):
+def client(bulkhead, port, options="", main="", hosts="*", **kw):
     """An instance that sends to the port; connections are not kept."""
     options = "  connection_max_messages = 1\n" + options
-    return bulkhead(main=LOG + main, sink=port, transports=TRANSPORTS.format(options=options), **kw)
+    return bulkhead(main=LOG + main, sink=port, transports=TRANSPORTS.format(options=options).replace("= *\n  connection", "= " + hosts + "\n  connection"), **kw)
 
 
 def send(b, n=1, to="box@peer.example", content=b"Subject: early\r\n\r\nx\r\n"):
@@ -549,3 +549,171 @@ def test_client_liar(bulkhead, name, chunking):
     else:
         assert len(liar.sessions) == 5 and " L*" not in lines[1], (lines, liar.sessions)
     assert " L*" in lines[3], lines
+
+
+def test_client_partly(bulkhead):
+    """Of two recipients one is refused: with BDAT in the first segment, the other gets the message once."""
+    liar = Liar(lambda i: (OFFER + ["CHUNKING"], {}))
+    b = client(bulkhead, liar.port)
+    send(b)
+    usual = liar.script
+    liar.script = lambda i: (usual(i)[0], {"rcpt": "550 no"})
+    c = b.client()
+    c.mail("", ["no@peer.example", "none@peer.example"], b"Subject: x\r\n\r\nx\r\n")
+    for who in ("no", "none"):
+        b.wait_log(r"\*\* %s@peer.example .*550 no" % who)
+    assert len(liar.messages) == 2 # one of them without recipients: the server said 250 to it for all that
+    assert liar.sessions[1][-1] == "QUIT" or liar.sessions[1][-1].startswith("BDAT"), liar.sessions
+
+
+def test_client_restart(bulkhead):
+    """What one smtp-out has learned another one knows; `bulkhead hints forget` makes both start anew."""
+    liar = Liar(lambda i: (OFFER, {}))
+    b = client(bulkhead, liar.port)
+    send(b)
+    pid = b.pids()
+    b.command("restart", "smtp-out")
+    wait_for(lambda: b.pids() != pid)
+    assert " L*" in send(b)[1]
+    assert b.command("hints", "forget", "192.0.2.77") == ""
+    assert b.command("hints", "forget", "127.0.0.1") == "127.0.0.1:%d.EHLO\n" % liar.port
+    lines = send(b, 2)
+    assert " L*" not in lines[2] and " L*" in lines[3], lines
+
+
+def test_client_expire(bulkhead):
+    """EPL5: an offer older than retry_data_expire is dropped."""
+    liar = Liar(lambda i: (OFFER, {}))
+    b = client(bulkhead, liar.port, main="retry_data_expire = 1s\n")
+    send(b)
+    import time
+    time.sleep(2.1)
+    assert " L*" not in send(b)[1]
+
+
+@pytest.mark.parametrize("options,hosts", [("  helo_data = [$sending_ip_address]\n", "*"), ("  hosts_avoid_pipelining = *\n", "*"), ("  protocol = lmtp\n", "*"),
+                                          ("", "!127.0.0.1 : *"), ("  hosts_avoid_esmtp = *\n", "*")])
+def test_client_never(bulkhead, options, hosts):
+    """Hosts and settings with which nothing goes early."""
+    liar = Liar(lambda i: (OFFER, {"lhlo": "\r\n".join(["250-" + o for o in OFFER] + ["250 ok"])}))
+    relay = Relay(liar.port)
+    b = client(bulkhead, relay.port, options, hosts=hosts)
+    lines = send(b, 2)
+    assert relay.early(1) == b"" and " L*" not in "".join(lines), (relay.sessions, lines)
+    relay.close()
+
+
+def test_client_interface(bulkhead):
+    """With `interface` the address is known before the connection is."""
+    liar = Liar(lambda i: (OFFER, {}))
+    relay = Relay(liar.port)
+    b = client(bulkhead, relay.port, "  helo_data = [$sending_ip_address]\n  interface = 127.0.0.1\n")
+    assert " L*" in send(b, 2)[1]
+    assert relay.early(1).startswith(b"EHLO [127.0.0.1]\r\nMAIL "), relay.sessions
+    relay.close()
+
+
+@pytest.mark.parametrize("peer", [Postfix, Opensmtpd])
+def test_client_peers(bulkhead, peer):
+    """Servers without the offer never see a word before their greeting."""
+    p = peer(None)
+    relay = Relay(p.port)
+    try:
+        b = client(bulkhead, relay.port, "  hosts_avoid_tls = *\n")
+        lines = send(b, 3)
+        assert [relay.early(i) for i in range(3)] == [b""] * 3, relay.sessions
+        assert " L*" not in "".join(lines)
+    finally:
+        relay.close()
+        p.close()
+
+
+def test_client_callout(bulkhead):
+    """Callouts use what is known, and remember what they see."""
+    liar = Liar(lambda i: (OFFER, {}))
+    relay = Relay(liar.port)
+    b = client(bulkhead, relay.port, acl="acl_check_rcpt:\n  require verify = recipient/callout=no_cache\n  accept\n")
+    for i in range(2):
+        c = b.client()
+        c.ask("EHLO x.example", 250)
+        c.ask("MAIL FROM:<a@b.example>", 250)
+        c.ask("RCPT TO:<box%d@peer.example>" % i, 250)
+        c.close()
+    assert relay.early(0) == b""
+    assert re.match(rb"EHLO mx\.test\.example\r\nMAIL FROM:<>\r\nRCPT TO:<box1@peer\.example>\r\n\Z", relay.early(1)), relay.sessions
+    assert liar.messages == []
+    relay.close()
+
+
+def test_server_injection(bulkhead, certificates):
+    """What stands behind STARTTLS in an early group is never taken as said inside TLS, whoever sends it."""
+    owner = UID_BASE + 6 if os.geteuid() == 0 else None
+    certificates.leaf("ours", "mx.test.example", names=["DNS:mx.test.example"], owner=owner)
+    b = bulkhead(main="tls_directories = %s\ntls_certificate = %s\ntls_privatekey = %s\n" % (certificates.dir, certificates.path("ours.pem"),
+                                                                                        certificates.path("ours.key")))
+    for behind in (b"EHLO evil.example\r\n", b"MAIL FROM:<evil@b.example>\r\n", b"\x16\x03\x01", b"x"):
+        r = Raw(b.port, b"EHLO early.example\r\nSTARTTLS\r\n" + behind)
+        got = r.all()
+        assert re.search(rb"(?m)^554 5\.5\.0 Security failure", got) and b"TLS go ahead" not in got, got
+    r = Raw(b.port, b"EHLO early.example\r\nSTARTTLS\r\n")
+    assert codes(r.replies(3)) == "220 250 220"
+    r.tls()
+    r.send(GROUP)
+    assert codes(r.replies(4)) == "250 250 250 354"
+    r.send(BODY)
+    assert codes(r.replies(1)) == "250"
+
+
+# ---- TCP Fast Open ----
+
+@pytest.fixture
+def netns():
+    """A network of its own, where the kernel's settings can be changed."""
+    if os.geteuid() != 0:
+        pytest.skip("a network namespace needs root")
+    name = "bulkhead-early-%d" % os.getpid()
+    if subprocess.run(["ip", "netns", "add", name], stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("no network namespaces here")
+    run = ["ip", "netns", "exec", name]
+    subprocess.run(run + ["ip", "link", "set", "lo", "up"], check=True)
+    if subprocess.run(run + ["sysctl", "-q", "-w", "net.ipv4.tcp_fastopen=3"], stderr=subprocess.DEVNULL).returncode:
+        subprocess.run(["ip", "netns", "del", name])
+        pytest.skip("net.ipv4.tcp_fastopen can't be set here")
+    yield name
+    subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+SCENARIO = r"""
+import sys
+sys.path.insert(0, %(tests)r)
+import re
+from bulkhead import Instance, free_port, wait_for
+import test_early
+b = Instance(main="log_selector = +pipelining\n")
+a = Instance(main="log_selector = +pipelining\n", sink=b.port, transports=test_early.TRANSPORTS.format(options="  connection_max_messages = 1\n%(options)s"))
+try:
+    b.start(), a.start()
+    for i in range(4):
+        a.send("a@b.example", "ann@other.example")
+        wait_for(lambda: len(re.findall(" => ann@", a.log())) > i, 20, why=a.logs)
+    print("\n".join(re.findall(r"=> ann@.*", a.log()) + re.findall(r"<= a@b.example H=\(mx.*", b.log())))
+finally:
+    a.destroy()
+    b.destroy()
+"""
+
+
+@pytest.mark.parametrize("options,want", [("", "TFO*"), ("  hosts_try_fastopen =\n", "")])
+def test_fastopen(netns, options, want):
+    """EPL8: once there is a cookie, the first group goes with the SYN, and both sides say so."""
+    text = SCENARIO % {"tests": os.path.dirname(os.path.abspath(__file__)), "options": options.replace("\n", "\\n")}
+    p = subprocess.run(["ip", "netns", "exec", netns, "/usr/bin/python3", "-c", text], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+    out = p.stdout.decode()
+    assert p.returncode == 0, out
+    sent, received = re.findall(r"(?m)^=>.*", out), re.findall(r"(?m)^<=.*", out)
+    assert len(sent) == 4 and len(received) == 4, out
+    if want:
+        assert re.search(r"\] TFO\* .* L\* ", sent[3]) and re.search(r"\] TFO\* P=esmtps? .*L\* ", received[3]), out
+        assert " TFO*" not in sent[0], out
+    else:
+        assert "TFO" not in out, out
