@@ -130,13 +130,18 @@ static void conn_facts_fill(struct out_delivery *d, struct out_conn *conn, struc
 	out->dsn_passed = d->txn.dsn_passed;
 }
 
+static bool conn_takes_more(const struct out_conn *conn)
+{
+	return !conn->client.limit_mails || conn->messages < conn->client.limit_mails;
+}
+
 /* Whether the connection waits for more from qmgr. */
 static bool conn_is_worth_keeping(const struct out_conn *conn)
 {
 	const struct out_options *o = conn->to->options;
 
 	return conn->client.phase == SMTP_READY && conn->state == OUT_TALKING && !conn->so->draining && !(conn->tls && conn->to->tls.one_message) &&
-		o->idle_ms && (!o->max_messages || conn->messages < o->max_messages);
+		o->idle_ms && (!o->max_messages || conn->messages < o->max_messages) && conn_takes_more(conn);
 }
 
 static uint32_t tls_log_fill(const struct tls_facts *f, struct ipc_pair *log, uint32_t n)
@@ -330,6 +335,19 @@ static bool delivery_again_clear(struct out_delivery *d, const struct out_conn *
 	return false;
 }
 
+/* The recipients beyond the host's limits, on the same connection. Each round is of at least one of them. */
+static bool rest_begin(struct out_delivery *d, struct out_conn *conn)
+{
+	if (conn->client.phase != SMTP_READY || conn->state != OUT_TALKING || conn->so->draining || !conn_takes_more(conn))
+		return false;
+	for (uint32_t i = 0; i < d->txn.n_rcpts; i++)
+		if (!d->txn.rcpts[i].skip)
+			d->given_by[i] = 0; /* this host's now: host_note() comes when all are through */
+	smtp_txn_rest(&d->txn);
+	out_content_rewind(&d->content);
+	return out_conn_again(conn, d);
+}
+
 void out_delivery_answered(struct out_delivery *d, struct out_conn *conn)
 {
 	uint32_t host;
@@ -347,6 +365,8 @@ void out_delivery_answered(struct out_delivery *d, struct out_conn *conn)
 		delivery_try(d);
 		return;
 	}
+	if (d->txn.n_later && rest_begin(d, conn))
+		return;
 	host_note(d, conn->host);
 	if (!d->failed_here && somebody_waits(d) && out_delivery_host_next(d, &host)) {
 		delivery_try(d);

@@ -19,7 +19,7 @@
  *             `txn` is NULL again once every recipient has its result; or, with again_clear, when the same host is to be tried once
  *             more without TLS.
  * Errors:     all trouble ends in results of recipients and in txn->host_error.
- * Standards:  RFC 5321, 1870 (SIZE), 2033 (LMTP), 2920 (PIPELINING), 3030 (CHUNKING), 3207 (STARTTLS), 3461 (DSN), 6152 (8BITMIME);
+ * Standards:  RFC 5321, 1870 (SIZE), 2033 (LMTP), 2920 (PIPELINING), 3030 (CHUNKING), 9422 (LIMITS), 3207 (STARTTLS), 3461 (DSN), 6152 (8BITMIME);
  *             draft-hall-prdr (PRDR). */
 #ifndef SMTP_CLIENT_H
 #define SMTP_CLIENT_H
@@ -62,6 +62,7 @@ struct smtp_rcpt {
 	bool waits;               /* an earlier host deferred it for a reason that may pass: then it is none */
 	bool skip;                /* in: not part of this transaction (it has its result from another host) */
 	bool accepted;            /* RCPT got 2xx */
+	bool later;               /* deferred only since the host takes no more of them at a time (LIMITS) */
 };
 
 /* One message on one connection. */
@@ -79,6 +80,7 @@ struct smtp_txn {
 	uint32_t n_rcpts;
 	/* what became of it */
 	uint32_t n_accepted, n_delivered;
+	uint32_t n_later;         /* for another transaction on the same connection: smtp_txn_rest() */
 	uint8_t host_error;       /* enum retry_error: the host's trouble; RETRY_NONE: it worked */
 	struct str host_text;
 	bool mail_answered;       /* some reply to MAIL came: the connection was alive */
@@ -124,6 +126,7 @@ struct smtp_client {
 	struct buf mechanisms;    /* of AUTH, as EHLO's reply has them */
 	const char *local_ip;     /* our address, lent; NULL: not known */
 	uint64_t peer_size;       /* SIZE of the peer; 0: no limit */
+	uint32_t limit_mails, limit_rcpts, limit_domains; /* LIMITS of the peer: transactions on a connection; recipients, and their domains, in one; 0: none */
 	uint32_t send_rcpt, recv_rcpt; /* positions among the recipients, in steps RCPT and DOT */
 	uint32_t commands, replies;    /* asked for, come */
 	uint16_t offers;          /* enum smtp_offer, as far as the profile wants them */
@@ -190,6 +193,8 @@ void smtp_client_clear(struct smtp_client *c);
 
 /* Gives every recipient of the transaction that has no result a deferral for the host's sake. */
 void smtp_txn_host_failed(struct smtp_txn *t, enum retry_error error, const char *stage, struct str status, struct str text);
+/* Only those who are `later` are left, for another transaction on the same connection. */
+void smtp_txn_rest(struct smtp_txn *t);
 /* Forgets the temporary results before the next host is tried; final ones are skipped from now on. False: nobody is left. */
 bool smtp_txn_again(struct smtp_txn *t);
 

@@ -129,6 +129,7 @@ static const struct { const char *name; enum smtp_offer offer; } offer_rows[] = 
 	{ "CHUNKING", SMTP_O_CHUNKING }, { "PRDR", SMTP_O_PRDR }, { "AUTH", SMTP_O_AUTH }, { "REQUIRETLS", SMTP_O_REQUIRETLS },
 	{ "PIPECONNECT", SMTP_O_PIPECONNECT }, { "X_PIPE_CONNECT", SMTP_O_PIPECONNECT },
 };
+enum { LIMIT_DIGITS = 6 };
 enum { OFFER_ROWS = sizeof offer_rows / sizeof *offer_rows };
 
 uint32_t smtp_offer_find(struct str name)
@@ -157,6 +158,28 @@ void smtp_offers_limit(struct smtp_client *c)
 		c->offers &= (uint16_t)~SMTP_O_PRDR;
 }
 
+/* RFC 9422: a value that is malformed says nothing; of two for the same the smaller one holds. */
+static void limits_read(struct smtp_client *c, struct str line)
+{
+	const struct { const char *name; uint32_t *slot; } rows[] = {
+		{ "MAILMAX", &c->limit_mails }, { "RCPTMAX", &c->limit_rcpts }, { "RCPTDOMAINMAX", &c->limit_domains },
+	};
+	struct str word;
+
+	while (str_split(&line, ' ', &word)) {
+		ptrdiff_t equals = str_find(word, '=');
+		struct str digits = equals < 0 ? STR_NULL : str_from(word, (size_t)equals + 1);
+		uint64_t value = 0;
+
+		if (!digits.len || digits.len > LIMIT_DIGITS || digits.p[0] == '0' || !str_u64(digits, UINT32_MAX, &value))
+			continue;
+		word = str_sub(word, 0, (size_t)equals);
+		for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+			if (str_isi(word, rows[i].name) && (!*rows[i].slot || value < *rows[i].slot))
+				*rows[i].slot = (uint32_t)value;
+	}
+}
+
 void smtp_offers_read(struct smtp_client *c)
 {
 	struct str line, word;
@@ -164,6 +187,7 @@ void smtp_offers_read(struct smtp_client *c)
 
 	c->offers = SMTP_O_ESMTP;
 	c->peer_size = 0;
+	c->limit_mails = c->limit_rcpts = c->limit_domains = 0;
 	buf_reset(&c->mechanisms);
 	for (unsigned n = 0; smtp_reply_line(&c->reply, &at, &line); n++) {
 		if (!n) /* the peer's name */
@@ -173,6 +197,8 @@ void smtp_offers_read(struct smtp_client *c)
 		c->offers |= (uint16_t)smtp_offer_find(word);
 		if (str_isi(word, "AUTH") && c->mechanisms.len + line.len < MECHANISMS_MAX)
 			buf_printf(&c->mechanisms, " %.*s", STR_FMT(line));
+		if (str_isi(word, "LIMITS"))
+			limits_read(c, line);
 		if (str_isi(word, "SIZE") && !str_u64(str_trim(line), UINT64_MAX, &c->peer_size))
 			c->peer_size = 0;
 	}
@@ -235,6 +261,41 @@ static void utf8_check(struct smtp_client *c)
 	t->utf8_said = offered && (header || envelope || (t->utf8 && t->eightbit && t->downconvert <= 0));
 }
 
+static struct str domain_of(struct str addr)
+{
+	return str_from(addr, (size_t)(str_rfind(addr, '@') + 1));
+}
+
+/* Who is beyond the peer's limits waits for a further transaction. */
+static void limits_check(struct smtp_client *c)
+{
+	struct smtp_txn *t = c->txn;
+	struct smtp_verdict v = { .result = DELIVERY_DEFERRED, .error = RETRY_RCPT_4XX, .stage = "RCPT TO", .status = STR_LIT("4.5.3"),
+		.text = STR_LIT("the remote host takes no more recipients at a time") };
+	struct str *domains = arena_alloc(t->arena, (c->limit_domains ? t->n_rcpts : 1) * sizeof *domains);
+	uint32_t n = 0, n_domains = 0;
+
+	for (uint32_t i = 0; i < t->n_rcpts; i++) {
+		struct smtp_rcpt *r = &t->rcpts[i];
+		struct str domain = domain_of(r->addr);
+		uint32_t k = 0;
+
+		if (r->skip || r->result)
+			continue;
+		while (c->limit_domains && k < n_domains && !str_eqi(domains[k], domain))
+			k++;
+		if ((c->limit_rcpts && n == c->limit_rcpts) || (c->limit_domains && k == c->limit_domains)) {
+			smtp_verdict_give(r, &v);
+			r->later = true;
+			t->n_later++;
+			continue;
+		}
+		n++;
+		if (c->limit_domains && k == n_domains)
+			domains[n_domains++] = domain;
+	}
+}
+
 void smtp_txn_check(struct smtp_client *c)
 {
 	struct smtp_txn *t = c->txn;
@@ -269,6 +330,8 @@ void smtp_txn_check(struct smtp_client *c)
 		}
 	}
 	utf8_check(c);
+	if (c->limit_rcpts || c->limit_domains)
+		limits_check(c);
 	for (uint32_t i = 0; i < t->n_rcpts; i++)
 		t->rcpts[i].skip |= t->rcpts[i].result != 0;
 }

@@ -88,6 +88,36 @@ void smtp_txn_host_failed(struct smtp_txn *t, enum retry_error error, const char
 	smtp_verdict_give_all(t, &v);
 }
 
+static void rcpt_again(struct smtp_rcpt *r)
+{
+	r->result = r->error = 0;
+	r->code = 0;
+	r->host_error = r->refused = r->accepted = r->later = false;
+	r->status = r->text = STR_NULL;
+	r->stage = NULL;
+}
+
+static void txn_again(struct smtp_txn *t)
+{
+	t->n_accepted = t->n_later = 0;
+	t->host_error = RETRY_NONE;
+	t->host_text = STR_NULL;
+	t->mail_answered = t->pipelined = t->prdr = t->chunked = t->early = false;
+}
+
+void smtp_txn_rest(struct smtp_txn *t)
+{
+	for (uint32_t i = 0; i < t->n_rcpts; i++) {
+		struct smtp_rcpt *r = &t->rcpts[i];
+		bool later = r->later;
+
+		r->skip = !later;
+		if (later)
+			rcpt_again(r);
+	}
+	txn_again(t);
+}
+
 bool smtp_txn_again(struct smtp_txn *t)
 {
 	bool left = false;
@@ -101,15 +131,8 @@ bool smtp_txn_again(struct smtp_txn *t)
 		if (r->skip)
 			continue;
 		left = true;
-		r->result = r->error = 0;
-		r->code = 0;
-		r->host_error = r->refused = r->accepted = false;
-		r->status = r->text = STR_NULL;
-		r->stage = NULL;
+		rcpt_again(r);
 	}
-	t->n_accepted = 0;
-	t->host_error = RETRY_NONE;
-	t->host_text = STR_NULL;
-	t->mail_answered = t->pipelined = t->prdr = t->chunked = t->early = false;
+	txn_again(t);
 	return left;
 }

@@ -116,6 +116,8 @@ static void octets_check(struct data_scan *d, const char *p, size_t n)
 {
 	uint64_t high = 0, word;
 
+	if (!n)
+		return;
 	if (memchr(p, 0, n))
 		d->faults |= DATA_NUL;
 	if (d->eightbit)
