@@ -71,12 +71,15 @@ class Peer:
         return found
 
     def clean(self):
-        for p in self.pids():
-            try:
-                os.kill(p, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        wait_for(lambda: not self.pids(), 10)
+        def none_left():
+            left = self.pids()
+            for p in left:      # one that is killed may have forked just before
+                try:
+                    os.kill(p, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            return not left
+        wait_for(none_left, 10)
         for d in self.queues:
             for base, _, names in os.walk(self.path(d)):
                 for n in names:
