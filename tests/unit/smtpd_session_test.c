@@ -498,6 +498,70 @@ static void test_load_reserve(void **state)
 	}
 }
 
+/* Chunks that do not come to an end, wanted or not; too many of them. */
+static void test_chunks(void **state)
+{
+	static const struct {
+		const char *name, *begin, *step;
+		unsigned step_s, most;       /* seconds each step takes; steps after which it must be over */
+		const char *has;
+	} cases[] = {
+		{ "dribbles", ENVELOPE "BDAT 100000\r\n", "x\r\n", 1, 70, "SMTP data too slow (message abandoned) on connection from (c.example) [192.0.2.1] F=<a@b.example>" },
+		{ "dribbles though refused", HELLO "BDAT 100000\r\n", "x", 1, 70, "SMTP data too slow (message abandoned) on connection from (c.example) [192.0.2.1] F=<>" },
+		{ "chunks that dribble", ENVELOPE, "BDAT 3\r\nx\r\n", 100, 3, "421 4.4.2 mx.example SMTP data timeout" },
+		{ "silence in a chunk", ENVELOPE "BDAT 100000\r\nx", "", 301, 1, "SMTP data timeout (message abandoned) on connection from (c.example) [192.0.2.1] F=<a@b.example>" },
+		{ "silence in one that is refused", HELLO "BDAT 100000\r\nx", "", 301, 1, "F=<>" },
+		{ "silence between chunks", ENVELOPE "BDAT 3\r\nx\r\n", "", 301, 1, "421 4.4.2 mx.example SMTP command timeout" },
+		{ "small chunks", ENVELOPE, "BDAT 3\r\nx\r\n", 0, 1001, "421 4.7.0 mx.example too many small chunks" },
+		{ "empty chunks", ENVELOPE, "BDAT 0\r\n", 0, 1001, "421 4.7.0 mx.example too many small chunks" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct mock m;
+		unsigned steps = 0;
+
+		mock_init(&m);
+		session_start(&m.session);
+		feed(&m, cases[i].begin);
+		while (m.session.state != SESSION_CLOSING) {
+			m.server.now_ms += 1000 * cases[i].step_s;
+			session_on_deadline(&m.session);
+			if (*cases[i].step)
+				feed(&m, cases[i].step);
+			if (++steps > cases[i].most)
+				fail_msg("%s: not over after %u steps", cases[i].name, steps);
+		}
+		assert_false(m.committed);
+		assert_null(m.session.txn);
+		if (!strstr(buf_cstr(&m.out), cases[i].has) && !strstr(buf_cstr(&m.log), cases[i].has))
+			fail_msg("%s: \"%s\" is missing in\n%s%s", cases[i].name, cases[i].has, buf_cstr(&m.out), buf_cstr(&m.log));
+		mock_clear(&m);
+	}
+}
+
+/* The connection is lost: what came goes. */
+static void test_chunk_lost(void **state)
+{
+	static const char *const begins[] = { ENVELOPE "BDAT 10\r\nx\r\n", ENVELOPE "BDAT 3\r\nx\r\nBDAT 5 LAST\r\nx\r\n\r", HELLO "BDAT 10\r\nx" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof begins / sizeof *begins; i++) {
+		struct mock m;
+
+		mock_init(&m);
+		session_start(&m.session);
+		feed(&m, begins[i]);
+		assert_int_equal(m.session.state, SESSION_CHUNK);
+		session_on_eof(&m.session, NULL);
+		assert_int_equal(m.session.state, SESSION_CLOSED);
+		assert_false(m.committed);
+		assert_true(m.forgot == (i < 2));
+		assert_non_null(strstr(buf_cstr(&m.log), "lost while reading message data"));
+		mock_clear(&m);
+	}
+}
+
 static void test_deadlines(void **state)
 {
 	struct mock m;
@@ -691,7 +755,7 @@ static void test_size(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_dialogues), cmocka_unit_test(test_early_talker), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_load), cmocka_unit_test(test_load_reserve), cmocka_unit_test(test_qmgr_lost),
+		cmocka_unit_test(test_dialogues), cmocka_unit_test(test_early_talker), cmocka_unit_test(test_chunks), cmocka_unit_test(test_chunk_lost), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_load), cmocka_unit_test(test_load_reserve), cmocka_unit_test(test_qmgr_lost),
 		cmocka_unit_test(test_ends), cmocka_unit_test(test_connect), cmocka_unit_test(test_commit), cmocka_unit_test(test_size),
 	};
 
