@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
+#include <openssl/ocsp.h>
 #include <openssl/pem.h>
 #include <openssl/sha.h>
 #include <openssl/x509v3.h>
@@ -533,10 +534,104 @@ static void refused(void **state)
 	}
 }
 
+/* ---- what a client demands ---- */
+
+/* An answer of the authority about `of`, valid from..until seconds from now. */
+static struct str ocsp_answer(const struct pair *signer, const struct pair *issuer, const struct pair *of, int status, long from, long until)
+{
+	OCSP_BASICRESP *basic = OCSP_BASICRESP_new();
+	OCSP_CERTID *id = OCSP_cert_to_id(NULL, of->cert, issuer->cert);
+	ASN1_TIME *begin = X509_gmtime_adj(NULL, from), *over = X509_gmtime_adj(NULL, until), *revoked = X509_gmtime_adj(NULL, -60);
+	OCSP_RESPONSE *answer;
+	uint8_t *der = NULL;
+	struct str text;
+	int n;
+
+	assert_non_null(OCSP_basic_add1_status(basic, id, status, OCSP_REVOKED_STATUS_NOSTATUS, status == V_OCSP_CERTSTATUS_REVOKED ? revoked : NULL, begin, over));
+	assert_int_equal(OCSP_basic_sign(basic, signer->cert, signer->key, EVP_sha256(), NULL, 0), 1);
+	answer = OCSP_response_create(OCSP_RESPONSE_STATUS_SUCCESSFUL, basic);
+	n = i2d_OCSP_RESPONSE(answer, &der);
+	text = str_dup(&arena, str_make((const char *)der, (size_t)n));
+	OPENSSL_free(der);
+	OCSP_RESPONSE_free(answer);
+	OCSP_BASICRESP_free(basic);
+	OCSP_CERTID_free(id);
+	ASN1_TIME_free(begin);
+	ASN1_TIME_free(over);
+	ASN1_TIME_free(revoked);
+	return text;
+}
+
+static void ocsp(void **state)
+{
+	struct pair stranger = pair_make(EVP_EC_gen("P-256"), "Stranger", NULL, NULL);
+	const struct { const char *name; struct str answer; enum tls_ocsp want; } cases[] = {
+		{ "good", ocsp_answer(&ca, &ca, &rsa, V_OCSP_CERTSTATUS_GOOD, -3600, 3600), TLS_OCSP_VERIFIED },
+		{ "none", STR_NULL, TLS_OCSP_NO_ANSWER },
+		{ "revoked", ocsp_answer(&ca, &ca, &rsa, V_OCSP_CERTSTATUS_REVOKED, -3600, 3600), TLS_OCSP_FAILED },
+		{ "unknown", ocsp_answer(&ca, &ca, &rsa, V_OCSP_CERTSTATUS_UNKNOWN, -3600, 3600), TLS_OCSP_FAILED },
+		{ "out of date", ocsp_answer(&ca, &ca, &rsa, V_OCSP_CERTSTATUS_GOOD, -7200, -3600), TLS_OCSP_FAILED },
+		{ "not yet", ocsp_answer(&ca, &ca, &rsa, V_OCSP_CERTSTATUS_GOOD, 3600, 7200), TLS_OCSP_FAILED },
+		{ "clocks differ a little", ocsp_answer(&ca, &ca, &rsa, V_OCSP_CERTSTATUS_GOOD, -3600, -60), TLS_OCSP_VERIFIED },
+		{ "of another certificate", ocsp_answer(&ca, &ca, &ca, V_OCSP_CERTSTATUS_GOOD, -3600, 3600), TLS_OCSP_FAILED },
+		{ "signed by a stranger", ocsp_answer(&stranger, &ca, &rsa, V_OCSP_CERTSTATUS_GOOD, -3600, 3600), TLS_OCSP_FAILED },
+		{ "signed by the certificate itself", ocsp_answer(&rsa, &ca, &rsa, V_OCSP_CERTSTATUS_GOOD, -3600, 3600), TLS_OCSP_FAILED },
+		{ "no answer at all", STR_LIT("what is this"), TLS_OCSP_FAILED },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+		bool require = i % 2, want = cases[i / 2].want == TLS_OCSP_VERIFIED || !require;
+		struct tls_options so = server_options(&rsa), co = { .ca_pem = ca.cert_pem, .verify = TLS_VERIFY_MUST };
+		struct tls_peer peer = { .name = STR_LIT("mail.example.com"), .ask_ocsp = true, .require_ocsp = require };
+		struct ends e;
+
+		so.certs[0].ocsp_der = cases[i / 2].answer;
+		run(&e, &so, &co, &peer, NULL);
+		if ((e.client_io == TLS_DONE) != want || (want && e.client_facts.ocsp != cases[i / 2].want) || (!want && !strstr(e.client_err.text, "(OCSP)")))
+			fail_msg("%s, required %d: io %d, ocsp %u, \"%s\"", cases[i / 2].name, require, e.client_io, e.client_facts.ocsp, e.client_err.text);
+		end(&e);
+	}
+	EVP_PKEY_free(stranger.key);
+	X509_free(stranger.cert);
+}
+
+/* ALPN and the size of a group, which OpenSSL leaves to us; and what is told of a certificate that failed. */
+static void demands_of_clients(void **state)
+{
+	static const struct { const char *server_alpn, *client_alpn; bool require, done; unsigned bits, min_bits; const char *error; } cases[] = {
+		{ "smtp", "smtp", true, true, 0, 0, "" }, { "", "smtp", true, false, 0, 0, "(ALPN)" }, { "", "smtp", false, true, 0, 0, "" },
+		{ "", "", true, false, 0, 0, "(ALPN)" }, { "", "", false, true, 2048, 2048, "" }, { "", "", false, false, 2048, 3072, "tls_dh_min_bits" },
+		{ "", "", false, true, 2048, 0, "" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct tls_options so = server_options(&rsa), co = { .ca_pem = ca.cert_pem, .verify = TLS_VERIFY_TRY };
+		struct tls_peer peer = { .name = STR_LIT("other.example.com"), .require_alpn = cases[i].require, .dh_min_bits = cases[i].min_bits };
+		struct tls_fault fault;
+		struct ends e;
+
+		so.alpn = str_of(cases[i].server_alpn);
+		co.alpn = str_of(cases[i].client_alpn);
+		if (cases[i].bits) {
+			so.openssl_options = STR_LIT("+no_tlsv1_3");
+			so.ciphers = STR_LIT("DHE-RSA-AES256-GCM-SHA384");
+		}
+		run(&e, &so, &co, &peer, NULL);
+		if ((e.client_io == TLS_DONE) != cases[i].done || !strstr(e.client_err.text, cases[i].error))
+			fail_msg("case %zu: io %d, \"%s\", server \"%s\"", i, e.client_io, e.client_err.text, e.server_err.text);
+		assert_true(tls_fault_get(e.client, &arena, &fault));
+		assert_true(fault.name && !fault.depth && str_is(fault.dn, "CN=cn.example.com"));
+		end(&e);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(names), cmocka_unit_test(names_of_clients), cmocka_unit_test(keys_elsewhere), cmocka_unit_test(resumption), cmocka_unit_test(resumption_of_little), cmocka_unit_test(demands), cmocka_unit_test(server_chooses),
+		cmocka_unit_test(names), cmocka_unit_test(ocsp), cmocka_unit_test(demands_of_clients),
+		cmocka_unit_test(names_of_clients), cmocka_unit_test(keys_elsewhere), cmocka_unit_test(resumption), cmocka_unit_test(resumption_of_little), cmocka_unit_test(demands), cmocka_unit_test(server_chooses),
 		cmocka_unit_test(dane), cmocka_unit_test(refused),
 	};
 
