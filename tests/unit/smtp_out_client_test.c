@@ -86,6 +86,8 @@ static const struct script scripts[] = {
 	{ "handshake failed here, required", TLS_MUST, 1, { UPGRADE, "OURS", "OVER" }, { "deferred 0 other" }, NULL },
 	{ "TLS, then closed", TLS | CLEAR_FAILED, 1, { UPGRADE, "SECURE", ">EHLO me|", "CLOSE" }, { "deferred 0 lost_connection host" }, NULL },
 	{ "TLS, then EHLO is refused", TLS, 1, { UPGRADE, "SECURE", ">EHLO me|", "<450 later", ">QUIT|" }, { "deferred 450 other host" }, NULL },
+	{ "TLS, and no EHLO inside: what was offered in clear is forgotten", TLS, 1, { UPGRADE, "SECURE", ">EHLO me|", "<500 what", ">HELO me|", PLAIN,
+		">MAIL FROM:<s@x>|", "<250 ok", ">RCPT TO:<r0@y>|", "<250 ok", ">DATA|", "<354 go", "BODY", "<250 queued" }, { "delivered 250 none" }, NULL },
 	{ "TLS, a second transaction", TLS, 1, { UPGRADE, "SECURE", ">EHLO me|", PIPE, GROUP1, "<250 ok\n250 ok\n354 go", "BODY", "<250 queued", "AGAIN",
 		GROUP1, "<250 ok\n250 ok\n354 go", "BODY", "<250 queued" }, { "delivered 250 none" }, NULL },
 	{ "TLS first", TLS_MUST | TLS_FIRST, 1, { "SHAKE", "SECURE", "BUSY", ">", "<220 peer", ">EHLO me|", SAFE, GROUP1, "<250 ok\n250 ok\n354 go", "BODY",

@@ -255,7 +255,7 @@ static void names(void **state)
 static void names_of_clients(void **state)
 {
 	static const struct { const char *name; bool ec, want; } cases[] = {
-		{ "mail.example.com", false, true }, { "MAIL.example.com", false, true }, { "mail.example.org", false, false }, { "", false, false },
+		{ "mail.example.com", false, true }, { "MAIL.example.com", false, true }, { "mail.example.org", false, false }, { ".example.com", false, false }, { "mail.example.com.", false, true }, { "", false, false },
 		{ "a.wild.example.com", false, true }, { "a.b.wild.example.com", false, false }, { "[192.0.2.1]", false, true }, { "192.0.2.1", false, true },
 		{ "[192.0.2.2]", false, false }, { "cn.example.com", false, false }, { "only.example.com", true, true }, { "[]", true, false },
 	};
