@@ -70,6 +70,7 @@ static void plan_hosts(struct qmgr *q, struct active *a, const struct ipc_plan *
 	if (plan->cutoff_tries && !out->n_hosts && !p->skipped_alive)
 		cutoff_hosts(q, a, plan, p, out);
 	p->n_hosts = out->n_hosts;
+	out->hosts_left_out = out->n_hosts < plan->n_hosts;
 }
 
 struct plan_part *plan_part_new(struct qmgr *q, struct active *a, const struct ipc_plan *plan)

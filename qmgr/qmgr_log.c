@@ -256,6 +256,16 @@ static void line_proxy(struct qmgr *q, const struct ipc_delivered *d)
 		line_field(&q->line, ":", pair_get(d->log, d->n_log, "PRX.port", &there));
 }
 
+/* The host's address came with DNSSEC. */
+static void line_secure(struct qmgr *q, const struct ipc_delivered *d)
+{
+	bool there;
+
+	pair_get(d->log, d->n_log, "DS", &there);
+	if (there)
+		buf_adds(&q->line, " DS");
+}
+
 static void line_host(struct qmgr *q, const struct log_delivery *l)
 {
 	const struct ipc_delivered *d = l->d;
@@ -264,6 +274,8 @@ static void line_host(struct qmgr *q, const struct log_delivery *l)
 	if (!d || !l->host.len)
 		return;
 	buf_printf(b, " H=%.*s", STR_FMT(l->host));
+	if (q->set->log & LOG_SEL(dnssec))
+		line_secure(q, d);
 	if (l->ip.len)
 		buf_printf(b, " [%.*s]", STR_FMT(l->ip));
 	if (q->set->log & LOG_SEL(outgoing_port) && l->port)

@@ -95,13 +95,19 @@ static struct str confirmation_quote(struct arena *a, struct str s)
 	return out;
 }
 
+/* There are hosts whose retry time has not come: what the others say is not the last word. */
+static bool hosts_wait(const struct out_delivery *d)
+{
+	return d->plan && d->plan->plan.hosts_left_out;
+}
+
 static void outcomes_fill(struct out_delivery *d, struct ipc_delivered *out)
 {
 	out->outcomes = arena_alloc(&d->arena, d->txn.n_rcpts * sizeof *out->outcomes);
 	out->n_outcomes = d->txn.n_rcpts;
 	for (uint32_t i = 0; i < d->txn.n_rcpts; i++) {
 		struct smtp_rcpt *r = &d->txn.rcpts[i];
-		bool failed = r->result == DELIVERY_FAILED || (r->result == DELIVERY_DEFERRED && r->refused && !r->waits);
+		bool failed = r->result == DELIVERY_FAILED || (r->result == DELIVERY_DEFERRED && r->refused && !r->waits && !hosts_wait(d));
 		uint64_t *count = r->result == DELIVERY_OK ? &d->so->count.delivered : failed ? &d->so->count.failed : &d->so->count.deferred;
 
 		++*count;
@@ -160,7 +166,7 @@ static uint32_t tls_log_fill(const struct tls_facts *f, struct ipc_pair *log, ui
 static void delivery_report(struct out_delivery *d, struct out_conn *conn)
 {
 	struct ipc_delivered out = { .delivery = d->msg.delivery, .hosts = d->hosts, .n_hosts = d->n_hosts, .bytes = d->bytes };
-	struct ipc_pair log[12];
+	struct ipc_pair log[16];
 
 	outcomes_fill(d, &out);
 	out.log = log;
@@ -182,6 +188,8 @@ static void delivery_report(struct out_delivery *d, struct out_conn *conn)
 	}
 	if (conn && conn->fastopen >= OUT_FASTOPEN_USED && conn->messages <= 1)
 		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("TFO"), .value = conn->fastopen == OUT_FASTOPEN_DATA ? STR_LIT("*") : STR_NULL };
+	if (conn && conn->to->host && conn->to->host->secure)
+		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("DS") };
 	if (conn && conn->proxy) {
 		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("PRX"), .value = conn->proxy->host };
 		log[out.n_log++] = (struct ipc_pair){ .name = STR_LIT("PRX.port"), .value = str_printf(&d->arena, "%u", conn->proxy->port) };
@@ -244,6 +252,14 @@ static void host_note(struct out_delivery *d, uint32_t host)
 	for (uint32_t i = 0; i < d->txn.n_rcpts; i++)
 		if (!d->txn.rcpts[i].skip || !d->given_by[i])
 			d->given_by[i] = (uint8_t)d->n_hosts;
+}
+
+/* It says nothing of the host that we may not use it: no retry time comes of that. */
+static void host_forget(struct out_delivery *d)
+{
+	for (uint32_t i = 0; i < d->txn.n_rcpts; i++)
+		if (!d->txn.rcpts[i].skip)
+			d->given_by[i] = 0;
 }
 
 static bool is_fallback(const struct ipc_plan *p, uint32_t i)
@@ -310,7 +326,10 @@ static void delivery_try(struct out_delivery *d)
 		smtp_verdict_give_all(&d->txn, &v);
 		if (!v.host_error && !v.refused)
 			break;
-		host_note(d, host);
+		if (v.host_error)
+			host_note(d, host);
+		else
+			host_forget(d);
 	}
 	if (!d->tried) {
 		struct err err;

@@ -158,11 +158,12 @@ static void tls_take(const struct conf_opts_transport_smtp *o, struct out_tls_op
 	*out = (struct out_tls_options){
 		.avoid = o->hosts_avoid_tls.text, .verify_avoid = o->hosts_verify_avoid_tls.text, .require = o->hosts_require_tls.text,
 		.verify = o->tls_verify_hosts.text, .try_verify = o->tls_try_verify_hosts.text, .check_names = o->tls_verify_cert_hostnames.text,
-		.request_ocsp = o->hosts_request_ocsp.text, .require_ocsp = o->hosts_require_ocsp.text, .require_alpn = o->hosts_require_alpn.text,
+		.request_ocsp = o->hosts_request_ocsp.text, .request_ocsp_set = o->hosts_request_ocsp.set,
+		.require_ocsp = o->hosts_require_ocsp.text, .require_alpn = o->hosts_require_alpn.text,
 		.machine = !o->host_name_extract.set ? STR_NULL : o->host_name_extract.text.p ? o->host_name_extract.text : STR_LIT(""), .resume = o->tls_resumption_hosts.text,
 		.requiretls_unauthenticated = o->hosts_requiretls_unauthenticated.text, .nopass = o->hosts_nopass_tls.text, .noproxy = o->hosts_noproxy_tls.text,
 		.certificate = o->tls_certificate.text, .privatekey = o->tls_privatekey.text, .anchors = o->tls_verify_certificates.text, .crl = o->tls_crl.text,
-		.sni = o->tls_sni.text, .ciphers = o->tls_require_ciphers.text, .alpn = o->tls_alpn.text,
+		.sni = o->tls_sni.text, .ciphers = o->tls_require_ciphers.text, .dane_ciphers = o->dane_require_tls_ciphers.text, .alpn = o->tls_alpn.text,
 		.dh_min_bits = (uint32_t)o->tls_dh_min_bits, .tempfail_tryclear = o->tls_tempfail_tryclear, .first = str_isi(o->protocol.text, "smtps"),
 	};
 }

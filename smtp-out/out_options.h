@@ -15,7 +15,8 @@ enum { OUT_DOWNCONVERT_MESSAGE = 2 };
 struct out_tls_options {
 	struct str avoid, verify_avoid, require, verify, try_verify, check_names, request_ocsp, require_ocsp, require_alpn, nopass, noproxy, resume, requiretls_unauthenticated; /* host lists */
 	struct str certificate, privatekey, anchors, crl; /* files, which keyd reads */
-	struct str sni, ciphers, alpn;
+	struct str sni, ciphers, dane_ciphers, alpn;
+	bool request_ocsp_set;       /* request_ocsp is no default */
 	struct str machine;          /* host_name_extract as it is written; p NULL: the default rule */
 	uint32_t dh_min_bits;
 	bool tempfail_tryclear;

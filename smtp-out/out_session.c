@@ -64,7 +64,8 @@ static void key_make(struct out_conn *conn, struct str machine, char out[2 * DIG
 	const struct out_options *o = conn->to->options;
 	const struct ipc_host *h = conn->to->host;
 	const struct str texts[] = {
-		machine, h->name, h->ip, str_of(conn->local_ip), conn->so->openssl_options, o->tls.ciphers, o->tls.alpn,
+		machine, h->name, h->ip, str_of(conn->local_ip), conn->so->openssl_options, o->tls.ciphers, o->tls.dane_ciphers,
+		o->tls.alpn,
 		o->tls.certificate, o->tls.privatekey, o->tls.anchors, o->tls.crl,
 	};
 	uint8_t digest[DIGEST];

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "smtp-out/out_dane.h"
 #include "smtp-out/out_session.h"
 #include "smtp-out/smtp_result.h"
 
@@ -34,6 +35,18 @@ void out_tls_decide(const struct out_options *o, const struct ipc_host *h, struc
 	out->resume = out_host_matches(t->resume, h->name, h->ip);
 	out->unauthenticated = out_host_matches(t->requiretls_unauthenticated, h->name, h->ip);
 	out->one_message = out_host_matches(t->nopass, h->name, h->ip) || out_host_matches(t->noproxy, h->name, h->ip);
+	out_dane_decide(t, h, out);
+}
+
+static void dane_prepare(struct out_conn *conn)
+{
+	const struct ipc_host *h = conn->to->host;
+	const char *remark = out_dane_remark(h, &conn->demand, &conn->tls_arena);
+
+	if (conn->demand.dane == OUT_DANE_VERIFY)
+		conn->client.tls_phrase = str_printf(&conn->tls_arena, "DANE attempt failed; TLS connection to %.*s [%.*s]", STR_FMT(h->name), STR_FMT(h->ip));
+	if (remark)
+		smtp_out_log(conn->so, conn->delivery, "%s", remark);
 }
 
 /* ---- what the message adds (RFC 8689) ---- */
@@ -47,8 +60,13 @@ uint64_t out_tls_marks(const struct out_delivery *d)
 
 bool out_tls_fits(struct out_delivery *d, const struct out_host *to, struct smtp_verdict *v)
 {
+	struct out_tls_host t = to->tls;
 	const char *why = NULL;
 
+	if (out_tls_marks(d) & MSG_TLS_OPTIONAL)
+		out_dane_waive(to->host, &t);
+	if (out_dane_refuses(to->host, &t, &d->arena, v))
+		return false;
 	if (!to->host || !(out_tls_marks(d) & MSG_REQUIRETLS))
 		return true;
 	if ((d->callout ? to->tls.want_callout : to->tls.want) == SMTP_TLS_NO)
@@ -65,15 +83,19 @@ static void demand_more(struct out_tls_host *t)
 {
 	t->want = t->want_callout = SMTP_TLS_MUST;
 	t->clear_if_refused = t->clear_if_failed = false;
-	if (t->unauthenticated)
+	if (t->unauthenticated || t->dane == OUT_DANE_VERIFY)
 		return;
 	t->verify = TLS_VERIFY_MUST;
 	t->check_name = true;
 }
 
 /* Section 4.2.2: what the recipient's side has published and what can't be verified is no obstacle; what our administrator demands is. */
-static void demand_less(struct out_tls_host *t, bool required)
+static void demand_less(struct out_tls_host *t, const struct ipc_host *h, const struct out_tls_options *o)
 {
+	bool required;
+
+	out_dane_waive(h, t);
+	required = t->first || t->dane == OUT_DANE_VERIFY || out_host_matches(o->require, h->name, h->ip);
 	if (t->verify == TLS_VERIFY_MUST)
 		t->verify = TLS_VERIFY_TRY;
 	t->require_ocsp = false;
@@ -92,13 +114,14 @@ void out_tls_prepare(struct out_conn *conn)
 	if (conn->to->host && conn->marks & MSG_REQUIRETLS)
 		demand_more(t);
 	else if (conn->to->host && conn->marks)
-		demand_less(t, t->first || out_host_matches(conn->to->options->tls.require, conn->to->host->name, conn->to->host->ip));
+		demand_less(t, conn->to->host, &conn->to->options->tls);
 	c->tls_want = conn->delivery->callout ? t->want_callout : t->want;
 	if (conn->delivery->in_clear)
 		c->tls_want = SMTP_TLS_NO;
 	c->ehlo_wanted = t->resume;
 	c->clear_if_refused = t->clear_if_refused;
 	c->clear_if_failed = t->clear_if_failed;
+	dane_prepare(conn);
 	if (t->first)
 		smtp_client_tls_first(c);
 }
@@ -114,6 +137,8 @@ void out_tls_peer_fill(struct out_conn *conn, struct tls_peer *peer)
 		.sni = o->sni, .name = t->check_name ? conn->to->host->name : STR_NULL, .ask_ocsp = t->ask_ocsp, .require_ocsp = t->require_ocsp,
 		.require_alpn = t->require_alpn, .dh_min_bits = o->dh_min_bits,
 	};
+	if (t->dane == OUT_DANE_VERIFY)
+		out_dane_peer_fill(conn->to->host, &conn->tls_arena, peer);
 }
 
 static struct tls_ctx *context_get(struct out_conn *conn, struct err *err)
@@ -124,6 +149,8 @@ static struct tls_ctx *context_get(struct out_conn *conn, struct err *err)
 		.tickets = out_session_wanted(conn) };
 	struct tls_files files = { .n_certs = o->certificate.len ? 1 : 0 };
 
+	if (conn->demand.dane == OUT_DANE_VERIFY && o->dane_ciphers.len)
+		want.ciphers = o->dane_ciphers;
 	files.certs[0] = (struct tls_trio){ .cert = o->certificate, .key = o->privatekey };
 	if (want.verify || conn->demand.ask_ocsp)
 		files.anchors = o->anchors;

@@ -15,8 +15,13 @@
 
 struct out_conn;
 
+/* What the TLSA records come to (out_dane.h). */
+enum out_dane { OUT_DANE_NO /* as without */, OUT_DANE_VERIFY, OUT_DANE_DEFER, OUT_DANE_FAIL };
+
 /* What the options come to for one host. */
 struct out_tls_host {
+	uint8_t dane;                    /* enum out_dane */
+	uint8_t dane_usages;             /* of records that can be used: bit n for usage n */
 	uint8_t want, want_callout;      /* enum smtp_tls */
 	uint8_t verify;                  /* enum tls_verify */
 	bool first;                      /* protocol = smtps */

@@ -443,7 +443,8 @@ void smtp_client_tls_failed(struct smtp_client *c, const char *why, bool ours)
 	bug_on(c->phase != SMTP_SHAKE);
 	c->again_clear = c->tls_want == SMTP_TLS_TRY && c->clear_if_failed && !ours;
 	if (!c->again_clear && c->txn)
-		tls_defer(c, STR_LIT("4.7.5"), str_taint(str_printf(c->txn->arena, "TLS session: %s", why)), !ours);
+		tls_defer(c, STR_LIT("4.7.5"), str_taint(str_printf(c->txn->arena, "%.*s: %s",
+			STR_FMT(c->tls_phrase.len ? c->tls_phrase : STR_LIT("TLS session")), why)), !ours);
 	client_over(c);
 }
 

@@ -147,6 +147,7 @@ struct smtp_client {
 	bool clear_if_failed;     /* likewise: with TLS_TRY, in clear on another connection after a handshake that failed */
 	bool ehlo_wanted;         /* set by the shell */
 	bool tls;                 /* the connection is encrypted */
+	struct str tls_phrase;    /* set by the shell, lent: what a handshake that failed was; empty: "TLS session" */
 	bool again_clear;         /* this connection is over; the host is to be tried without TLS */
 	bool prdr_asked, prdr_answers; /* PRDR was said with MAIL; 353 has come: a reply for each recipient, and one for all */
 	uint32_t owed;            /* replies that have just been announced, for which no command goes out */

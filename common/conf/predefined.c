@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-static const char *const have[] = { "BULKHEAD", "CRYPTEQ", "DNSSEC", "IPV6", "LMDB", "MAILDIR", "NATIVE_SRS", "PIPE_CONNECT", "PROXY", "SOCKS", "SRS", "TCP_FASTOPEN", "TLS_RESUME", "TRANSPORT_APPEND_MAILDIR",
+static const char *const have[] = { "BULKHEAD", "CRYPTEQ", "DANE", "DNSSEC", "IPV6", "LMDB", "MAILDIR", "NATIVE_SRS", "PIPE_CONNECT", "PROXY", "SOCKS", "SRS", "TCP_FASTOPEN", "TLS_RESUME", "TRANSPORT_APPEND_MAILDIR",
 	"TRANSPORT_APPENDFILE", "TRANSPORT_LMTP", "TRANSPORT_SMTP", NULL };
 
 static void add(struct hash *set, struct arena *a, const char *prefix, const char *middle, const char *name)

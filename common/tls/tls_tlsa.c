@@ -173,11 +173,8 @@ enum status tls_dane_begin(struct tls_conn *c, const struct tls_peer *peer, stru
 	return ST_OK;
 }
 
-/* A session that is resumed has no certificate to match: it counts by what was found when it was made, so it must only be offered where
- * the records are those of then. */
+/* By this handshake; of a session that is resumed tls_session.h tells. */
 bool tls_dane_verified(const struct tls_conn *c)
 {
-	if (!c->dane || SSL_get_verify_result(c->ssl) != X509_V_OK)
-		return false;
-	return SSL_session_reused(c->ssl) || SSL_get0_dane_authority(c->ssl, NULL, NULL) >= 0;
+	return c->dane && SSL_get_verify_result(c->ssl) == X509_V_OK && SSL_get0_dane_authority(c->ssl, NULL, NULL) >= 0;
 }

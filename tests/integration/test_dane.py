@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: ISC
+"""DANE as the client: docs/TLS.md's table row by row, with DANE tried and with DANE required. Zones on nsd, signed and broken on purpose,
+behind unbound; every host is a server of its own. One message for each row, then one look at what became of it."""
+import os
+import re
+import subprocess
+
+import pytest
+
+import dane_world
+from bulkhead import BIN, Client, Instance, wait_for
+from dane_world import Host, Names, World
+
+pytestmark = pytest.mark.skipif(not dane_world.have_servers(), reason="nsd, unbound and ldnsutils are not installed")
+
+NO_MATCH = r"DANE attempt failed; TLS connection to {host} \[{ip}\]: certificate verification failed: no matching DANE TLSA records"
+NO_STARTTLS = "a TLS session is required, but the server did not offer TLS support"
+UNUSABLE = "DANE error: No usable TLSA records"
+LOOKUP = "DANE error: tlsa lookup DEFER"
+NOT_SECURE = r"DANE error: {host} lookup not DNSSEC"
+TLSA_NOT_SECURE = r"DANE error: TLSA lookup for {host} not DNSSEC"
+NO_RECORDS = r"DANE error: tlsa lookup FAIL: {host} has no TLSA records"
+REFUSED = "DANE error: tlsa lookup FAIL: refused for {host}"
+MANY = ["3 1 1 =ff%062x" % i for i in range(45)]
+
+
+
+def both(name, first, second, want, required):
+    """A domain with two MX, once for each way, since what one message learns of a host holds for the next."""
+    for local, result in (("tried", want), ("required", required)):
+        n = "%s-%s" % (name, local)
+        yield Host(n + "-a", only="", **first)
+        yield Host(n + "-b", only="", **second)
+        if isinstance(result, str):
+            result = result.replace("via ", "via %s-" % n)
+        yield Host(n, mx=[n + "-a.mx", n + "-b.mx"], address=False, server=False, only=local, want=result)
+
+
+# What becomes of a message: "dane" (verified), "tls" (encrypted, no DANE), "clear"; ("defer", text), ("fail", text).
+ROWS = [
+    # records that can be used, and that fit
+    Host("ee-spki-256", ["3 1 1 valid"], want="dane"),
+    Host("ee-spki-512", ["3 1 2 valid"], want="dane"),
+    Host("ee-cert-256", ["3 0 1 valid"], want="dane"),
+    Host("ee-cert-full", ["3 0 0 valid"], want="dane"),
+    Host("ee-key-full", ["3 1 0 valid"], want="dane"),
+    Host("ee-lone", ["3 1 1 valid"], lone=True, want="dane"),
+    Host("ee-expired", ["3 1 1 expired"], cert="expired", want="dane"),
+    Host("ee-othername", ["3 1 1 othername"], cert="othername", want="dane"),
+    Host("ta-spki-256", ["2 1 1 anchor"], want="dane"),
+    Host("ta-cert-512", ["2 0 2 anchor"], want="dane"),
+    Host("ta-cert-full", ["2 0 0 anchor"], lone=True, want="dane"),
+    Host("ta-key-full", ["2 1 0 anchor"], lone=True, want="dane"),
+    Host("ta-domain", ["2 1 1 anchor"], cert="domain", want="dane"),     # the certificate is for the next-hop domain
+    Host("mixed", ["2 1 1 wrong", "3 1 1 valid"], want="dane"),
+    Host("mixed-pkix", ["0 0 1 anchor", "1 1 1 valid", "3 1 1 valid"], want="dane"),
+    Host("roll", ["3 1 1 wrong", "3 1 1 valid"], want="dane"),
+    Host("agility", ["3 1 1 wrong", "3 1 2 valid"], want="dane"),
+    Host("many", MANY + ["3 1 1 valid"], want="dane"),
+    # ... and that do not fit
+    Host("mismatch", ["3 1 1 wrong"], want=("defer", NO_MATCH)),
+    Host("mismatch-ta", ["2 1 1 wrong"], want=("defer", NO_MATCH)),
+    Host("agility-no", ["3 1 1 valid", "3 1 2 wrong"], want=("defer", NO_MATCH)),
+    Host("ta-not-sent", ["2 1 1 anchor"], lone=True, want=("defer", "DANE attempt failed; TLS connection to {host} ")),
+    Host("ta-expired", ["2 1 1 anchor"], cert="expired", want=("defer", "DANE attempt failed; TLS connection to .*expired")),
+    Host("ta-othername", ["2 1 1 anchor"], cert="othername", want=("defer", "DANE attempt failed; TLS connection to .*ostname mismatch")),
+    Host("no-starttls", ["3 1 1 valid"], cert=None, want=("defer", NO_STARTTLS)),
+    Host("hidden", ["3 1 1 valid"], hide=True, want=("defer", NO_STARTTLS)),
+    Host("refused-starttls", ["3 1 1 valid"], starttls="454 not now", want=("defer", "454 not now")),
+    Host("refused-starttls5", ["3 1 1 valid"], starttls="554 never", want=("defer", "554 never")),
+    # secure, but none can be used
+    Host("pkix-only", ["0 0 1 anchor", "1 1 1 valid"], want=("defer", UNUSABLE)),
+    Host("selector-7", ["3 7 1 =" + "ab" * 32], want=("defer", UNUSABLE)),
+    Host("matching-9", ["3 1 9 =" + "ab" * 32], want=("defer", UNUSABLE)),
+    Host("short", ["3 1 1 =abcd", "3 1 2 =" + "ab" * 32], want=("defer", UNUSABLE)),
+    Host("not-der", ["3 1 0 =" + "ab" * 60], want=("defer", UNUSABLE)),
+    # none at all
+    Host("none", want="tls", required=("fail", NO_RECORDS)),
+    Host("none-clear", cert=None, want="clear", required=("fail", NO_RECORDS)),
+    # records whose answer is not secure, is bogus, or does not come
+    Host("insecure-tlsa", zone={"dane.test": "{tlsa} IN CNAME {name}.child", "child.dane.test": "{name} IN TLSA!3 1 1 wrong"}, want="tls",
+         required=("fail", TLSA_NOT_SECURE)),
+    Host("bogus-tlsa", zone={"dane.test": "{tlsa} IN CNAME {name}.bogus.test.", "bogus.test": "{name} IN TLSA 3 1 1 " + "aaaaaaaa" * 8},
+         want=("defer", LOOKUP)),
+    Host("expired-tlsa", zone={"dane.test": "{tlsa} IN CNAME {name}.expired.test.", "expired.test": "{name} IN TLSA!3 1 1 valid"},
+         want=("defer", LOOKUP)),
+    Host("wrongkey-tlsa", zone={"dane.test": "{tlsa} IN CNAME {name}.wrongkey.test.", "wrongkey.test": "{name} IN TLSA!3 1 1 valid"},
+         want=("defer", LOOKUP)),
+    Host("bogus-denial", zone={"dane.test": "{tlsa} IN CNAME nothing.{name}.expired.test."}, want=("defer", LOOKUP)),
+    Host("refused", ["3 1 1 valid"], refuse=True, want=("defer", LOOKUP), required=("fail", REFUSED)),
+    Host("silent", ["3 1 1 valid"], silent=True, want=("defer", LOOKUP)),
+    # addresses and MX that are not secure
+    Host("insecure-host", address=False, mx=["insecure-host.mx.plain.test."], zone={"plain.test": "{host} IN A {ip}\n{tlsa} IN TLSA!3 1 1 wrong"},
+         want="tls", required=("fail", NOT_SECURE)),
+    Host("insecure-mx", ["3 1 1 wrong"], domain="insecure-mx.plain.test", zone={"plain.test": "{name} IN MX 10 {host}.dane.test."},
+         want="tls", required=("fail", NOT_SECURE)),
+    Host("child-host", address=False, mx=["child-host.child"], zone={"child.dane.test": "{name} IN A {ip}\n_{port}._tcp.{name} IN TLSA!3 1 1 wrong"},
+         want="tls", required=("fail", NOT_SECURE)),
+    # aliases (RFC 7672, section 2.2.2)
+    Host("tlsa-alias", zone="{tlsa} IN CNAME records.{name}\nrecords.{name} IN TLSA!3 1 1 valid", want="dane"),
+    Host("alias", address=False, zone="{host} IN CNAME real.mx\nreal.mx IN A {ip}\n_{port}._tcp.real.mx IN TLSA!2 1 1 anchor", want="dane"),
+    Host("alias-own", ["2 1 1 anchor"], address=False, zone="{host} IN CNAME real2.mx\nreal2.mx IN A {ip}", want="dane"),
+    Host("alias-out", ["3 1 1 valid"], address=False, zone={"dane.test": "{host} IN CNAME real3.mx.plain.test.", "plain.test": "real3.mx IN A {ip}"},
+         want="dane"),
+    Host("alias-out-bad", ["3 1 1 wrong"], address=False,
+         zone={"dane.test": "{host} IN CNAME real4.mx.plain.test.", "plain.test": "real4.mx IN A {ip}"}, want=("defer", NO_MATCH)),
+    # without MX: the domain is the host
+    Host("bare", mx=[], address=False, zone="{name} IN A {ip}\n_{port}._tcp.{name} IN TLSA!3 1 1 valid", want="dane"),
+    # several hosts, each under its own facts: an MX of these, and another of those
+    *both("broken-then-good", dict(tlsa=["3 1 1 wrong"]), dict(tlsa=["3 1 1 valid"]), "dane via b", "dane via b"),
+    *both("unusable-then-good", dict(tlsa=["1 1 1 valid"]), dict(tlsa=["2 1 1 anchor"]), "dane via b", "dane via b"),
+    *both("bogus-then-good", dict(zone="{tlsa} IN CNAME nothing.expired.test."), dict(tlsa=["3 1 1 valid"]), "dane via b", "dane via b"),
+    *both("stripped-then-none", dict(tlsa=["3 1 1 valid"], hide=True), dict(), "tls via b", ("defer", NO_RECORDS)),
+    *both("broken-then-clear", dict(tlsa=["3 1 1 wrong"]), dict(cert=None), "clear via b", ("defer", NO_RECORDS)),
+    *both("broken-then-broken", dict(tlsa=["3 1 1 wrong"]), dict(tlsa=["2 1 1 wrong"]), ("defer", NO_MATCH), ("defer", NO_MATCH)),
+    *both("none-then-good", dict(), dict(tlsa=["3 1 1 valid"]), "tls via a", "dane via b"),
+    *both("none-then-none", dict(), dict(cert=None), "tls via a", ("fail", NO_RECORDS)),
+    *both("none-then-broken", dict(), dict(tlsa=["3 1 1 wrong"]), "tls via a", ("defer", NO_MATCH)),
+]
+
+ROUTERS = """
+required:
+  driver = dnslookup
+  local_parts = required
+  self = send
+  transport = required
+reports:
+  driver = redirect
+  domains = local.example
+  data = :blackhole:
+tried:
+  driver = dnslookup
+  self = send
+  transport = tried
+"""
+# What DANE does not heed stands here, too: none of it may matter.
+TRANSPORTS = """
+tried:
+  driver = smtp
+  port = {target}
+  allow_localhost
+  command_timeout = 20s
+  hosts_max_try = 9
+required:
+  driver = smtp
+  port = {target}
+  allow_localhost
+  hosts_require_dane = *
+  command_timeout = 20s
+  hosts_max_try = 9
+"""
+MAIN = """
+dns_resolvers = {resolver}
+dns_retrans = 1s
+dns_retry = 1
+dns_again_means_nonexist = *.test
+log_selector = +tls_certificate_verified +tls_cipher +tls_sni +dnssec
+remote_max_parallel = 20
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    w = World(str(tmp_path_factory.mktemp("dane")), ROWS)
+    yield w
+    w.close()
+
+
+def started(world, **kw):
+    kw.setdefault("routers", ROUTERS)
+    kw.setdefault("transports", TRANSPORTS)
+    i = Instance(main=MAIN + kw.pop("main", ""), retry="* * F,2h,1h", target=world.port, resolver=world.names.address, **kw)
+    return i.start()
+
+
+def lines_of(log, address):
+    return [line for line in log.splitlines() if re.search(r" (=>|->|\*\*|==) <?%s[ >]" % re.escape(address), line)]
+
+
+@pytest.fixture(scope="module")
+def sent(world):
+    """One message to each row, from one instance tried and from another required (what one learns of a host, it knows for the next
+    message); both logs once all are settled."""
+    log = ""
+    for local in ("tried", "required"):
+        i = started(world)
+        addresses = ["%s@%s" % (local, r.rcpt_domain()) for r in world.rows if local in r.locals()]
+        c = Client(i.port)
+        c.ask("EHLO client.example", 250)
+        for a in addresses:
+            c.ask("MAIL FROM:<s@local.example>", 250)
+            c.ask("RCPT TO:<%s>" % a, 250)
+            c.ask("DATA", 354)
+            assert c.data("Subject: x\r\n\r\nx\r\n").startswith("250")
+        wait_for(lambda: all(lines_of(i.log(), a) for a in addresses), 120,
+                 why=lambda: "no result for %s\n%s" % ([a for a in addresses if not lines_of(i.log(), a)], i.logs()))
+        log += i.log()
+        i.destroy()
+    return log
+
+
+def check(world, sent, row, address, want):
+    line = lines_of(sent, address)[0]
+    if isinstance(want, tuple):
+        kind, text = want
+        text = text.replace("{host}", r"\S+").replace("{ip}", r"[\d.]+") if row.mx is not None else \
+            text.replace("{host}", re.escape(row.host() + ".dane.test")).replace("{ip}", re.escape(row.ip))
+        assert (" == " if kind == "defer" else " ** ") in line, line
+        assert re.search(text, line), line
+        assert not any(got[0] == address for r in world.rows if r.target for got in r.target.got)
+        return
+    how, _, via = want.partition(" via ")
+    server = world.of[via] if via else row
+    got = [g for g in server.target.got if g[0] == address]
+    assert " => " in line and len(got) == 1, line
+    assert got[0][1] == (how != "clear"), got
+    assert ("CV=dane" in line) == (how == "dane"), line
+    assert (" X=TLS" in line) == (how != "clear"), line
+    if how == "tls" and server.cert == "valid":
+        assert "CV=no" in line, line
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if "tried" in r.locals()], ids=lambda r: r.name)
+def test_dan1_tried(world, sent, row):
+    check(world, sent, row, "tried@" + row.rcpt_domain(), row.want)
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if "required" in r.locals()], ids=lambda r: r.name)
+def test_dan2_required(world, sent, row):
+    check(world, sent, row, "required@" + row.rcpt_domain(), row.required or row.want)
+
+
+@pytest.mark.parametrize("name, sni", [("ee-spki-256", "ee-spki-256.mx.dane.test"), ("tlsa-alias", "tlsa-alias.mx.dane.test"), ("alias", "real.mx.dane.test"),
+                                       ("alias-own", "alias-own.mx.dane.test"), ("alias-out", "alias-out.mx.dane.test"), ("bare", "bare.dane.test")])
+def test_dan_sni_is_the_base_name(world, sent, name, sni):
+    assert set(g[2] for g in world.of[name].target.got) == {sni}
+
+
+def test_dan_insecure_tlsa_is_told(world, sent):
+    """Mail goes as without DANE, and somebody may want to know."""
+    assert re.search("DANE error: TLSA lookup for insecure-tlsa.mx.dane.test not DNSSEC", sent)
+
+
+def test_dan9_dnssec_in_the_log(world, sent):
+    assert re.search(r"H=ee-spki-256\.mx\.dane\.test DS \[", lines_of(sent, "tried@ee-spki-256.dane.test")[0])
+    assert " DS" not in lines_of(sent, "tried@insecure-mx.plain.test")[0]
+
+
+def test_dan_more_than_forty(world, sent):
+    assert re.search("DANE: many.mx.dane.test has 46 TLSA records: 40 of them are used", sent)
