@@ -97,3 +97,19 @@ def test_through_a_peer(bulkhead, sink, name, size):
         b.wait_log(r"<= a@b.example .* P=esmtps?( X=\S+ CV=no)?%s S=" % (" K" if name == "exim" else ""))
     finally:
         peer.close()
+
+
+@pytest.mark.parametrize("size", [4096, 20 * 1024 * 1024])
+def test_to_exim(bulkhead, size):
+    """We are the client, Exim the server: one chunk after the other, and the mailbox has it all."""
+    peer = PEERS["exim"](None)
+    try:
+        b = bulkhead(sink=peer.port, main="message_size_limit = 100M")
+        body = b"".join(b"line %09d\r\n" % i for i in range(size // 16)) + BODIES["dots"]
+        b.send("a@b.example", "box@peer.example", HEADER + body)
+        b.wait_log(r"=> box@peer.example .* K C=\"250")
+        kept = body.replace(b"\r\n", b"\n").rstrip()
+        wait_for(lambda: kept in peer.mailbox(), 30, step=0.2)
+        b.wait_empty()
+    finally:
+        peer.close()
