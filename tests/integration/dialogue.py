@@ -30,7 +30,7 @@ import ssl
 from bulkhead import TOP
 
 CORPUS = os.path.join(TOP, "tests/conformance")
-PATIENCE = 20   # seconds for a reply: not what is tested, only a bound
+PATIENCE = 15   # seconds for a reply: not what is tested, only a bound
 
 
 def octets(text):
@@ -128,14 +128,22 @@ def rows_of(groups, way):
     return [r for g in groups for r in g.rows if not r.only or way in r.only]
 
 
-class Player:
-    """One connection that plays one row. What came is kept: replies, whether the session lives."""
+def classes(pattern):
+    """The first digits that a pattern for replies allows."""
+    if pattern[0] == "(":
+        return {p[0] for p in pattern[1:pattern.index(")")].split("|")}
+    return set(re.match(r"\[(\d+)\]|(\d)", pattern).group(1) or pattern[0])
 
-    def __init__(self, row, port, way="whole", source=None, strict=True):
-        self.row, self.way, self.strict = row, way, strict
+
+class Player:
+    """One connection that plays one row. What came is kept: replies, whether the session lives. Not `strict`: no more is looked at than the
+    class of each reply, so that other servers may be measured by the same rows."""
+
+    def __init__(self, row, port, way="whole", source=None, strict=True, patience=PATIENCE):
+        self.row, self.way, self.strict, self.patience = row, way, strict, patience
         self.wrong, self.replies, self.last, self.alive, self.buffer = [], [], "", None, b""
         self.enhanced = False
-        self.sock = socket.create_connection(("127.0.0.1", port), PATIENCE, source_address=(source or row.source(way), 0))
+        self.sock = socket.create_connection(("127.0.0.1", port), 2 * PATIENCE, source_address=(source or row.source(way), 0))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def fault(self, text):
@@ -144,17 +152,18 @@ class Player:
     def line(self):
         while b"\n" not in self.buffer:
             try:
-                got = self.sock.recv(65536)
+                got = self.sock.recv(65536) if self.sock.fileno() >= 0 else b""
             except (ConnectionResetError, BrokenPipeError, ssl.SSLError):
                 got = b""
             except socket.timeout:
-                self.fault("nothing came in %d s" % PATIENCE)
-                got = b""
+                self.fault("nothing came in %d s" % self.patience)
+                self.sock.close()   # nothing more is waited for
+                return None
             if not got:
                 return None
             self.buffer += got
         line, self.buffer = self.buffer.split(b"\n", 1)
-        if not line.endswith(b"\r"):
+        if not line.endswith(b"\r") and self.strict:
             self.fault("a line of a reply ends in a bare LF: %r" % line)
         return line.rstrip(b"\r").decode("utf-8", "surrogateescape")
 
@@ -202,7 +211,7 @@ class Player:
         got = lines[-1] if lines else "(closed)"
         self.replies.append(got)
         self.last = "\n".join(l[4:] for l in lines)
-        if not re.match(pattern, got):
+        if not (re.match(pattern, got) if self.strict else got[0] in classes(pattern)):
             self.fault("%s: wanted %s, got %r" % (what, pattern, got))
         return got
 
@@ -245,6 +254,7 @@ class Player:
         row = self.row
         try:
             if self.opening():
+                self.sock.settimeout(self.patience)
                 self.steps()
                 self.end()
         except OSError as e:
@@ -266,10 +276,10 @@ class Player:
                 got = self.expect(arg, said)
                 if getattr(self, "hello_due", False) and got.startswith("250"):
                     self.enhanced, self.hello_due = True, False
-            elif what == "has":
+            elif what == "has" and self.strict:
                 if not re.search(arg, self.last, re.M):
                     self.fault("%s: %r is not in %r" % (said, arg, self.last))
-            elif what == "hasnot":
+            elif what == "hasnot" and self.strict:
                 if re.search(arg, self.last, re.M):
                     self.fault("%s: %r is in %r" % (said, arg, self.last))
             elif what == "tls":

@@ -18,6 +18,7 @@ ROWS_LEAST = 796
 
 MAIN = """
 smtp_accept_max = 0
+smtp_connect_backlog = 500
 smtp_accept_max_nonmail = 100
 smtp_max_synprot_errors = 20
 smtp_max_unknown_commands = 20
