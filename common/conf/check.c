@@ -333,6 +333,17 @@ static void late_check(struct check *c, const struct conf_instance *t, const cha
 			"within ${...}", STR_FMT(t->name), option, variable, when);
 }
 
+/* What is said before the connection is there can't depend on the address that it comes from. */
+static void early_check(struct check *c, const struct conf_instance *t, const struct conf_opts_transport_smtp *o)
+{
+	static const char variable[] = "sending_ip_address";
+
+	if (o->hosts_pipe_connect.set && !o->interface.set && str_find_str(o->helo_data.text, STR_LIT("sending_ip_address")) >= 0 &&
+		!conf_late_guarded(o->helo_data.text, variable, &c->scratch))
+		conf_problem_add(c->conf, CONF_WARNING, o->helo_data.place, "transport %.*s: option \"helo_data\": with $%s and without interface there is no early "
+			"pipelining: hosts_pipe_connect has no effect", STR_FMT(t->name), variable);
+}
+
 static bool is_remote(const struct conf_instance *t)
 {
 	return t->driver && (t->driver->table == &conf_table_transport_smtp || t->driver->table == &conf_table_transport_lmtp);
@@ -383,6 +394,8 @@ static void transport_check(struct check *c, const struct conf_instance *t)
 			STR_FMT(t->name));
 	if (smtp)
 		smtp_check(c, t, smtp);
+	if (smtp)
+		early_check(c, t, smtp);
 	if (append) {
 		late_check(c, t, "maildir_tag", "message_size", "when the message has been written", &append->maildir_tag);
 		late_check(c, t, "directory_file", "inode", "when the message has been written", &append->directory_file);

@@ -572,6 +572,12 @@ static const struct {
 	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = smtp\n"
 		"  helo_data = ${if def:sending_ip_address {${uc:$sending_ip_address}}{$primary_hostname}}\n",
 		"t:15: warning: transport out: option \"helo_data\": def:sending_ip_address is false: it is known only when the connection is open\n" },
+	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = smtp\n  hosts_pipe_connect = *\n"
+		"  helo_data = [$sending_ip_address]\n",
+		"t:16: warning: transport out: option \"helo_data\": with $sending_ip_address and without interface there is no early pipelining: "
+		"hosts_pipe_connect has no effect\n" },
+	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = smtp\n  hosts_pipe_connect = *\n"
+		"  helo_data = [$sending_ip_address]\n  interface = 192.0.2.1\n", "" },
 	{ BASE "begin routers\na:\n  driver = accept\n  transport = out\nbegin transports\nout:\n  driver = appendfile\n  directory = /x\n"
 		"  maildir_tag = ,S=${eval:$message_size+1}\n  directory_file = ${lc:$inode}\n",
 		"t:16: transport out: option \"maildir_tag\": $message_size is known only when the message has been written: it can stand by itself, "
