@@ -247,6 +247,21 @@ def test_large_message(bulkhead, place):
         assert c.reply().startswith("250"), i
 
 
+def test_chunks_inside(bulkhead, sink, place):
+    """BDAT under TLS: records and chunks do not end at the same octets, and none of a refused chunk is a command."""
+    place.leaf()
+    b = bulkhead(sink=sink, main=main(place))
+    c = secure(b, context(place.ca.pem))
+    c.ask("EHLO x.example", 250)
+    body = b"Subject: x\r\n\r\n" + b"".join(b"line %d\r\n" % i for i in range(40000))
+    pieces = [body[i:i + 9973] for i in range(0, len(body), 9973)]
+    c.send(b"BDAT 20000\r\n" + b"QUIT\r\n" * 3333 + b"\r\n" + b"MAIL FROM:<a@b.example>\r\nRCPT TO:<x@far.example>\r\n" +
+           b"".join(b"BDAT %d\r\n" % len(p) + p for p in pieces) + b"BDAT 0 LAST\r\n")
+    assert [c.reply()[:3] for _ in range(len(pieces) + 4)] == ["503", "250", "250"] + ["250"] * len(pieces) + ["250"]
+    assert sink.wait(1)[0][2].endswith(body)
+    b.wait_log(r"<= a@b.example .* P=esmtps X=\S+ CV=no .*K S=%d" % len(body))
+
+
 def test_on_connect(bulkhead, place):
     """The port of smtps: TLS before the first word; the greeting and the connect ACL come inside."""
     place.leaf()
