@@ -92,7 +92,7 @@ def verbs(session):
 
 def delivered(b, how):
     """The log line of the one delivery has this between address and confirmation."""
-    return b.wait_log(r"=> box@peer.example R=sink T=smtp H=\S+ \[127.0.0.1\]:\d+ %s" % how)
+    return b.wait_log(r"=> box@peer.example R=sink T=smtp H=\S+ \[127.0.0.1\]:\d+ (?:TFO )?%s" % how)
 
 
 X = r"X=TLS1.[23]:\S+:\d+ "
@@ -452,6 +452,26 @@ def test_auth_under_tls_only(bulkhead, place):
             assert ("AUTH" in verbs(server.sessions[0])) == said
             delivered(b, X + r"CV=yes DN=\S+ A=plain:joe " if said else CLEAR)
             b.stop()
+
+
+def test_external(bulkhead, place):
+    """The certificate says who we are, EXTERNAL that it is meant so."""
+    pem, key = place.ours()
+    auth = """
+ext:
+  driver = external
+  public_name = EXTERNAL
+  client_send = joe
+  client_set_id = joe
+  client_condition = ${if def:tls_out_cipher}
+"""
+    with ScriptedServer(tls=place.context(ask=ssl.CERT_REQUIRED), offers=["STARTTLS", "AUTH EXTERNAL"]) as server:
+        b = client(bulkhead, place, server, "hosts_require_auth = *\n  tls_certificate = %s\n  tls_privatekey = %s" % (pem, key),
+                   retry=RETRY + "\n\nbegin authenticators\n" + auth)
+        send(b)
+        server.wait_messages(1)
+        assert server.sessions[0].peercert and "AUTH EXTERNAL am9l" in server.sessions[0].commands
+        delivered(b, X + r"CV=yes DN=\S+ A=ext:joe ")
 
 
 # ---- names (features, section 23) ----
