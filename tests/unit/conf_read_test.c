@@ -141,8 +141,8 @@ static const struct {
 	{ "daemon_smtp_port = 25\ndaemon_smtp_ports = 26",
 		"t:1: warning: option \"daemon_smtp_port\": an older name of \"daemon_smtp_ports\"\n"
 		"t:2: option \"daemon_smtp_ports\": set a second time (first at t:1)\n" },
-	{ "perl_at_start\nhosts_xclient = *", "t:1: option \"perl_at_start\": known to Exim, not implemented in this build\n"
-		"t:2: option \"hosts_xclient\": known to Exim, not implemented in this build\n" },
+	{ "perl_at_start\nacl_smtp_atrn = x", "t:1: option \"perl_at_start\": known to Exim, not implemented in this build\n"
+		"t:2: option \"acl_smtp_atrn\": known to Exim, not implemented in this build\n" },
 	{ "bi_command = /x", "t:1: option \"bi_command\": known to Exim, not implemented in this build\n" },
 	{ "split_spool_directory", "t:1: warning: option \"split_spool_directory\": has no effect here (subdirectories in the spool)\n" },
 	{ "auto_thaw = 5", "t:1: option \"auto_thaw\": value \"5\": not a time: write numbers with w, d, h, m or s behind each, like 1h30m\n" },
