@@ -152,7 +152,8 @@ static struct tls_ctx *context_get(struct out_conn *conn, struct err *err)
 	if (conn->demand.dane == OUT_DANE_VERIFY && o->dane_ciphers.len)
 		want.ciphers = o->dane_ciphers;
 	files.certs[0] = (struct tls_trio){ .cert = o->certificate, .key = o->privatekey };
-	if (want.verify || conn->demand.ask_ocsp)
+	/* DANE has anchors of its own; of a status that is only asked for nothing depends on ours. */
+	if (want.verify || conn->demand.require_ocsp || (conn->demand.ask_ocsp && conn->demand.dane != OUT_DANE_VERIFY))
 		files.anchors = o->anchors;
 	if (want.verify)
 		files.crl = o->crl;

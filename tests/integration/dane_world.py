@@ -13,6 +13,7 @@ import threading
 from bulkhead import free_port, wait_for
 from certs import Authority, run
 
+STATUS_REQUEST = b"\x00\x05\x00\x05\x01\x00\x00\x00\x00"   # the extension of a hello, without responders and extensions
 PORT_ADDRESS = "127.88.%d.%d"
 HEAD = """$TTL 300
 @ IN SOA ns admin 1 3600 600 86400 60
@@ -77,13 +78,16 @@ class Certs:
 
 class Target:
     """An SMTP server with STARTTLS (cert None: without) that keeps what it gets: (recipient, inside TLS?, SNI, cipher)."""
-    def __init__(self, address, port, chain=None, key=None, starttls="220 go on", hide=False, mail="250 ok"):
-        self.got, self.sessions, self.sni, self.starttls, self.hide, self.mail = [], 0, None, starttls, hide, mail
+    def __init__(self, address, port, chain=None, key=None, starttls="220 go on", hide=False, tls12=False):
+        self.got, self.sessions, self.sni, self.starttls, self.hide = [], 0, None, starttls, hide
+        self.asked_ocsp = []   # whether each hello did
         self.ctx = None
         if chain:
             self.ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.ctx.load_cert_chain(chain, key)
             self.ctx.sni_callback = self.on_sni
+            if tls12:
+                self.ctx.maximum_version = ssl.TLSVersion.TLSv1_2
         self.server = socket.socket()
         self.server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.server.bind((address, port))
@@ -131,11 +135,12 @@ class Target:
                 say(self.starttls)
                 if self.starttls.startswith("220"):
                     f.close()
+                    self.asked_ocsp.append(STATUS_REQUEST in c.recv(16384, socket.MSG_PEEK))
                     tls = self.ctx.wrap_socket(c, server_side=True)
                     f = tls.makefile("rb")
             elif verb == "MAIL":
                 rcpts = []
-                say(self.mail)
+                say("250 ok")
             elif verb == "RCPT":
                 rcpts.append(line[line.index("<") + 1:line.index(">")])
                 say("250 ok")
@@ -244,10 +249,10 @@ class Host:
     tlsa: records of the host, None: none. cert: what the server shows, None: no TLS. zone: text added to dane.test ({tlsa}: its name).
     want, want_required: what becomes of a message, plainly and where DANE is required."""
     def __init__(self, name, tlsa=(), cert="valid", lone=False, want=None, required=None, mx=None, zone="", hide=False, starttls="220 go on",
-                 domain=None, server=True, address=True, mail="250 ok", silent=False, refuse=False, only=None):
+                 domain=None, server=True, address=True, tls12=False, silent=False, refuse=False, only=None):
         self.name, self.tlsa, self.cert, self.lone, self.want, self.required = name, tlsa, cert, lone, want, required
         self.mx, self.zone, self.hide, self.starttls, self.domain, self.server = mx, zone, hide, starttls, domain, server
-        self.address, self.mail, self.silent, self.refuse = address, mail, silent, refuse
+        self.address, self.tls12, self.silent, self.refuse = address, tls12, silent, refuse
         self.only = only   # the local part that is written to; "": none
         self.ip = self.target = None
 
@@ -293,7 +298,7 @@ class World:
                 silent.append(tlsa + ".dane.test")
             if r.server:
                 chain = self.certs.of[r.cert][3 if r.lone else 2] if r.cert else None
-                r.target = Target(r.ip, self.port, chain, self.certs.of[r.cert][1] if r.cert else None, r.starttls, r.hide, r.mail)
+                r.target = Target(r.ip, self.port, chain, self.certs.of[r.cert][1] if r.cert else None, r.starttls, r.hide, r.tls12)
         lines["dane.test"] += "child IN NS ns.child\nns.child IN A 127.0.0.1\n"
         self.names = Names(directory, lines, refuse, silent)
         self.of = {r.name: r for r in rows}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """DANE as the client: docs/TLS.md's table row by row, with DANE tried and with DANE required. Zones on nsd, signed and broken on purpose,
 behind unbound; every host is a server of its own. One message for each row, then one look at what became of it."""
-import os
+import json
 import re
 import subprocess
 
@@ -9,7 +9,7 @@ import pytest
 
 import dane_world
 from bulkhead import BIN, Client, Instance, wait_for
-from dane_world import Host, Names, World
+from dane_world import Host, World
 
 pytestmark = pytest.mark.skipif(not dane_world.have_servers(), reason="nsd, unbound and ldnsutils are not installed")
 
@@ -57,6 +57,8 @@ ROWS = [
     Host("roll", ["3 1 1 wrong", "3 1 1 valid"], want="dane"),
     Host("agility", ["3 1 1 wrong", "3 1 2 valid"], want="dane"),
     Host("many", MANY + ["3 1 1 valid"], want="dane"),
+    Host("old", ["3 1 1 valid"], tls12=True, want="dane"),
+    Host("old-none", tls12=True, want="tls", required=("fail", NO_RECORDS)),
     # ... and that do not fit
     Host("mismatch", ["3 1 1 wrong"], want=("defer", NO_MATCH)),
     Host("mismatch-ta", ["2 1 1 wrong"], want=("defer", NO_MATCH)),
@@ -248,3 +250,97 @@ def test_dan9_dnssec_in_the_log(world, sent):
 
 def test_dan_more_than_forty(world, sent):
     assert re.search("DANE: many.mx.dane.test has 46 TLSA records: 40 of them are used", sent)
+
+
+def test_dan10_ocsp_is_asked_where_it_tells_something(world, sent):
+    """By default: without DANE, and with anchors alone; not where the zone itself has the key."""
+    for name, asked in (("ee-spki-256", False), ("ta-spki-256", True), ("mixed", False), ("none", True)):
+        assert set(world.of[name].target.asked_ocsp) == {asked}, name
+
+
+def test_dan10_sample_71(world, tmp_path):
+    conf = tmp_path / "conf"
+    conf.write_text("primary_hostname = mail.here.example\nlocal_interfaces = 127.0.0.1\nacl_smtp_rcpt = all\n" + MAIN.format(resolver=world.names.address) +
+                    "begin acl\nall:\n accept\nbegin routers\n" + ROUTERS + "begin transports\n" + TRANSPORTS.replace("{target}", str(world.port)).replace(
+                        "tried:\n  driver = smtp\n", "tried:\n  driver = smtp\n  hosts_request_ocsp = ${if or { {= {0}{$tls_out_tlsa_usage}} {= {4}{$tls_out_tlsa_usage}} } {*}{}}\n"
+                        "  tls_alpn = usage$tls_out_tlsa_usage\n"))
+    for name, usage, value in (("ee-spki-256", 8, ""), ("ta-spki-256", 4, "*"), ("mixed", 12, ""), ("none", 0, "*"), ("pkix-only", 0, "*")):
+        p = subprocess.run([BIN, "-C", str(conf), "route", "--json", "tried@%s.dane.test" % name], stdout=subprocess.PIPE, timeout=60)
+        leaf, = json.loads(p.stdout)
+        assert (leaf["options"]["tls_alpn"], leaf["options"]["hosts_request_ocsp"]) == ("usage%d" % usage, value), name
+
+
+def delivered(instance, world, name):
+    """The line of the log for a message to that row, and what its server saw."""
+    address = "tried@" + world.of[name].rcpt_domain()
+    before = len(world.of[name].target.got)
+    instance.send("s@local.example", address)
+    line = wait_for(lambda: lines_of(instance.log(), address), 30, why=instance.logs)[-1]
+    return line, world.of[name].target.got[before:]
+
+
+def test_dan_options_that_do_not_hold(world):
+    """None of what says how TLS is done without DANE makes a difference with it; tls_tempfail_tryclear is on by default."""
+    i = started(world, transports=TRANSPORTS.replace("tried:\n  driver = smtp\n", "tried:\n  driver = smtp\n  hosts_avoid_tls = *\n  tls_verify_hosts = *\n  tls_verify_cert_hostnames = *\n"
+                                                     "  tls_sni = other.example\n  tls_crl = /nowhere/crl.pem\n  tls_verify_certificates = /nowhere/ca.pem\n", 1))
+    try:
+        line, got = delivered(i, world, "ee-othername")
+        assert "CV=dane" in line and got[0][1] and got[0][2] == "ee-othername.mx.dane.test", line
+        line, got = delivered(i, world, "ta-spki-256")
+        assert "CV=dane" in line, line
+        line, got = delivered(i, world, "none")   # the same options hold there
+        assert " => " in line and not got[0][1], line
+        line, got = delivered(i, world, "mismatch")
+        assert " == " in line and not got, line
+    finally:
+        i.destroy()
+
+
+def test_dan3_ciphers(world):
+    i = started(world, transports=TRANSPORTS.replace("tried:\n  driver = smtp\n", "tried:\n  driver = smtp\n  tls_require_ciphers = ECDHE-ECDSA-AES128-GCM-SHA256\n"
+                                                     "  dane_require_tls_ciphers = ECDHE-ECDSA-AES256-GCM-SHA384\n", 1))
+    try:
+        assert delivered(i, world, "old")[1][0][3] == "ECDHE-ECDSA-AES256-GCM-SHA384"
+        assert delivered(i, world, "old-none")[1][0][3] == "ECDHE-ECDSA-AES128-GCM-SHA256"
+    finally:
+        i.destroy()
+
+
+def test_dan1_lists(world):
+    """hosts_try_dane without the host: its records are not asked for; dnssec_request_domains without the domain: nothing is secure."""
+    i = started(world, transports=TRANSPORTS.replace("tried:\n  driver = smtp\n", "tried:\n  driver = smtp\n  hosts_try_dane = !mismatch.mx.dane.test : *\n", 1),
+                routers=ROUTERS.replace("tried:\n", "tried:\n  dnssec_request_domains = !mismatch-ta.dane.test : *\n", 1))
+    try:
+        assert delivered(i, world, "mismatch")[1][0][1]
+        assert delivered(i, world, "mismatch-ta")[1][0][1]
+        assert "CV=dane" in delivered(i, world, "ee-spki-256")[0]
+    finally:
+        i.destroy()
+
+
+def test_dan_tls_required_no(world):
+    """RFC 8689: the sender waives what the recipient's side has published, for TLS as good as it comes."""
+    i = started(world)
+    try:
+        address = "tried@mismatch.dane.test"
+        i.send("s@local.example", address, b"TLS-Required: No\r\nSubject: x\r\n\r\nx\r\n")
+        line = wait_for(lambda: lines_of(i.log(), address), 30, why=i.logs)[-1]
+        assert " => " in line and " X=TLS" in line and "CV=dane" not in line, line
+        address = "required@mismatch.dane.test"
+        i.send("s@local.example", address, b"TLS-Required: No\r\nSubject: x\r\n\r\nx\r\n")
+        assert " == " in wait_for(lambda: lines_of(i.log(), address), 30, why=i.logs)[-1]
+    finally:
+        i.destroy()
+
+
+def test_dan_command_prints_records(world, tmp_path):
+    """`bulkhead tlsa`: what openssl makes of the same certificate, and a server that shows it is verified by it."""
+    chain = world.certs.of["valid"][2]
+    p = subprocess.run([BIN, "tlsa", "--cert", chain, "--port", "26", "mx.a.test", "mx.b.test"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    want = ["_26._tcp.%s. IN TLSA %s" % (h, world.certs.record(spec)) for h in ("mx.a.test", "mx.b.test") for spec in ("3 1 1 valid", "2 1 1 anchor")]
+    assert (p.returncode, p.stdout.decode().splitlines()) == (0, want), p.stderr
+    p = subprocess.run([BIN, "tlsa", "--cert", world.certs.of["valid"][3], "mx.a.test"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert p.stdout.decode().splitlines() == ["_25._tcp.mx.a.test. IN TLSA " + world.certs.record("3 1 1 valid")]
+    assert b"no record 2 1 1" in p.stderr
+    for argv, code in ((["--cert", "/nowhere"], 74), ([], 64), (["--port", "0", "--cert", chain], 64), (["--cert", __file__], 65)):
+        assert subprocess.run([BIN, "tlsa", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE).returncode == code, argv
