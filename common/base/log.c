@@ -61,13 +61,13 @@ static size_t log_utf8(const unsigned char *p, size_t n)
 	return k;
 }
 
-static void log_put(struct buf *b, struct str text)
+static void log_put(struct buf *b, struct str text, bool ascii)
 {
 	const unsigned char *p = (const unsigned char *)text.p;
 	size_t n = text.len > LOG_LINE_MAX ? LOG_LINE_MAX : text.len, plain = 0;
 
 	for (size_t i = 0; i < n;) {
-		size_t k = p[i] >= 0x20 && p[i] < 0x7f ? 1 : p[i] >= 0x80 ? log_utf8(p + i, n - i) : 0;
+		size_t k = p[i] >= 0x20 && p[i] < 0x7f ? 1 : p[i] >= 0x80 && !ascii ? log_utf8(p + i, n - i) : 0;
 
 		if (k) {
 			plain += k;
@@ -135,7 +135,7 @@ void log_text(struct log *log, unsigned targets, struct str text)
 
 	if (log->pid)
 		buf_printf(&line, "[%d] ", (int)getpid());
-	log_put(&line, text);
+	log_put(&line, text, log->ascii);
 	for (int i = 0; i < LOG_TARGETS; i++) {
 		struct buf *b = &log->pending[i];
 

@@ -35,6 +35,7 @@ struct log_syslog {
 struct log {
 	int fd[LOG_FDS];              /* main, reject, panic: -1: stderr for panic and nothing for the others; syslog's socket */
 	struct buf pending[LOG_TARGETS];
+	bool ascii;                   /* print_topbitchars is unset: nothing but ASCII is written */
 	bool millisec, zone, utc, pid; /* form of the stamp, from log_selector and log_timezone */
 	struct log_syslog syslog;
 	uint64_t lost;                /* lines that could not be written */
@@ -42,7 +43,7 @@ struct log {
 
 void log_init(struct log *log);
 void log_set_fd(struct log *log, unsigned i, int fd); /* i: 0 main, 1 reject, 2 panic, LOG_TO_SYSLOG; takes fd, closes the one before */
-/* "STAMP [PID] TEXT\n" to every target of the mask. Control and 8-bit octets that are no valid UTF-8 come out as \ooo; a line is
+/* "STAMP [PID] TEXT\n" to every target of the mask. Control and 8-bit octets that are no valid UTF-8 (all, with `ascii`) come out as \ooo; a line is
  * cut at 8 KB. */
 void log_line(struct log *log, unsigned targets, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void log_vline(struct log *log, unsigned targets, const char *fmt, va_list ap) __attribute__((format(printf, 3, 0)));

@@ -51,6 +51,7 @@ enum status log_conf_apply(const struct conf *conf, struct log *log, struct err 
 
 	log->millisec = str_find_str(selector, STR_LIT("+millisec")) >= 0;
 	log->pid = str_find_str(selector, STR_LIT("+pid")) >= 0;
+	log->ascii = !m->print_topbitchars;
 	log->zone = m->log_timezone;
 	log->utc = str_isi(m->timezone.text, "UTC");
 	log_conf_places(conf, &a, &path, &log->syslog.on);

@@ -89,6 +89,15 @@ def test_names_in_log_and_received_field(bulkhead):
         assert "for 用户@例え.example".encode() in by_subject[True] and "envelope-from <jürgen@".encode() in by_subject[True]
 
 
+@pytest.mark.parametrize("word", ["print_topbitchars = false\n", ""])
+def test_log_in_ascii(bulkhead, word):
+    with ScriptedServer(offers=WITH) as server:
+        b = bulkhead(sink=server.port, main=word)
+        say(b, "jürgen@x.example", ["b@x.example"])
+        b.wait_log("Completed")
+        assert ("<= j\\303\\274rgen@x.example" in b.log()) == bool(word) and ("<= jürgen@x.example" in b.log()) != bool(word)
+
+
 # ---- as a client ----
 
 @pytest.mark.parametrize("header", [ASCII_HEADER, UTF8_HEADER], ids=["ascii", "utf8"])
