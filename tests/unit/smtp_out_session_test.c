@@ -434,7 +434,7 @@ static void test_delivered(void **state)
 	assert_int_equal(d->hosts[0].error, RETRY_NONE);
 	assert_int_equal(d->sequence, 1);
 	assert_true(d->connection != 0);
-	assert_int_equal(d->n_log, 2);
+	assert_int_equal(d->n_log, 2 + (d->n_log > 2 && str_is(d->log[2].name, "TFO"))); /* where the kernel has a cookie of an earlier connection */
 	assert_true(str_is(d->log[1].value, "\"250 queued \\\"so\\\"\""));
 	assert_true(str_is(buf_str(&w.servers[0].commands), "EHLO me.example|MAIL FROM:<s@x>|RCPT TO:<r0@y>|DATA|"));
 	world_close(&w);
