@@ -73,7 +73,7 @@ static void world_begin(struct world *w, enum answer answer)
 	memset(w, 0, sizeof *w);
 	w->loop = loop_new();
 	assert_non_null(w->loop);
-	w->so = smtp_out_new(w->loop, STR_LIT("me"));
+	w->so = smtp_out_new(w->loop, STR_LIT("me"), STR_NULL);
 	w->so->need = need;
 	w->so->need_arg = w;
 	w->answer = answer;
