@@ -12,7 +12,7 @@ from bulkhead import Client, free_port, wait_for
 from peers import Exim, Postfix
 from scripted_server import Close, ScriptedServer
 from test_hints_redis import Redis, redis
-from test_tls import NAME, Place as ServerPlace, main as tls_main
+from test_tls import NAME, Place as ServerPlace, context, main as tls_main
 from test_tls_out import RETRY, TRANSPORTS, Place, exim_with, place, send
 
 STAR = r"X=TLS1.[23]:[^ *]+:\d+\* "
@@ -407,3 +407,32 @@ def test_a_name_that_cannot_be_expanded(bulkhead, place):
     with ScriptedServer(tls=place.context()) as server:
         b = sender(bulkhead, place, server, "host_name_extract = ${if eq{$item}{}{x}fail}")
         assert mail(b, 3) == [False, False, False]
+
+
+@pytest.mark.parametrize("version", [V12, V13])
+def test_the_clients_certificate_in_a_resumed_session(bulkhead, server_place, version):
+    """It is not shown again, and known all the same: verified, with its name."""
+    server_place.leaf()
+    pem, key = server_place.ca.leaf("ann", "ann", names=())
+    b = bulkhead(main=tls_main(server_place, "tls_resumption_hosts = *\ntls_try_verify_hosts = *\ntls_verify_certificates = %s\nacl_smtp_mail = acl_mail\n"
+                               % server_place.ca.pem), acl="""
+acl_mail:
+  require verify = certificate
+  accept logwrite = DN=$tls_in_peerdn V=$tls_in_certificate_verified R=${if >{$tls_in_resumption}{15}{yes}{no}} P=${length_27:$tls_in_peercert}
+acl_check_rcpt:
+  accept
+""")
+    ctx = context(server_place.ca.pem, version, cert=(pem, key))
+    session = None
+    for resumed in ("no", "yes"):
+        c = Client(b.port)
+        c.ask("EHLO x.example", 250)
+        c.ask("STARTTLS", 220)
+        c.f.close()
+        c.sock = ctx.wrap_socket(c.sock, server_hostname=NAME, session=session)
+        c.f = c.sock.makefile("rb")
+        c.ask("EHLO x.example", 250)
+        c.ask("MAIL FROM:<a@b.example>", 250)
+        session = c.sock.session
+        b.wait_log(r"DN=CN=ann V=1 R=%s P=-----BEGIN CERTIFICATE-----" % resumed)
+        c.close()
