@@ -344,3 +344,87 @@ def test_dan_command_prints_records(world, tmp_path):
     assert b"no record 2 1 1" in p.stderr
     for argv, code in ((["--cert", "/nowhere"], 74), ([], 64), (["--port", "0", "--cert", chain], 64), (["--cert", __file__], 65)):
         assert subprocess.run([BIN, "tlsa", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE).returncode == code, argv
+
+
+# ---- the oracle: Debian's Exim as the client of the same servers, through the same resolver ----
+
+EXIM = """
+primary_hostname = mail.here.example
+log_file_path = {dir}/%slog
+spool_directory = {dir}/spool-{way}
+exim_user = Debian-exim
+exim_group = Debian-exim
+dns_dnssec_ok = 1
+dns_retrans = 1s
+dns_retry = 1
+keep_environment =
+smtp_accept_max = 0
+queue_run_max = 1
+begin routers
+required:
+  driver = dnslookup
+  local_parts = required
+  self = send
+  transport = required
+tried:
+  driver = dnslookup
+  self = send
+  transport = tried
+begin transports
+tried:
+  driver = smtp
+  port = {port}
+  allow_localhost
+  hosts_try_dane = *
+  command_timeout = 20s
+required:
+  driver = smtp
+  port = {port}
+  allow_localhost
+  hosts_require_dane = *
+  command_timeout = 20s
+begin retry
+* * F,2h,1h
+"""
+# Where the verdicts differ: what Exim 4.96 does with DANE tried and required, and why we do not.
+WHOLE = "its GnuTLS takes no record that holds the whole certificate or key of an anchor"
+DOMAIN = "it compares the certificate with the host's name alone; RFC 7672, section 3.2.2, has the domain, too"
+AGILITY = "its GnuTLS lets the weaker digest count beside the stronger one; RFC 7671, section 9, does not"
+NONE_USABLE = "its GnuTLS goes on without DANE, even where that is required, when no record can be used"
+ALIAS = "it knows the end of an alias alone; RFC 7672, section 2.2.2, has the alias, too"
+DIFFERENCES = {
+    "ta-cert-full": ("defer", "defer", WHOLE), "ta-key-full": ("defer", "defer", WHOLE), "ta-domain": ("defer", "defer", DOMAIN),
+    "agility-no": ("dane", "dane", AGILITY), "pkix-only": ("tls", "tls", NONE_USABLE), "selector-7": ("tls", "tls", NONE_USABLE),
+    "matching-9": ("tls", "tls", NONE_USABLE), "short": ("tls", "tls", NONE_USABLE), "alias-own": ("tls", "fail", ALIAS),
+    "refused": ("defer", "defer", "its resolver library gives a refusal as no answer"), "alias-out": ("tls", "fail", ALIAS), "alias-out-bad": ("tls", "fail", ALIAS),
+}
+
+
+def verdict(line):
+    if " => " in line:
+        return "dane" if "CV=dane" in line else "tls" if " X=" in line else "clear"
+    return "defer" if " == " in line else "fail"
+
+
+def test_dan_verdicts_beside_exim(world, tmp_path):
+    from oracle import Oracle
+    shared = tmp_path / "exim"
+    shared.mkdir()
+    shared.chmod(0o777)
+    tmp_path.chmod(0o755)
+    exim = Oracle(tmp_path, [shared])
+    exim.write("/etc/resolv.conf", "nameserver %s\noptions trust-ad edns0 timeout:1 attempts:1\n" % world.names.address)
+    differs = []
+    for way, local in enumerate(("tried", "required")):
+        rows = [r for r in world.rows if local in r.locals() and r.server]
+        addresses = ["%s@%s" % (local, r.rcpt_domain()) for r in rows]
+        exim.run(["-odi", "-f", "", *addresses], "Subject: x\n\nx\n", EXIM.format(dir=shared, port=world.port, way=local), timeout=240)
+        log = (shared / "mainlog").read_text()
+        for r, a in zip(rows, addresses):
+            want = (r.required or r.want) if local == "required" else r.want
+            want = want[0] if isinstance(want, tuple) else want
+            lines = [line for line in lines_of(log, a) if "retry timeout" not in line]
+            got = verdict(lines[0]) if lines else "nothing"
+            if got != DIFFERENCES.get(r.name, (want, want))[way]:
+                differs.append((r.name, local, "want " + want, got, lines[:1]))
+    assert not differs, "\n".join(map(str, differs)) + "\n"
