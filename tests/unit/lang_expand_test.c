@@ -114,6 +114,7 @@ static const struct ctx_case ctx_cases[] = {
 	{ "$received_time $message_size", ST_OK, "1700000000 4711", 0 },
 	{ "$message_size $prdr_requested", ST_OK, "4711 yes", 0 },
 	{ "${if >{$message_age}{100}{old}}$message_smtputf8", ST_OK, "oldyes", 0 },
+	{ "$requiretls", ST_OK, "no", 0 },
 	{ "$received_count $message_body_size", ST_OK, "2 26", 0 },
 	{ "$message_body|$message_body_end", ST_OK, "body line 1 body line 2 |body line 1 body line 2 ", 1 },
 	{ "$h_subject:|$rh_subject:", ST_OK, "first\n second : line| first\n second : line\n", 1 },
