@@ -230,13 +230,13 @@ static struct smtp_verdict utf8_verdict(const struct smtp_txn *t)
 		.text = t->probe ? STR_LIT("response to \"EHLO\" did not include SMTPUTF8") : STR_LIT("utf8 support required but not offered for forwarding") };
 }
 
-/* The header is never converted: where it is not ASCII, converting the envelope does not help. */
-static void utf8_check(struct smtp_client *c)
+/* Who can't be sent gets the verdict, if there is one to give; false: there are such. The header is never converted: where it is not ASCII,
+ * converting the envelope does not help. */
+static bool utf8_prepare(struct smtp_client *c, const struct smtp_verdict *v)
 {
 	struct smtp_txn *t = c->txn;
 	bool offered = c->offers & SMTP_O_SMTPUTF8, header = t->utf8 && t->utf8_header, converts = t->downconvert > 0 || (t->downconvert && !offered);
-	bool sender_fits, envelope = false;
-	struct smtp_verdict v = utf8_verdict(t);
+	bool sender_fits, envelope, all = true;
 
 	t->sender_ascii = STR_NULL;
 	sender_fits = converts ? address_to_ascii(t->arena, t->sender, &t->sender_ascii) : address_is_ascii(t->sender);
@@ -251,14 +251,23 @@ static void utf8_check(struct smtp_client *c)
 		fits = converts ? address_to_ascii(t->arena, r->addr, &r->ascii) : address_is_ascii(r->addr);
 		if (!fits)
 			r->ascii = STR_NULL;
-		if (!offered && (header || !sender_fits || !fits))
-			smtp_verdict_give(r, &v);
 		envelope |= !fits;
+		if (offered || (!header && sender_fits && fits))
+			continue;
+		all = false;
+		if (v)
+			smtp_verdict_give(r, v);
 	}
 	if (!sender_fits)
 		t->sender_ascii = STR_NULL;
 	/* A body with octets over 127 may have parts whose headers need it. */
 	t->utf8_said = offered && (header || envelope || (t->utf8 && t->eightbit && t->downconvert <= 0));
+	return all;
+}
+
+bool smtp_utf8_fits(struct smtp_client *c)
+{
+	return utf8_prepare(c, NULL);
 }
 
 static struct str domain_of(struct str addr)
@@ -299,7 +308,7 @@ static void limits_check(struct smtp_client *c)
 void smtp_txn_check(struct smtp_client *c)
 {
 	struct smtp_txn *t = c->txn;
-	struct smtp_verdict v = { .result = DELIVERY_FAILED, .error = RETRY_OTHER, .stage = "MAIL FROM" };
+	struct smtp_verdict v = { .result = DELIVERY_FAILED, .error = RETRY_OTHER, .stage = "MAIL FROM" }, utf8 = utf8_verdict(t);
 
 	if (!smtp_address_is_safe(t->sender) || !address_utf8_valid(t->sender)) {
 		v.status = STR_LIT("5.1.7");
@@ -329,7 +338,7 @@ void smtp_txn_check(struct smtp_client *c)
 			smtp_verdict_give(r, &v);
 		}
 	}
-	utf8_check(c);
+	utf8_prepare(c, &utf8);
 	if (c->limit_rcpts || c->limit_domains)
 		limits_check(c);
 	for (uint32_t i = 0; i < t->n_rcpts; i++)

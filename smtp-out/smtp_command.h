@@ -18,6 +18,9 @@ void smtp_offers_read(struct smtp_client *c);
 void smtp_offers_limit(struct smtp_client *c);          /* forgets those that the profile does not want */
 uint32_t smtp_offer_find(struct str name);              /* enum smtp_offer; 0: unknown */
 const char *smtp_offer_name(uint32_t offer);            /* of one bit; NULL: it has none */
+/* Settles which forms of the addresses go, and whether MAIL says SMTPUTF8, by the offers that the client goes by. False: somebody can't be
+ * sent by them. */
+bool smtp_utf8_fits(struct smtp_client *c);
 /* Results for what this peer can't take: too large, no SMTPUTF8, unspeakable addresses. Those are skipped then. */
 void smtp_txn_check(struct smtp_client *c);
 

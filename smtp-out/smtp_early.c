@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "common/mail/address.h"
 #include "smtp-out/smtp_auth.h"
 #include "smtp-out/smtp_command.h"
 
@@ -44,6 +45,10 @@ void smtp_memory_format(const struct smtp_memory *m, struct buf *out)
 				if (p->more)
 					buf_printf(out, "%s*", sign);
 			}
+		}
+		if (p->mails || p->rcpts || p->domains) {
+			buf_printf(out, "%sLIMITS=%" PRIu32 "+%" PRIu32 "+%" PRIu32, comma, p->mails, p->rcpts, p->domains);
+			comma = ",";
 		}
 		if (*comma == ' ')
 			buf_adds(out, " ESMTP"); /* it was taken, and that is all */
@@ -89,6 +94,20 @@ static bool mechanisms_parse(struct smtp_memory_part *p, struct str text)
 	return true;
 }
 
+static bool limits_parse(struct smtp_memory_part *p, struct str text)
+{
+	uint32_t *const slots[] = { &p->mails, &p->rcpts, &p->domains };
+	struct str word;
+	uint64_t v;
+
+	for (size_t i = 0; i < sizeof slots / sizeof *slots; i++) {
+		if (!str_split(&text, '+', &word) || !str_u64(word, UINT32_MAX, &v))
+			return false;
+		*slots[i] = (uint32_t)v;
+	}
+	return !text.len;
+}
+
 static bool part_parse(struct str text, struct smtp_memory_part *p)
 {
 	struct str word, name;
@@ -101,6 +120,8 @@ static bool part_parse(struct str text, struct smtp_memory_part *p)
 		uint32_t bit;
 
 		str_split(&word, '=', &name);
+		if (str_is(name, "LIMITS") && !limits_parse(p, word))
+			return false;
 		bit = smtp_offer_find(name);
 		if (!bit && !str_is(name, "ESMTP"))
 			continue; /* of a later version */
@@ -141,6 +162,9 @@ bool smtp_early_recall(struct smtp_client *c)
 		return false;
 	c->offers = (uint16_t)p->offers;
 	c->peer_size = p->size;
+	c->limit_mails = p->mails;
+	c->limit_rcpts = p->rcpts;
+	c->limit_domains = p->domains;
 	buf_reset(&c->mechanisms);
 	buf_adds(&c->mechanisms, p->mechanisms);
 	smtp_offers_limit(c);
@@ -156,6 +180,9 @@ static void part_fill(const struct smtp_client *c, struct smtp_memory_part *p)
 	p->known = true;
 	p->offers = c->offered;
 	p->size = c->peer_size;
+	p->mails = c->limit_mails;
+	p->rcpts = c->limit_rcpts;
+	p->domains = c->limit_domains;
 	while (rest.len && str_split(&rest, ' ', &name))
 		for (uint32_t i = 0; name.len && i < c->profile->n_auth; i++)
 			if (str_eqi(name, c->profile->auth[i].mechanism)) {
@@ -181,21 +208,18 @@ bool smtp_early_learn(struct smtp_client *c)
 	return true;
 }
 
-static bool is_ascii(struct str s)
+static bool address_is_fit(struct str addr)
 {
-	for (uint32_t i = 0; i < s.len; i++)
-		if ((unsigned char)s.p[i] > 0x7f)
-			return false;
-	return true;
+	return smtp_address_is_safe(addr) && address_utf8_valid(addr);
 }
 
 /* Nothing in it on which only the host itself can decide. */
-static bool txn_fits(const struct smtp_client *c)
+static bool txn_fits(struct smtp_client *c)
 {
 	const struct smtp_txn *t = c->txn;
 	uint32_t n = 0;
 
-	if (t->requiretls || !smtp_address_is_safe(t->sender) || (c->peer_size && t->size > c->peer_size) || (t->utf8 && !(c->offers & SMTP_O_SMTPUTF8)))
+	if (t->requiretls || !address_is_fit(t->sender) || (c->peer_size && t->size > c->peer_size) || (t->utf8 && !(c->offers & SMTP_O_SMTPUTF8)))
 		return false;
 	for (uint32_t i = 0; i < t->n_rcpts; i++) {
 		const struct smtp_rcpt *r = &t->rcpts[i];
@@ -203,10 +227,12 @@ static bool txn_fits(const struct smtp_client *c)
 		if (r->skip)
 			continue;
 		n++;
-		if (!r->addr.len || !smtp_address_is_safe(r->addr) || (!t->utf8 && !is_ascii(r->addr)))
+		if (!r->addr.len || !address_is_fit(r->addr))
 			return false;
 	}
-	return n > 0;
+	if ((c->limit_rcpts && n > c->limit_rcpts) || (c->limit_domains && n > c->limit_domains))
+		return false;
+	return n > 0 && smtp_utf8_fits(c);
 }
 
 enum smtp_step smtp_early_next(struct smtp_client *c)
@@ -249,7 +275,7 @@ uint32_t smtp_early_uses(const struct smtp_client *c)
 	if (!t->probe)
 		uses |= (c->profile->size_addition >= 0 ? SMTP_O_SIZE : 0u) | (c->body_ahead ? SMTP_O_CHUNKING : 0u) | (smtp_prdr_wanted(c) ? SMTP_O_PRDR : 0u);
 	uses |= t->eightbit ? SMTP_O_8BITMIME : 0u;
-	uses |= t->utf8 ? SMTP_O_SMTPUTF8 : 0u;
+	uses |= t->utf8_said ? SMTP_O_SMTPUTF8 : 0u;
 	uses |= has_dsn(t) ? SMTP_O_DSN : 0u;
 	return uses & c->offers;
 }

@@ -4,7 +4,7 @@
  * Owns:       nothing.
  * Errors:     a text that does not parse is no memory.
  * Form:       "1 SINCE CLEAR TLS", SINCE in seconds since 1970; a part is "-", or words with commas between: PIPELINING, SIZE=100, AUTH=PLAIN+LOGIN.
- *             AUTH=PLAIN+* when there were more mechanisms than are kept. */
+ *             AUTH=PLAIN+* when there were more mechanisms than are kept; LIMITS=MAILMAX+RCPTMAX+RCPTDOMAINMAX, 0: not said. */
 #ifndef SMTP_EARLY_H
 #define SMTP_EARLY_H
 
@@ -19,6 +19,7 @@ struct smtp_memory {
 		bool more;               /* mechanisms that are not in the list */
 		uint32_t offers;         /* enum smtp_offer, whatever we make of them */
 		uint64_t size;
+		uint32_t mails, rcpts, domains; /* LIMITS; 0: none */
 		char mechanisms[SMTP_MEMORY_MECHANISMS];
 	} part[2];                       /* in clear, inside TLS */
 };

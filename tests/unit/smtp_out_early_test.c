@@ -21,6 +21,8 @@ static const struct { const char *text, *again; } memories[] = {
 	{ "1 5 PIPELINING,X_PIPE_CONNECT -", "1 5 " PIPE " -" },
 	{ "1 5 SIZE=10,pipelining,LATER=5 -", "1 5 PIPELINING,SIZE=10 -" },
 	{ "1 5 SIZE -", "1 5 SIZE -" },
+	{ "1 5 - LIMITS=5+10+0", "1 5 - LIMITS=5+10+0" },
+	{ "1 5 LIMITS=1 -", NULL }, { "1 5 LIMITS=1+2+3+4 -", NULL }, { "1 5 LIMITS=1++3 -", NULL }, { "1 5 LIMITS=1+2+4294967296 -", NULL },
 	{ "1 5 AUTH=PLAIN+CRAM-MD5+* -", "1 5 AUTH=PLAIN+CRAM-MD5+* -" },
 	{ "1 5 AUTH=A1234567890123456789+B1234567890123456789+C1234567890123456789+D1234567890123456789+E1234567890123456789+F1234567890123456789+GH -",
 	  "1 5 AUTH=A1234567890123456789+B1234567890123456789+C1234567890123456789+D1234567890123456789+E1234567890123456789+F1234567890123456789+* -" },
@@ -48,7 +50,7 @@ static void test_memory(void **state)
 }
 
 enum { AUTH = 1, TLS = 2, TLS_MUST = 4, LMTP = 8, PLAIN = 16 /* no pipelining wanted */, PROBE = 32, BIG = 64, CHUNK = 128, MORE = 256, UTF8 = 512, DSN = 1024, EIGHTBIT = 2048,
-	REQUIRE = 4096 };
+	REQUIRE = 4096, UTF8_TO = 8192 /* an address that needs SMTPUTF8, whether the message is marked or not */, HEADER = 16384, TWO = 32768 };
 
 /* `sent`: before anything has come, "|" for CRLF. `end`: what the replies come to. */
 static const struct group {
@@ -71,6 +73,19 @@ static const struct group {
 	{ "a callout", "1 5 " PIPE " -", PROBE, EHLO MAIL, OFFER "250 ok|550 no|", "failed" },
 	{ "too big for what is known", "1 5 " PIPE ",SIZE=10 -", BIG, EHLO, "220 hi|250-x|250-PIPELINING|250-SIZE 100000|250 PIPECONNECT|", "goes on learned" },
 	{ "SMTPUTF8 not known", "1 5 " PIPE " -", UTF8, EHLO, OFFER, "goes on" },
+	{ "SMTPUTF8 known, and not needed", "1 5 " PIPE ",SMTPUTF8 -", UTF8, REST, "220 hi|250-x|250-PIPELINING|250-SMTPUTF8|250 PIPECONNECT|250 ok|250 ok|354 go|", "body" },
+	{ "SMTPUTF8 needed by the header", "1 5 " PIPE ",SMTPUTF8 -", UTF8 | HEADER, EHLO "MAIL FROM:<s@x> SMTPUTF8|RCPT TO:<r@y>|DATA|", OFFER, "again learned" },
+	{ "SMTPUTF8 needed by an address", "1 5 " PIPE ",SMTPUTF8 -", UTF8 | UTF8_TO, EHLO "MAIL FROM:<s@x> SMTPUTF8|RCPT TO:<\303\274@y>|DATA|",
+	  "220 hi|250-x|250-PIPELINING|250-SMTPUTF8|250 PIPECONNECT|250 ok|250 ok|354 go|", "body" },
+	{ "SMTPUTF8 needed by an address that is new", "1 5 " PIPE ",SMTPUTF8 -", UTF8_TO, EHLO "MAIL FROM:<s@x> SMTPUTF8|RCPT TO:<\303\274@y>|DATA|",
+	  "220 hi|250-x|250-PIPELINING|250-SMTPUTF8|250 PIPECONNECT|250 ok|250 ok|354 go|", "body" },
+	{ "no SMTPUTF8, but an ASCII form", "1 5 " PIPE " -", UTF8_TO, EHLO "MAIL FROM:<s@x>|RCPT TO:<xn--tda@y>|DATA|", OFFER "250 ok|250 ok|354 go|", "body" },
+	{ "two recipients", "1 5 " PIPE ",LIMITS=0+2+0 -", TWO, EHLO MAIL "RCPT TO:<q@z>|DATA|",
+	  "220 hi|250-x|250-PIPELINING|250-LIMITS RCPTMAX=2|250 PIPECONNECT|250 ok|250 ok|250 ok|354 go|", "body" },
+	{ "one recipient at a time", "1 5 " PIPE ",LIMITS=0+1+0 -", TWO, EHLO, "220 hi|250-x|250-PIPELINING|250-LIMITS RCPTMAX=1|250 PIPECONNECT|", "goes on" },
+	{ "one domain at a time", "1 5 " PIPE ",LIMITS=0+0+1 -", TWO, EHLO, "220 hi|250-x|250-PIPELINING|250-LIMITS RCPTDOMAINMAX=1|250 PIPECONNECT|", "goes on" },
+	{ "one recipient at a time now", "1 5 " PIPE " -", TWO, EHLO MAIL "RCPT TO:<q@z>|DATA|",
+	  "220 hi|250-x|250-PIPELINING|250-LIMITS RCPTMAX=1|250 PIPECONNECT|", "again learned" },
 	{ "STARTTLS", "1 5 " PIPE ",STARTTLS -", TLS, EHLO "STARTTLS|", "220 hi|250-x|250-PIPELINING|250-STARTTLS|250 PIPECONNECT|220 go|", "shake" },
 	{ "STARTTLS unwanted", "1 5 " PIPE ",STARTTLS -", 0, REST, "220 hi|250-x|250-PIPELINING|250-STARTTLS|250 PIPECONNECT|250 ok|250 ok|354 go|", "body" },
 	{ "TLS must be, and was not offered", "1 5 " PIPE " -", TLS_MUST, EHLO, OFFER, "quit" },
@@ -139,9 +154,10 @@ static void group_run(const struct group *g, bool bytewise)
 	struct smtp_profile profile = { .helo = STR_LIT("me"), .lmtp = g->flags & LMTP, .avoid_pipelining = g->flags & PLAIN, .auth = auth, .n_auth = 2,
 		.auth_try = g->flags & AUTH, .auth_require = g->flags & REQUIRE, .try_chunking = true, .size_addition = -1 };
 	struct arena a = ARENA_INIT;
-	struct smtp_rcpt rcpt = { .addr = STR_LIT("r@y") };
-	struct smtp_txn txn = { .arena = &a, .sender = STR_LIT("s@x"), .size = g->flags & BIG ? 1000 : 5, .utf8 = g->flags & UTF8, .eightbit = g->flags & EIGHTBIT,
-		.probe = g->flags & PROBE, .ret = g->flags & DSN ? STR_LIT("HDRS") : STR_NULL, .rcpts = &rcpt, .n_rcpts = 1 };
+	struct smtp_rcpt rcpts[] = { { .addr = g->flags & UTF8_TO ? STR_LIT("\303\274@y") : STR_LIT("r@y") }, { .addr = STR_LIT("q@z") } }, *rcpt = rcpts;
+	struct smtp_txn txn = { .arena = &a, .sender = STR_LIT("s@x"), .size = g->flags & BIG ? 1000 : 5, .utf8 = g->flags & UTF8,
+		.utf8_header = g->flags & HEADER, .downconvert = -1, .eightbit = g->flags & EIGHTBIT,
+		.probe = g->flags & PROBE, .ret = g->flags & DSN ? STR_LIT("HDRS") : STR_NULL, .rcpts = rcpts, .n_rcpts = g->flags & TWO ? 2 : 1 };
 	struct smtp_memory memory;
 	struct smtp_client c;
 	char want[1024], got[64];
@@ -173,7 +189,7 @@ static void group_run(const struct group *g, bool bytewise)
 	snprintf(got, sizeof got, "%s%s%s", *g->sent ? end_of(&c, &txn) : "", c.learned && !c.forget ? " learned" : "", c.forget ? " forget" : "");
 	if (strcmp(got, g->end) && (strcmp(got, "goes on") || *g->end))
 		fail_msg("%s: got \"%s\", want \"%s\"", g->name, got, g->end);
-	if (c.early_failed && (rcpt.result || txn.host_error))
+	if (c.early_failed && (rcpt->result || txn.host_error))
 		fail_msg("%s: a verdict, and yet to be tried again", g->name);
 	smtp_client_clear(&c);
 	arena_clear(&a);
