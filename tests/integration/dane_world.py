@@ -169,7 +169,10 @@ class Names:
         os.makedirs(self.dir)
         os.chmod(self.dir, 0o755)
         self.nsd_port = free_port()
-        self.address = "127.74.%d.53" % (os.getpid() % 250 + 1)
+        with socket.socket() as s:   # a second one of the same process
+            base = os.getpid() % 250 + 1
+            taken = s.connect_ex(("127.74.%d.53" % base, 53)) == 0
+        self.address = "127.%d.%d.53" % (75 if taken else 74, base)
         self.keys = {}
         for zone in ZONES:
             with open(self.path(zone), "w") as f:
@@ -267,15 +270,16 @@ class Host:
 
 
 class World:
-    def __init__(self, directory, rows):
+    def __init__(self, directory, rows, certs=None, port=None, address=None):
+        """address: of every host, which then is a server of somebody else's."""
         os.chmod(directory, 0o755)
-        self.dir, self.rows, self.port = directory, rows, free_port()
-        self.certs = Certs(directory)
+        self.dir, self.rows, self.port = directory, rows, port or free_port()
+        self.certs = certs or Certs(directory)
         pid = os.getpid() % 200 + 1
         lines = {"dane.test": "", "plain.test": "", "child.dane.test": "", "bogus.test": "@ IN MX 10 mx\nmx IN A 127.0.0.66\n"}
         refuse, silent = [], []
         for i, r in enumerate(rows):
-            r.ip = PORT_ADDRESS % (pid, i + 1)
+            r.ip = address or PORT_ADDRESS % (pid, i + 1)
             fqdn = r.host() + ".dane.test"
             tlsa = "_%d._tcp.%s" % (self.port, r.host())
             lines["dane.test"] += "%s IN MX 10 %s\n" % (r.name, r.host()) if r.mx is None else "".join(

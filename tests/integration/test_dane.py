@@ -10,6 +10,7 @@ import pytest
 import dane_world
 from bulkhead import BIN, Client, Instance, wait_for
 from dane_world import Host, World
+from peers import Postfix
 
 pytestmark = pytest.mark.skipif(not dane_world.have_servers(), reason="nsd, unbound and ldnsutils are not installed")
 
@@ -428,3 +429,50 @@ def test_dan_verdicts_beside_exim(world, tmp_path):
             if got != DIFFERENCES.get(r.name, (want, want))[way]:
                 differs.append((r.name, local, "want " + want, got, lines[:1]))
     assert not differs, "\n".join(map(str, differs)) + "\n"
+
+
+# ---- other real servers ----
+
+def own(name, records, want):
+    return Host(name, records, server=False, want=want)
+
+
+PEER_ROWS = [("ee", ["3 1 1 valid"], "dane"), ("ta", ["2 1 1 anchor"], "dane"), ("full", ["2 0 0 anchor"], "dane"), ("mixed", ["3 1 2 valid", "2 1 1 wrong"], "dane"),
+             ("wrong", ["3 1 1 wrong"], "defer"), ("none", [], "tls")]
+
+
+def peer_with_tls(kind, certs):
+    text, key, chain, _ = certs.of["valid"]
+
+    class Tls(kind):
+        def configure(self):
+            super().configure()
+            for src, dst in ((chain, "server.pem"), (key, "server.key")):
+                with open(src) as f:
+                    self.write("/etc/ssl/" + dst, f.read())
+            if kind is Postfix:
+                with open(self.path("/etc/postfix/main.cf"), "a") as f:
+                    f.write("smtpd_tls_security_level = may\nsmtpd_tls_cert_file = /etc/ssl/server.pem\nsmtpd_tls_key_file = /etc/ssl/server.key\n"
+                            "smtpd_relay_restrictions = permit_mynetworks, reject\nmydestination = peer.example, $mydomain, dane.test, "
+                            "ee.dane.test, ta.dane.test, full.dane.test, mixed.dane.test, wrong.dane.test, none.dane.test\n")
+    return Tls(None)
+
+
+def test_dan_postfix(world, tmp_path):
+    peer = peer_with_tls(Postfix, world.certs)
+    w = None
+    try:
+        w = World(str(tmp_path), [own(*r) for r in PEER_ROWS], certs=world.certs, port=peer.port, address="127.0.0.1")
+        i = started(w)
+        try:
+            for name, _, want in PEER_ROWS:
+                address = "box@%s.dane.test" % name
+                i.send("s@local.example", address)
+                line = wait_for(lambda a=address: lines_of(i.log(), a), 30, why=i.logs)[-1]
+                assert verdict(line) == want, line
+        finally:
+            i.destroy()
+    finally:
+        if w:
+            w.close()
+        peer.close()
