@@ -6,8 +6,11 @@
 
 #include <string.h>
 
-static const char *const have[] = { "BULKHEAD", "CRYPTEQ", "DANE", "DNSSEC", "IPV6", "LMDB", "MAILDIR", "NATIVE_SRS", "PIPE_CONNECT", "PROXY", "SOCKS", "SRS", "TCP_FASTOPEN", "TLS_RESUME", "TRANSPORT_APPEND_MAILDIR",
-	"TRANSPORT_APPENDFILE", "TRANSPORT_LMTP", "TRANSPORT_SMTP", NULL };
+static const char *const have[] = {
+	"BULKHEAD", "CONTENT_SCANNING", "CRYPTEQ", "DANE", "DNSSEC", "I18N", "IPV6", "LMDB", "MAILDIR", "NATIVE_SRS", "OCSP", "OPENSSL",
+	"PIPE_CONNECT", "PRDR", "PROXY", "SOCKS", "SRS", "TCP_FASTOPEN", "TLS", "TLS1_3", "TLS_ALPN", "TLS_CA_CACHE", "TLS_OCSP",
+	"TLS_OCSP_LIST", "TLS_RESUME", "TRANSPORT_APPEND_MAILDIR", "TRANSPORT_APPENDFILE", "TRANSPORT_LMTP", "TRANSPORT_SMTP", NULL
+};
 
 static void add(struct hash *set, struct arena *a, const char *prefix, const char *middle, const char *name)
 {
