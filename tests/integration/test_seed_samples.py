@@ -51,7 +51,7 @@ begin retry
 """ % parts
 
 
-BMI, SPF, SRS, DCC, DMARC, ARC, EVENT, OCSP = ("bmi_", "spf", "srs", "dcc", "dmarc_", "arc", "event_action", "hosts_request_ocsp")
+BMI, SPF, SRS, DCC, DMARC, ARC, EVENT = ("bmi_", "spf", "srs", "dcc", "dmarc_", "arc", "event_action")
 # number, where, text, what a warning names (None: all of it is served)
 SAMPLES = [
     ("2a", "rcpt", "  accept domains = +local_domains\n    endpass\n    verify = recipient\n    control = bmi_run\n", "bmi_run"),
@@ -139,8 +139,8 @@ SAMPLES = [
      "    logwrite = Received: $received_ip_address:$received_port\n", None),
     ("67", "rcpt", "LIMIT = 5\n  defer message = Too many connections from this IP right now\n    ratelimit = LIMIT / 5m / per_conn / strict\n", None),
     ("69", "transport", "proxied:\n  driver = smtp\n  socks_proxy = 192.0.2.1 auth=name name=u pass=p port=1081 tmo=3 : 192.0.2.2\n", None),
-    ("71", "transport", "dane:\n  driver = smtp\n  hosts_request_ocsp = ${if or { {= {0}{$tls_out_tlsa_usage}} {= {4}{$tls_out_tlsa_usage}} } {*}{}}\n", OCSP),
-    ("73", "transport", "certs:\n  driver = smtp\n  tls_verify_cert_hostnames = *\n", "tls_verify_cert_hostnames"),
+    ("71", "transport", "dane:\n  driver = smtp\n  hosts_request_ocsp = ${if or { {= {0}{$tls_out_tlsa_usage}} {= {4}{$tls_out_tlsa_usage}} } {*}{}}\n", None),
+    ("73", "transport", "certs:\n  driver = smtp\n  tls_verify_cert_hostnames = *\n", None),
 ]
 
 
