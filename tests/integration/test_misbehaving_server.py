@@ -107,6 +107,31 @@ RULES = {
 }
 
 
+# What EHLO's reply says of numbers (RFC 1870, RFC 9422): the line, in how many transactions two recipients go, and how it ends. What is
+# no number as it should be says nothing.
+OFFERS = [
+    ("LIMITS RCPTMAX=1", 2, OK), ("limits rcptmax=1", 2, OK), ("LIMITS MAILMAX=9 RCPTMAX=1 X=y", 2, OK), ("LIMITS RCPTMAX=2", 1, OK), ("LIMITS RCPTMAX=1000000", 1, OK),
+    ("LIMITS RCPTMAX=0", 1, OK), ("LIMITS RCPTMAX=+1", 1, OK), ("LIMITS RCPTMAX=-1", 1, OK), ("LIMITS RCPTMAX=1x", 1, OK), ("LIMITS RCPTMAX=01", 1, OK),
+    ("LIMITS RCPTMAX=", 1, OK), ("LIMITS RCPTMAX", 1, OK), ("LIMITS RCPTMAX=0x1", 1, OK), ("LIMITS RCPTMAX=1.5", 1, OK), ("LIMITS RCPTMAX =1", 1, OK),
+    ("LIMITS RCPTMAX=4294967297", 1, OK), ("LIMITS RCPTMAX=18446744073709551617", 1, OK), ("LIMITS XRCPTMAX=1", 1, OK), ("LIMITS=RCPTMAX=1", 1, OK),
+    ("LIMITS RCPTMAX=5 RCPTMAX=1", 2, OK), ("LIMITS", 1, OK), ("LIMITS " + "X=1 " * 400, 1, OK),
+    ("SIZE 10", 0, FAIL), ("SIZE 0", 1, OK), ("SIZE", 1, OK), ("SIZE 100000", 1, OK), ("SIZE -1", 1, OK), ("SIZE +10", 1, OK), ("SIZE 10x", 1, OK), ("SIZE 0x10", 1, OK),
+    ("SIZE 18446744073709551626", 1, OK), ("SIZE 99999999999999999999999999", 1, OK), ("SIZE 1 2", 1, OK), ("XSIZE 10", 1, OK),
+]
+
+
+class OfferRow:
+    """Two recipients to a server that offers one thing."""
+    manner = "piped"
+
+    def __init__(self, number, line, transactions, outcome):
+        self.line, self.transactions, self.outcome = line, transactions, outcome
+        self.domain, self.address = "o%d.piped.example" % number, "127.41.0.%d" % (number + 1)
+        self.rcpts = ["a@" + self.domain, "b@" + self.domain]
+        self.id, self.content = "offer/%d" % number, b"Subject: x\r\n\r\nx\r\n"
+        self.script = Script({}, offers=["PIPELINING", line])
+
+
 class Row:
     def __init__(self, number, manner, point, way, tls=None):
         self.manner, self.point, self.way = manner, point, way
@@ -137,8 +162,8 @@ class Row:
     @property
     def number(self):
         """Exim's number for the trouble, by which retry rules are chosen."""
-        if self.point == "BDAT" and self.way == "421":
-            return None
+        if (self.point, self.way) in (("BDAT", "421"), ("banner", "reset")):
+            return None     # which of two it is, is a matter of which octet is faster
         if self.point == "tls" or self.manner == "required" and (self.way in ("4xx", "5xx", "554", "421", "wrong class", "too much")):
             return -38
         fourxx = {"MAIL": -45, "RCPT": -44, "DATA": -46, "BDAT": -46, "dot": -46, "prdr": -46}
@@ -190,7 +215,8 @@ class Played:
         Authority(self.dir).leaf("mx", "mx.test.example", names=["DNS:mx.test.example"])
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(self.dir + "/mx.pem", self.dir + "/mx.key")
-        rows = all_rows(tls)
+        self.offers = [OfferRow(n, *o) for n, o in enumerate(OFFERS)]
+        rows = all_rows(tls) + self.offers
         self.rows = {r.id: r for r in rows}
         self.hosts = ScriptedHosts({r.address: r.script for r in rows})
         self.b = Instance(main="remote_max_parallel = 1000\nsmtp_accept_max = 0\nlog_selector = +smtp_confirmation\n"
@@ -217,7 +243,7 @@ class Played:
         wait_for(lambda: not self.b.queue(), 90, 0.5, why=lambda: "%s\n%s" % (self.b.queue()[:5], self.b.logs()))
         self.lines = {}
         for line in self.b.log().split("\n"):
-            m = re.search(r" (=>|->|==|\*\*) ([ab]@r\d+\.\w+\.example)", line)
+            m = re.search(r" (=>|->|==|\*\*) ([ab]@[ro]\d+\.\w+\.example)", line)
             if m:
                 self.lines.setdefault(m.group(2), []).append(line)
 
@@ -261,6 +287,16 @@ def test_row(played, id):
     assert len(row.script.messages) <= (2 if row.outcome == DEFER and row.point in ("dot", "prdr") else max(most, 1)), shown
     for m in kept:
         assert m.content.endswith(row.content), shown
+
+
+@pytest.mark.parametrize("number", range(len(OFFERS)), ids=[o[0][:40].replace(" ", "_") for o in OFFERS])
+def test_offer(played, number):
+    row = played.offers[number]
+    for rcpt in row.rcpts:
+        lines = played.lines.get(rcpt, [])
+        assert [kind(line) for line in lines] == [row.outcome], "\n".join(lines)
+    assert len(row.script.messages) == row.transactions, [s.commands for s in row.script.sessions]
+    assert sum(len(m.rcpts) for m in row.script.messages) == (2 if row.outcome == OK else 0)
 
 
 def test_table_is_whole():
