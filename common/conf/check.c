@@ -631,6 +631,7 @@ enum status conf_check(struct conf *conf, const struct conf_checks *checks)
 			authenticator_check(&c, &conf->of[CONF_AUTHENTICATORS].v[i]);
 	main_check(&c);
 	conf_check_dane(conf);
+	conf_check_proxy(conf);
 	surprises_check(&c);
 	above_check(&c);
 	problems_sort(conf);

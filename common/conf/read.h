@@ -46,6 +46,7 @@ struct conf_checks {
  * value. Problems are added to conf. ST_ERROR if it has errors now. */
 enum status conf_check(struct conf *conf, const struct conf_checks *checks);
 void conf_check_dane(struct conf *conf); /* the part of it that is about DANE */
+void conf_check_proxy(struct conf *conf); /* that about hosts_proxy */
 
 /* One rewriting rule, as in the rewrite section: pattern, replacement, flags. For rules in an option. */
 enum status conf_rewrite_parse(struct arena *a, struct str line, struct conf_place place, struct conf_rewrite *out, struct err *err);

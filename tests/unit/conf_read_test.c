@@ -551,6 +551,13 @@ static const struct {
 	{ "primary_hostname = m.a.example\nacl_smtp_rcpt = deny\nbegin routers\na:\n driver = redirect\n data = x\n no_more\n unseen\nb:\n driver = redirect\n"
 		" data = x\n no_more\n domains = a\nc:\n driver = redirect\n data = x\n no_more\nd:\n driver = redirect\n data = x\nbegin retry\n* * F,1h,5m",
 		"t:18: warning: router d: is never reached: router c, above, has no condition and passes nothing on\n" },
+	{ BASE "begin routers\na:\n  driver = redirect\n  data = x\n", "" },
+	{ "hosts_proxy = *\n" BASE "begin routers\na:\n  driver = redirect\n  data = x\n",
+		"t:1: warning: option \"hosts_proxy\": programs of this machine that connect to 127.0.0.1 or ::1 must send a PROXY header, too, and get 503 without; put ! 127.0.0.0/8 in front, unless the proxy is here\n" },
+	{ "hosts_proxy = <; 192.0.2.1 ; ::1\n" BASE "begin routers\na:\n  driver = redirect\n  data = x\n",
+		"t:1: warning: option \"hosts_proxy\": programs of this machine that connect to 127.0.0.1 or ::1 must send a PROXY header, too, and get 503 without; put ! 127.0.0.0/8 in front, unless the proxy is here\n" },
+	{ "hosts_proxy = ! 127.0.0.0/8 : *\n" BASE "begin routers\na:\n  driver = redirect\n  data = x\n", "" },
+	{ "hosts_proxy = 192.0.2.1\n" BASE "begin routers\na:\n  driver = redirect\n  data = x\n", "" },
 	{ "primary_hostname = bare\nacl_smtp_rcpt = deny\nlocal_interfaces = 127.0.0.1 : 127.0.0.1.25",
 		"warning: there are no routers: nothing can be delivered\n"
 		"t:1: warning: the name of this host, \"bare\", has no domain: others may refuse its mail; set primary_hostname\n"
