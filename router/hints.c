@@ -27,6 +27,14 @@ struct str hints_key(struct arena *a, struct str space, struct str key)
 	return str_make(p, n);
 }
 
+bool hints_space_valid(struct str space)
+{
+	for (uint32_t i = 0; i < space.len; i++)
+		if (!ascii_is_alnum(space.p[i]) && space.p[i] != '_')
+			return false;
+	return space.len && space.len <= HINTS_SPACE_MAX;
+}
+
 uint32_t hints_expire_s(uint64_t asked)
 {
 	return asked < UINT32_MAX ? (uint32_t)asked : UINT32_MAX;
@@ -35,7 +43,7 @@ uint32_t hints_expire_s(uint64_t asked)
 void hints_do(struct hints *h, const struct ipc_hint_ask *ask, int64_t now, struct arena *a, struct ipc_hint_answer *out)
 {
 	*out = (struct ipc_hint_answer){ .status = ST_OK };
-	if (ask->space.len && ask->space.len <= 32 && hint_op_name(ask->op)) {
+	if (hints_space_valid(ask->space) && hint_op_name(ask->op)) {
 		h->store->run(h, ask, now, a, out);
 		return;
 	}

@@ -17,12 +17,16 @@
 #include "common/ipc/enums.h"
 
 enum {
+	HINTS_SPACE_MAX = 32,                    /* octets of a name space */
 	HINTS_KEY_MAX = 500,                     /* octets of name space and key; LMDB's limit is 511; longer keys are hashed */
 	HINTS_MAP_SIZE = 1024 * 1024 * 1024,     /* octets of address space; the file grows as needed, up to this */
 	HINTS_EXPIRE_BATCH = 256,                /* entries looked at in one hints_expire() */
 	HINTS_REDIS_RETRY_MS = 10000,
 	HINTS_REDIS_RATE_TRIES = 64,             /* of one event, each undone by another's at the same time */
 };
+
+/* Letters, digits and "_", 1 to HINTS_SPACE_MAX: no name is another's beginning with ":" behind it, so that who may not use one can't reach it. */
+bool hints_space_valid(struct str space);
 
 struct hints;
 struct conf_hints;

@@ -281,6 +281,8 @@ bool router_hint_permitted(struct str space, const char *peer)
 		{ "tls", "smtp-out" }, { "ehlo", "smtp-out" }, { "tickets", "master" },
 	};
 
+	if (!hints_space_valid(space))
+		return false;
 	for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
 		if (str_is(space, owned[i].space))
 			return !strcmp(peer, owned[i].owner) || (str_is(space, "ehlo") && !strcmp(peer, "ctl")); /* bulkhead hints forget */

@@ -954,6 +954,9 @@ static void test_rights(void **state)
 	assert_false(router_hint_permitted(STR_LIT("retry"), "policyd") || router_hint_permitted(STR_LIT("callout"), "policyd"));
 	assert_false(router_hint_permitted(STR_LIT("callout"), "qmgr") || router_hint_permitted(STR_LIT("seen"), "qmgr"));
 	assert_true(router_hint_permitted(STR_LIT("new"), "policyd"));
+	/* No other name leads to the same entries: "retry:T" with key "x" would be key "T:x" of retry. */
+	assert_false(router_hint_permitted(STR_LIT("retry:T"), "policyd") || router_hint_permitted(STR_LIT("ehlo:192.0.2.1"), "policyd"));
+	assert_false(router_hint_permitted(STR_LIT("callout:"), "smtp-out") || router_hint_permitted(STR_LIT(""), "smtp-out"));
 	conf_free(conf);
 }
 
