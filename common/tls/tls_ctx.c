@@ -414,9 +414,8 @@ static enum status protocol_set(struct tls_ctx *ctx, const struct tls_options *o
 	SSL_CTX_set_options(ctx->ssl, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE | set);
 	SSL_CTX_clear_options(ctx->ssl, clear & ~(uint64_t)(SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION));
 	SSL_CTX_set_mode(ctx->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
-	/* A client that sends records without data (key updates, empty ones) has a turn of the loop for each, and no more. */
-	if (o->server)
-		SSL_CTX_clear_mode(ctx->ssl, SSL_MODE_AUTO_RETRY);
+	/* A peer that sends records without data (key updates, tickets, empty ones) has a turn of the loop for each, and no more. */
+	SSL_CTX_clear_mode(ctx->ssl, SSL_MODE_AUTO_RETRY);
 	if (!o->ciphers.len && !o->server)
 		return ST_OK;
 	/* A key that is elsewhere signs, and decrypts nothing: key exchange by RSA alone, which has no forward secrecy, is not offered. */

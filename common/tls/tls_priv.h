@@ -41,6 +41,7 @@ struct tls_conn {
 	struct tls_ctx *ctx;
 	char sni[256], name[256];
 	uint16_t resumption;
+	uint8_t sessions;            /* that were given and are kept */
 	uint8_t ocsp;                /* as in struct tls_facts */
 	bool hello_seen, dane, require_ocsp, require_alpn;
 	bool name_failed;            /* the chain is good, but the name is another's */

@@ -48,7 +48,7 @@ void tls_session_given(struct tls_conn *c, SSL_SESSION *session)
 
 	c->resumption |= TLS_RES_TICKET_GIVEN;
 	/* A lifetime of 0 means "at once" in TLS 1.3 and nothing before it. */
-	if (!c->on_session || !SSL_SESSION_is_resumable(session) || (s.once && !lifetime) || (n = i2d_SSL_SESSION(session, &der)) <= 0)
+	if (!c->on_session || c->sessions == TLS_SESSIONS_MAX || !SSL_SESSION_is_resumable(session) || (s.once && !lifetime) || (n = i2d_SSL_SESSION(session, &der)) <= 0)
 		return;
 	if (SSL_session_reused(c->ssl) && !(c->resumption & TLS_RES_RESUMED))
 		tls_session_resumed(c); /* within the handshake */
@@ -65,8 +65,10 @@ void tls_session_given(struct tls_conn *c, SSL_SESSION *session)
 		end = s.born + TLS_SESSION_TIME;
 	if (s.until > end)
 		s.until = end;
-	if (s.der.len <= TLS_SESSION_MAX && s.until > now)
+	if (s.der.len <= TLS_SESSION_MAX && s.until > now) {
+		c->sessions++;
 		c->on_session(c->on_session_arg, &s);
+	}
 	OPENSSL_clear_free(der, (size_t)n);
 	arena_clear(&a);
 }

@@ -16,6 +16,7 @@
 #include "common/base/str.h"
 
 enum {
+	TLS_SESSIONS_MAX = 4,                /* of one connection that are kept; a server may send tickets for ever */
 	TLS_SESSION_MAX = 16 * 1024,         /* octets of DER, the server's certificates among them */
 	TLS_SESSION_TIME = 24 * 3600,        /* seconds from the whole handshake, at most, whatever the server allows (RFC 8446 section 4.6.1: a week):
 	                                      * however often it is resumed, a day later the certificate is looked at again */
