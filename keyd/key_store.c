@@ -19,6 +19,7 @@
 
 #include "common/base/hash.h"
 #include "common/base/mem.h"
+#include "keyd/key_pss.h"
 
 #define SYSTEM_ANCHORS "/etc/ssl/certs/ca-certificates.crt"
 
@@ -307,7 +308,7 @@ enum status store_sign(struct key_store *s, uint64_t number, bool raw, struct st
 		return err_set(err, ST_FAIL, "there is no key %llu", (unsigned long long)number);
 	}
 	rsa = EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA;
-	done = ctx && EVP_PKEY_sign_init(ctx) == 1 &&
+	done = ctx && (!rsa || !raw || key_pss_padded(octets, (unsigned)EVP_PKEY_get_bits(key))) && EVP_PKEY_sign_init(ctx) == 1 &&
 		(!rsa || EVP_PKEY_CTX_set_rsa_padding(ctx, raw ? RSA_NO_PADDING : RSA_PKCS1_PADDING) == 1) &&
 		EVP_PKEY_sign(ctx, NULL, &n, (const unsigned char *)octets.p, octets.len) == 1 && (room = buf_room(signature, n)) &&
 		EVP_PKEY_sign(ctx, (unsigned char *)room, &n, (const unsigned char *)octets.p, octets.len) == 1;

@@ -43,7 +43,8 @@ struct store_file {
 };
 /* The public blocks of a file, or of the files in a directory; "system": the system's trust anchors. */
 enum status store_file(struct key_store *store, struct str file, uint64_t now_ms, struct store_file *out, struct err *err);
-/* RSA: octets are padded already (raw) or are to be padded as PKCS #1 v1.5; ECDSA: they are a digest. ST_FAIL: no such key. */
+/* RSA: octets are padded already (raw; as PSS, nothing else: the same operation would decrypt) or are to be padded as PKCS #1 v1.5; ECDSA:
+ * they are a digest. ST_FAIL: no such key. */
 enum status store_sign(struct key_store *store, uint64_t key, bool raw, struct str octets, struct buf *signature, struct err *err);
 
 struct store_count {

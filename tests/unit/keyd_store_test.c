@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "keyd/key_pss.h"
 #include "keyd/key_store.h"
 
 static char dir[] = "/tmp/keyd-test-XXXXXX";
@@ -206,6 +207,83 @@ static void given(void **state)
 	store_free(other);
 }
 
+/* What padding makes of a digest, found by undoing a signature. */
+static size_t pss_octets(EVP_PKEY *key, const EVP_MD *md, int salt, uint8_t *out)
+{
+	uint8_t digest[64] = "digest", sig[512];
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(key, NULL), *back = EVP_PKEY_CTX_new(key, NULL);
+	size_t n = sizeof sig, len = 512;
+
+	assert_true(EVP_PKEY_sign_init(ctx) == 1 && EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PSS_PADDING) == 1 &&
+		EVP_PKEY_CTX_set_signature_md(ctx, md) == 1 && EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, salt) == 1);
+	assert_int_equal(EVP_PKEY_sign(ctx, sig, &n, digest, (size_t)EVP_MD_get_size(md)), 1);
+	assert_true(EVP_PKEY_encrypt_init(back) == 1 && EVP_PKEY_CTX_set_rsa_padding(back, RSA_NO_PADDING) == 1 &&
+		EVP_PKEY_encrypt(back, out, &len, sig, n) == 1);
+	EVP_PKEY_CTX_free(ctx);
+	EVP_PKEY_CTX_free(back);
+	return len;
+}
+
+static void padded(void **state)
+{
+	static const unsigned sizes[] = { 1024, 1025, 1029, 1032, 2048 };
+	const EVP_MD *digests[] = { EVP_sha256(), EVP_sha384(), EVP_sha512() };
+	uint8_t em[512];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+		EVP_PKEY *key = EVP_RSA_gen(sizes[i]);
+
+		for (size_t k = 0; k < 3; k++) {
+			size_t n = sizes[i] < 1040 && k == 2 ? 0 : pss_octets(key, digests[k], RSA_PSS_SALTLEN_DIGEST, em);
+
+			if (!n) /* no room for it */
+				continue;
+			if (!key_pss_padded(str_make((char *)em, n), sizes[i]))
+				fail_msg("%u bits, digest %zu", sizes[i], k);
+			assert_false(key_pss_padded(str_make((char *)em, n - 1), sizes[i]));
+			for (size_t at = sizes[i] == 1025 ? 1 : 0; at < n; at += 7) { /* any change breaks it, but to the salt within */
+				em[at] ^= 0x40;
+				if (at + 1 + 2 * (size_t)EVP_MD_get_size(digests[k]) < n || at + 1 + (size_t)EVP_MD_get_size(digests[k]) >= n)
+					assert_false(key_pss_padded(str_make((char *)em, n), sizes[i]));
+				em[at] ^= 0x40;
+			}
+		}
+		/* Not as TLS has it. */
+		assert_false(key_pss_padded(str_make((char *)em, pss_octets(key, EVP_sha256(), 0, em)), sizes[i]));
+		EVP_PKEY_free(key);
+	}
+	memset(em, 0, sizeof em);
+	for (unsigned n = 0; n < 300; n++)
+		assert_false(key_pss_padded(str_make((char *)em, n), 8 * n));
+}
+
+/* The operation that signs would decrypt as well: not for us. */
+static void decrypts_nothing(void **state)
+{
+	struct key_store *s = store_make();
+	struct buf out = BUF_LIMIT(2048);
+	struct store_cert c;
+	struct err err = ERR_INIT;
+	uint8_t octets[512];
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(keys[0], NULL);
+	size_t n = sizeof octets;
+
+	(void)state;
+	put("rsa.pem", cert_pem[0], "");
+	put("rsa.key", key_pem[0], "");
+	assert_int_equal(store_cert(s, path("rsa.pem"), path("rsa.key"), STR_NULL, now_ms, &c, &err), ST_OK);
+	assert_true(EVP_PKEY_encrypt_init(ctx) == 1 && EVP_PKEY_encrypt(ctx, octets, &n, (const uint8_t *)"a secret", 8) == 1);
+	assert_int_equal(store_sign(s, c.key, true, str_make((char *)octets, n), &out, &err), ST_ERROR);
+	assert_int_equal(out.len, 0);
+	n = pss_octets(keys[0], EVP_sha384(), RSA_PSS_SALTLEN_DIGEST, octets);
+	assert_int_equal(store_sign(s, c.key, true, str_make((char *)octets, n), &out, &err), ST_OK);
+	assert_int_equal(out.len, 256);
+	EVP_PKEY_CTX_free(ctx);
+	buf_clear(&out);
+	store_free(s);
+}
+
 static void refused(void **state)
 {
 	static const struct { const char *cert, *key; enum status want; const char *text; } cases[] = {
@@ -374,7 +452,7 @@ static void ocsp(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(given), cmocka_unit_test(refused), cmocka_unit_test(changes), cmocka_unit_test(ocsp),
+		cmocka_unit_test(given), cmocka_unit_test(padded), cmocka_unit_test(decrypts_nothing), cmocka_unit_test(refused), cmocka_unit_test(changes), cmocka_unit_test(ocsp),
 	};
 
 	return cmocka_run_group_tests_name("keyd_store", tests, setup, teardown);
