@@ -157,7 +157,8 @@ static bool conn_dial(struct out_conn *conn, struct smtp_verdict *v)
 		conn->socks = out_socks_start(conn->so->loop, o, h->ip, port, conn_through, conn);
 		return true;
 	}
-	if (out_early_begin(conn))
+	/* What came with the first segment may come to the server twice (RFC 7413, section 2.1): never a whole message. */
+	if (out_early_begin(conn) && !is_fast)
 		conn_chunk_early(conn);
 	fast.p = conn->client.out.p;
 	fast.n = conn->client.out.len;
