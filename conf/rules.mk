@@ -9,6 +9,10 @@ TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/bulkhead
 CPPFLAGS += -DBULKHEAD_LIBEXECDIR='"$(LIBEXECDIR)"' -DBULKHEAD_CONFIG='"$(SYSCONFDIR)/bulkhead/bulkhead.conf"'
+# The command knows its daemons' and its configuration's place: compiled anew where "make" and "make install" were given others.
+PATHS := $(B)/gen/paths
+$(shell mkdir -p $(B)/gen; echo '$(LIBEXECDIR) $(SYSCONFDIR)' | cmp -s - $(PATHS) || echo '$(LIBEXECDIR) $(SYSCONFDIR)' >$(PATHS))
+$(B)/obj/ctl/ctl_config.o: $(PATHS)
 fill = sed -e 's|@PREFIX@|$(PREFIX)|g; s|@LIBEXECDIR@|$(LIBEXECDIR)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g'
 
 install: all man
