@@ -134,7 +134,7 @@ static enum status file_read(struct str path, struct buf *out, struct seen *seen
 	fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
 		return err_set(err, errno == ENOENT ? ST_FAIL : ST_ERROR, "%s: %s%s", name, strerror(errno),
-			errno == ENOENT ? " (keyd sees the directories of tls_directories)" : "");
+			errno == ENOENT ? " (keyd sees the directories of tls_directories)" : errno == EACCES ? " (keyd's user must be allowed to read it)" : "");
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > STORE_FILE_MAX) {
 		close(fd);
 		return err_set(err, ST_ERROR, "%s: no file, or larger than %d octets", name, STORE_FILE_MAX);

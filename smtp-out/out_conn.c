@@ -300,6 +300,17 @@ static void conn_lost(struct out_conn *conn, enum smtp_loss loss, const char *te
 	smtp_client_lost(&conn->client, loss, text);
 }
 
+static void auth_refusal_log(struct out_conn *conn)
+{
+	struct smtp_client *c = &conn->client;
+
+	if (!c->auth_refusal.len)
+		return;
+	smtp_out_log(conn->so, conn->delivery, "%.*s authenticator failed%s H=%.*s [%.*s]: %.*s", STR_FMT(c->profile->auth[c->auth_refused].name),
+		conn->delivery ? out_callout_during(conn->delivery) : "", STR_FMT(conn->to->host->name), STR_FMT(conn->to->host->ip), STR_FMT(buf_str(&c->auth_refusal)));
+	buf_clear(&c->auth_refusal);
+}
+
 /* False when there is nothing more to read now. */
 static bool conn_read(struct out_conn *conn)
 {
@@ -309,12 +320,14 @@ static bool conn_read(struct out_conn *conn)
 		return false; /* what comes is the handshake's */
 	n = conn->client.tls ? out_tls_recv(conn, conn->so->scratch, OUT_SCRATCH) : recv(conn->fd, conn->so->scratch, OUT_SCRATCH, 0);
 
-	if (n > 0)
+	if (n > 0) {
 		smtp_client_input(&conn->client, conn->so->scratch, (size_t)n);
-	else if (n == 0)
+		auth_refusal_log(conn);
+	} else if (n == 0) {
 		conn_lost(conn, SMTP_LOST_CLOSED, NULL);
-	else if (errno != EAGAIN && errno != EINTR)
+	} else if (errno != EAGAIN && errno != EINTR) {
 		conn_lost(conn, SMTP_LOST_ERROR, strerror(errno));
+	}
 	return n > 0;
 }
 

@@ -8,6 +8,7 @@
 #include "smtp-out/smtp_early.h"
 #include "smtp-out/smtp_result.h"
 
+enum { AUTH_WORDS_MAX = 512 };
 enum { STEP_AHEAD = 1 /* with PIPELINING the next command may go before the reply has come */ };
 
 struct step_row {
@@ -346,6 +347,16 @@ static void auth_next(struct smtp_client *c)
 		auth_defer(c, STR_LIT("authentication required but authentication attempt(s) failed"));
 }
 
+/* Whatever helps then, the next authenticator or doing without: a wrong password should not go unnoticed. */
+static void auth_refusal(struct smtp_client *c)
+{
+	struct str words = str_sub(buf_str(&c->reply.text), 0, AUTH_WORDS_MAX);
+
+	buf_reset(&c->auth_refusal);
+	buf_add(&c->auth_refusal, words.p, words.len);
+	c->auth_refused = c->auth;
+}
+
 static void reply_auth(struct smtp_client *c)
 {
 	const char *why = smtp_auth_distrust(c);
@@ -365,6 +376,7 @@ static void reply_auth(struct smtp_client *c)
 			STR_FMT(smtp_reply_words(t, &c->reply))) : STR_NULL);
 	} else {
 		c->auth_tried = true;
+		auth_refusal(c);
 		c->auth++;
 		auth_next(c);
 	}
@@ -1027,5 +1039,6 @@ void smtp_client_clear(struct smtp_client *c)
 	buf_clear(&c->out);
 	buf_clear(&c->mechanisms);
 	smtp_auth_clear(c);
+	buf_clear(&c->auth_refusal);
 	buf_clear(&c->ehlo);
 }

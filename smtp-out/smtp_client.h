@@ -138,6 +138,8 @@ struct smtp_client {
 	struct scram *scram;      /* on the heap, from the first SCRAM authenticator on; NULL */
 	char auth_why[96];        /* why a server that had to prove itself is not to be trusted; empty: nothing is wrong */
 	bool auth_tried;          /* one was refused */
+	struct buf auth_refusal;  /* in which words: for the log; the shell takes them */
+	uint8_t auth_refused;     /* which one said them */
 	bool authenticated;
 	bool ahead;               /* the command sent last allows the next one to follow at once */
 	bool rset;                /* the last transaction was not finished: RSET before the next */

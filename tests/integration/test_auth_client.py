@@ -254,6 +254,8 @@ def test_try_goes_on_without(bulkhead, scripted):
     b.wait_log(r"=> x@y.example ")
     assert " A=" not in b.log().split("=> x@y.example")[1].split("\n")[0]
     assert [line for line in s.lines if line.startswith("AUTH")] == ["AUTH PLAIN " + plain("joe", PASSWORD), "AUTH LOGIN"]
+    for line in ("plain authenticator failed H=127.0.0.1 [127.0.0.1]: 535 no", "login authenticator failed H=127.0.0.1 [127.0.0.1]: 504 no"):
+        assert b.log().count(line) == 1, b.log()
     assert not [line for line in s.lines if "AUTH=" in line]
 
 
