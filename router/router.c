@@ -461,10 +461,11 @@ static void on_expand_option(struct worker *w, struct ipc_in *in)
 static void on_expand_extract(struct worker *w, struct ipc_in *in)
 {
 	const struct ipc_expand_ask *ask = in->msg;
-	struct ipc_expand_answer refused = { .status = ST_ERROR, .text = STR_LIT("that is no host_name_extract") };
+	struct ipc_expand_answer answer, refused = { .status = ST_ERROR, .text = STR_LIT("that is no host_name_extract") };
 
 	if (router_text_is_extract(w->conf, ask->text)) {
-		on_expand(w, in);
+		router_expand_extract(w->state, &w->arena, ask, &answer);
+		worker_answer(w, in, &ipc_type_expand_answer, &answer, NULL, 0);
 		return;
 	}
 	worker_log(w, LOG_MAIN | LOG_PANIC, "smtp-out wanted a text expanded that is no host_name_extract");

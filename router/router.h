@@ -97,6 +97,7 @@ bool router_hint_permitted(struct str space, const char *peer);
 bool router_text_is_option(const struct conf *conf, struct str text);
 /* Whether it is the host_name_extract of some transport: all that smtp-out may have expanded. */
 bool router_text_is_extract(const struct conf *conf, struct str text);
+void router_expand_extract(struct router *r, struct arena *a, const struct ipc_expand_ask *ask, struct ipc_expand_answer *out);
 void router_hint(struct router *r, struct arena *a, const struct ipc_hint_ask *ask, struct ipc_hint_answer *out);
 
 /* ---- handles of lookup files (lookup_ask.c) ---- */

@@ -323,6 +323,20 @@ bool router_text_is_extract(const struct conf *conf, struct str text)
 	return false;
 }
 
+/* smtp-out knows but three things, and has them from strangers: whatever it says of them. */
+void router_expand_extract(struct router *r, struct arena *a, const struct ipc_expand_ask *ask, struct ipc_expand_answer *out)
+{
+	static const char *const known[] = { "host", "host_address", "item" };
+	struct ipc_expand_ask own = { .text = ask->text };
+
+	own.variables = arena_alloc(a, (ask->n_variables + 1) * sizeof *own.variables);
+	for (uint32_t i = 0; i < ask->n_variables; i++)
+		for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+			if (str_is(ask->variables[i].name, known[k]))
+				own.variables[own.n_variables++] = (struct ipc_pair){ ask->variables[i].name, ask->variables[i].value, true };
+	router_expand(r, a, &own, -1, out);
+}
+
 /* Said once, until it is over. */
 static void hints_trouble(struct router *r, const struct ipc_hint_answer *answer)
 {

@@ -960,6 +960,37 @@ static void test_rights(void **state)
 	conf_free(conf);
 }
 
+/* What smtp-out says is a stranger's, and no more than it can know. */
+static void test_extract(void **state)
+{
+	struct ipc_pair v[] = {
+		{ .name = STR_LIT("host"), .value = STR_LIT("passwd") }, { .name = STR_LIT("item"), .value = STR_LIT("250-one") }, { .name = STR_LIT("sender_address"), .value = STR_LIT("me") },
+		{ .name = STR_LIT("r_x"), .value = STR_LIT("set") },
+	};
+	static const struct { const char *text; enum status want; const char *gives; } texts[] = {
+		{ "${item}", ST_OK, "250-one" }, { "<$sender_address$r_x>", ST_OK, "<>" }, { "${readfile{DIR/passwd}{}}", ST_OK, NULL }, { "${readfile{DIR/$host}{}}", ST_ERROR, "taint" },
+	};
+	struct conf *conf = conf_make("r:\n driver = accept\n transport = smtp\n");
+	struct arena a = ARENA_INIT;
+	struct router r;
+
+	(void)state;
+	router_make(&r, conf);
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+		struct ipc_expand_ask ask = { .variables = v, .n_variables = 4, .facts = &(struct ipc_facts){ .sender = STR_LIT("me"), .has_sender = true } };
+		const char *at = strstr(texts[i].text, "DIR");
+		struct ipc_expand_answer got;
+
+		ask.text = at ? str_printf(&a, "%.*s%s%s", (int)(at - texts[i].text), texts[i].text, dir, at + 3) : str_of(texts[i].text);
+		router_expand_extract(&r, &a, &ask, &got);
+		if ((got.status != ST_OK) != (texts[i].want != ST_OK) || (texts[i].gives && str_find_str(got.text, str_of(texts[i].gives)) < 0))
+			fail_msg("%s: %u %.*s", texts[i].text, (unsigned)got.status, STR_FMT(got.text));
+	}
+	router_close(&r);
+	conf_free(conf);
+	arena_clear(&a);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -987,7 +1018,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_routes), cmocka_unit_test(test_keys), cmocka_unit_test(test_many), cmocka_unit_test(test_explosion),
-		cmocka_unit_test(test_needs_content), cmocka_unit_test(test_refused), cmocka_unit_test(test_includes), cmocka_unit_test(test_owner_file), cmocka_unit_test(test_rights),
+		cmocka_unit_test(test_needs_content), cmocka_unit_test(test_refused), cmocka_unit_test(test_includes), cmocka_unit_test(test_owner_file), cmocka_unit_test(test_rights), cmocka_unit_test(test_extract),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
