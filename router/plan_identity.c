@@ -26,14 +26,16 @@ static int host_compare(const void *x, const void *y)
 	return c ? c : (p->port > q->port) - (p->port < q->port);
 }
 
-/* Hosts of equal preference come in random order; the identity must not depend on it. */
+/* Hosts of equal preference come in random order; the identity must not depend on it. Their names are part of it: a connection whose certificate was
+ * for one name is none for another name of the same address, which anybody can make up; nor is a name that is sure (RFC 8689) one that is not. */
 static void hosts_identity(struct making *m, struct str *first_out, uint16_t *port_out)
 {
 	struct ipc_host *v = arena_memdup(m->rt->a, m->plan.hosts, m->plan.n_hosts * sizeof *v);
 
 	qsort(v, m->plan.n_hosts, sizeof *v, host_compare);
 	for (uint32_t i = 0; i < m->plan.n_hosts; i++) {
-		buf_printf(&m->identity, "\n%u %.*s %u", (unsigned)v[i].group, STR_FMT(v[i].ip), (unsigned)v[i].port);
+		buf_printf(&m->identity, "\n%u %.*s %.*s %u%s", (unsigned)v[i].group, STR_FMT(v[i].name), STR_FMT(v[i].ip), (unsigned)v[i].port,
+			v[i].secure_name ? " sure" : "");
 		plan_tlsa_identity(m, &v[i]);
 		for (uint32_t k = 0; k < v[i].n_options; k++)
 			plan_identity_add(m, v[i].options[k].name, v[i].options[k].value);

@@ -20,6 +20,7 @@
 static const char *const zone[] = {
 	"remote.example. IN MX 10 mx1.remote.example.", "remote.example. IN MX 20 mx2.remote.example.",
 	"other.example. IN MX 10 mx1.remote.example.", "other.example. IN MX 20 mx2.remote.example.",
+	"foreign.example. IN MX 10 mx1.foreign.example.", "foreign.example. IN MX 20 mx2.remote.example.", "mx1.foreign.example. IN A 192.0.2.1",
 	"mx1.remote.example. IN A 192.0.2.1", "mx2.remote.example. IN A 192.0.2.2",
 	"null.example. IN MX 0 .", "self.example. IN MX 10 me.example.", "me.example. IN A 192.0.2.99",
 	"smart.example. IN A 192.0.2.50", "smart2.example. IN A 192.0.2.51",
@@ -711,6 +712,8 @@ static void test_keys(void **state)
 	assert_true(str_is(destination, "mx1.remote.example"));
 	assert_true(str_eq(first, key_of(mx, "b@other.example", &a, &destination)));     /* the same hosts, another domain */
 	assert_true(str_is(destination, "mx1.remote.example"));
+	/* The same address by a name of somebody else's: a certificate that fits one does not fit the other. */
+	assert_false(str_eq(first, key_of(mx, "a@foreign.example", &a, &destination)));
 	assert_false(str_eq(first, key_of("r:\n driver = dnslookup\n transport = bydomain\n", "a@remote.example", &a, &destination)));
 	other = key_of(manual, "a@remote.example", &a, &destination);
 	for (int i = 0; i < 10; i++) /* whatever order they came in */
