@@ -89,6 +89,36 @@ def test_two_hops(bulkhead, place):
     last.wait_log(r"<= marked@local.example .* P=esmtpS ")
 
 
+def test_mark_is_kept(bulkhead, place, tmp_path):
+    """In the queue, and in a file that goes to another machine; "a" in the protocol stands behind the capital S."""
+    path = str(tmp_path / "message")
+    b = relay(bulkhead, place, 9, retry="""* * F,2h,1h
+
+begin authenticators
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  server_prompts = :
+  server_condition = true
+  server_set_id = $auth2
+""")
+    c = TlsClient(b.port).starttls(context(place.ca.pem), name="client.example")
+    c.ask("EHLO client.example", 250)
+    c.ask("AUTH PLAIN AGpvZQB3b3Jk", 235)
+    assert c.mail("a@b.example", "box@peer.example", MESSAGE, helo=None, params=" REQUIRETLS").startswith("250")
+    id = re.search(r" (\S+) <= a@b.example .* P=esmtpSa ", b.log()).group(1)
+    b.wait_log(r"== box@peer.example ")
+    b.command("queue", "hold", id)
+    b.command("queue", "export", id, path)
+    with ScriptedServer({"EHLO": [CLEAR, OFFER]}, tls=place.context()) as server:
+        other = relay(bulkhead, place, server, name="other.example")
+        other.command("queue", "import", path)
+        other.command("queue", "release", "--all")
+        other.command("queue", "retry", "--all")
+        server.wait_messages(1)
+        assert any(re.match("MAIL FROM.* REQUIRETLS", c) for c in server.sessions[0].commands), server.sessions[0].commands
+
+
 # What the next host is: script of EHLO in clear and inside, certificate, options; what becomes of the message: "sent", or the report's status.
 HOSTS = {
     "all is well": ([CLEAR, OFFER], "server", [], "sent"),
@@ -231,6 +261,15 @@ def test_waived(bulkhead, place, case):
             b.wait_log(r"TLS-Required: is without effect: (there is more than one|its value is not \"No\")")
             b.wait_log(r"== box@peer.example .*certificate verification failed")
             assert not server.messages and "TLSREQ" not in b.log()
+
+
+@pytest.mark.parametrize("field, works", [(b"", False), (b"TLS-Required: No\r\n", True)])
+def test_status_is_waived(bulkhead, place, field, works):
+    """That the server staples none, though it should, is a certificate that can't be verified."""
+    with ScriptedServer(tls=place.context()) as server:
+        b = relay(bulkhead, place, server, "hosts_require_ocsp = *\n  tls_tempfail_tryclear = false")
+        send(b, sender="a@b.example", content=field + MESSAGE)
+        b.wait_log(r"=> box@peer.example .* X=TLS" if works else r"== box@peer.example .*certificate status")
 
 
 @pytest.mark.parametrize("required", [False, True])
