@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-#include "smtp-out/smtp_client.h"
+#include "smtp-out/smtp_client_priv.h"
 
 #include "common/base/err.h"
 #include "common/conf/option.h"
@@ -8,7 +8,6 @@
 #include "smtp-out/smtp_early.h"
 #include "smtp-out/smtp_result.h"
 
-enum { AUTH_WORDS_MAX = 512 };
 enum { STEP_AHEAD = 1 /* with PIPELINING the next command may go before the reply has come */ };
 
 struct step_row {
@@ -22,14 +21,14 @@ static const struct step_row steps[SMTP_STEPS];
 
 /* ---- ends of transactions and connections ---- */
 
-static void client_over(struct smtp_client *c)
+void client_over(struct smtp_client *c)
 {
 	c->txn = NULL;
 	c->send = c->recv = SMTP_END;
 	c->phase = SMTP_OVER;
 }
 
-static void txn_done(struct smtp_client *c)
+void client_txn_done(struct smtp_client *c)
 {
 	if (c->peer_closes) {
 		client_over(c);
@@ -40,26 +39,26 @@ static void txn_done(struct smtp_client *c)
 	c->phase = SMTP_READY;
 }
 
-static uint32_t rcpt_next(const struct smtp_txn *t, uint32_t i)
+uint32_t txn_rcpt_next(const struct smtp_txn *t, uint32_t i)
 {
 	while (i < t->n_rcpts && t->rcpts[i].skip)
 		i++;
 	return i;
 }
 
-static uint32_t rcpt_next_accepted(const struct smtp_txn *t, uint32_t i)
+uint32_t txn_rcpt_accepted(const struct smtp_txn *t, uint32_t i)
 {
 	while (i < t->n_rcpts && (t->rcpts[i].skip || !t->rcpts[i].accepted))
 		i++;
 	return i;
 }
 
-static bool all_answered(const struct smtp_client *c)
+bool client_is_answered(const struct smtp_client *c)
 {
 	return c->commands == c->replies;
 }
 
-static void hello_write(const struct smtp_client *c, bool esmtp, struct buf *out)
+void client_hello_write(const struct smtp_client *c, bool esmtp, struct buf *out)
 {
 	buf_printf(out, "%s ", !esmtp ? "HELO" : c->profile->lmtp ? "LHLO" : "EHLO");
 	for (uint32_t i = 0; i < c->profile->helo.len; i++)
@@ -75,7 +74,7 @@ static void command_write(const struct smtp_client *c, struct buf *out)
 	switch ((enum smtp_step)c->recv) {
 	case SMTP_EHLO:
 	case SMTP_HELO:
-		hello_write(c, c->recv == SMTP_EHLO, out);
+		client_hello_write(c, c->recv == SMTP_EHLO, out);
 		break;
 	case SMTP_MAIL:
 		smtp_command_mail(c, out);
@@ -113,7 +112,7 @@ static struct str command_words(const struct smtp_client *c)
 	return s;
 }
 
-static struct smtp_verdict verdict_now(struct smtp_client *c, enum retry_error error)
+struct smtp_verdict client_verdict(struct smtp_client *c, enum retry_error error)
 {
 	return smtp_verdict_reply(c->txn, &c->reply, steps[c->recv].phrase, command_words(c), error);
 }
@@ -148,7 +147,7 @@ static void client_give_up(struct smtp_client *c, enum retry_error error, struct
 	client_over(c);
 }
 
-static void client_malformed(struct smtp_client *c, const char *why)
+void client_malformed(struct smtp_client *c, const char *why)
 {
 	if (c->early) {
 		early_fail(c);
@@ -172,7 +171,7 @@ static void client_malformed(struct smtp_client *c, const char *why)
 static void client_refused(struct smtp_client *c)
 {
 	if (c->txn) {
-		struct smtp_verdict v = verdict_now(c, RETRY_OTHER);
+		struct smtp_verdict v = client_verdict(c, RETRY_OTHER);
 
 		v.refused = v.result == DELIVERY_FAILED;
 		v.result = DELIVERY_DEFERRED;
@@ -180,13 +179,13 @@ static void client_refused(struct smtp_client *c)
 		v.host_error = true;
 		smtp_verdict_give_all(c->txn, &v);
 	}
-	txn_done(c);
+	client_txn_done(c);
 	smtp_client_quit(c);
 }
 
 /* ---- sending ---- */
 
-static void command_end(struct smtp_client *c, enum smtp_step next)
+void client_command_end(struct smtp_client *c, enum smtp_step next)
 {
 	buf_add(&c->out, "\r\n", 2);
 	c->commands++;
@@ -196,87 +195,50 @@ static void command_end(struct smtp_client *c, enum smtp_step next)
 static void send_hello(struct smtp_client *c)
 {
 	command_write(c, &c->out);
-	command_end(c, SMTP_WAIT);
+	client_command_end(c, SMTP_WAIT);
 }
 
 static void send_rset(struct smtp_client *c)
 {
 	buf_add(&c->out, "RSET", 4);
-	command_end(c, SMTP_MAIL);
+	client_command_end(c, SMTP_MAIL);
 }
 
 static void send_mail(struct smtp_client *c)
 {
 	c->prdr_asked = smtp_prdr_wanted(c);
 	smtp_command_mail(c, &c->out);
-	c->send_rcpt = rcpt_next(c->txn, 0);
-	command_end(c, SMTP_RCPT);
+	c->send_rcpt = txn_rcpt_next(c->txn, 0);
+	client_command_end(c, SMTP_RCPT);
 }
 
 static void send_rcpt(struct smtp_client *c)
 {
-	if (!all_answered(c))
+	if (!client_is_answered(c))
 		c->txn->pipelined = true;
 	smtp_command_rcpt(c, &c->txn->rcpts[c->send_rcpt], &c->out);
-	c->send_rcpt = rcpt_next(c->txn, c->send_rcpt + 1);
-	command_end(c, c->send_rcpt < c->txn->n_rcpts ? SMTP_RCPT : SMTP_DATA);
+	c->send_rcpt = txn_rcpt_next(c->txn, c->send_rcpt + 1);
+	client_command_end(c, c->send_rcpt < c->txn->n_rcpts ? SMTP_RCPT : SMTP_DATA);
 }
 
-/* Several pieces go without waiting for the reply to each, which only PIPELINING allows. */
-static bool is_chunking(const struct smtp_client *c)
-{
-	return (c->offers & SMTP_O_CHUNKING) && (c->offers & SMTP_O_PIPELINING) && !c->profile->lmtp;
-}
-
-static void send_data(struct smtp_client *c)
-{
-	if (c->txn->probe || (is_chunking(c) && !all_answered(c)))
-		return; /* there is no reply between RCPT and the content: who is accepted must be known before */
-	if (all_answered(c) && !c->txn->n_accepted) { /* not worth it */
-		c->rset = true;
-		txn_done(c);
-		return;
-	}
-	if (is_chunking(c)) {
-		c->txn->chunked = true;
-		c->send = c->recv = SMTP_CONTENT;
-		c->phase = SMTP_BODY;
-		return;
-	}
-	buf_add(&c->out, "DATA", 4);
-	command_end(c, SMTP_CONTENT);
-}
-
-static void client_send(struct smtp_client *c)
+void client_send(struct smtp_client *c)
 {
 	for (;;) {
 		const struct step_row *row = &steps[c->send];
 
-		if (!row->send || (!all_answered(c) && !c->ahead))
+		if (!row->send || (!client_is_answered(c) && !c->ahead))
 			return;
 		c->ahead = (row->flags & STEP_AHEAD) && (c->offers & SMTP_O_PIPELINING) && (c->early || !(c->txn && c->txn->probe));
 		row->send(c);
 	}
 }
 
-static void send_auth(struct smtp_client *c)
-{
-	smtp_auth_command(c, &c->out);
-	command_end(c, SMTP_WAIT);
-}
-
-static void send_starttls(struct smtp_client *c)
-{
-	buf_add(&c->out, "STARTTLS", 8);
-	command_end(c, SMTP_WAIT);
-}
-
-static void txn_start(struct smtp_client *c)
+void client_txn_start(struct smtp_client *c)
 {
 	struct smtp_txn *t = c->txn;
 
 	if (!t) {
-		txn_done(c);
+		client_txn_done(c);
 		return;
 	}
 	c->phase = SMTP_BUSY;
@@ -284,9 +246,9 @@ static void txn_start(struct smtp_client *c)
 	c->chunks = 0;
 	t->dsn_passed = c->offers & SMTP_O_DSN;
 	smtp_txn_check(c);
-	if (rcpt_next(t, 0) == t->n_rcpts) {
+	if (txn_rcpt_next(t, 0) == t->n_rcpts) {
 		t->mail_answered = true;
-		txn_done(c);
+		client_txn_done(c);
 		return;
 	}
 	c->send = c->recv = c->rset ? SMTP_RSET : SMTP_MAIL;
@@ -295,14 +257,14 @@ static void txn_start(struct smtp_client *c)
 
 /* ---- receiving ---- */
 
-static bool reply_is(const struct smtp_client *c, unsigned class)
+bool client_reply_is(const struct smtp_client *c, unsigned class)
 {
 	return c->reply.code / 100u == class;
 }
 
 static void reply_banner(struct smtp_client *c)
 {
-	if (!reply_is(c, 2))
+	if (!client_reply_is(c, 2))
 		client_refused(c);
 	else if (c->early)
 		c->recv = SMTP_EHLO;
@@ -310,166 +272,11 @@ static void reply_banner(struct smtp_client *c)
 		c->send = c->recv = c->profile->avoid_esmtp && !c->profile->lmtp ? SMTP_HELO : SMTP_EHLO;
 }
 
-/* No authentication, though the host requires it; or an attempt that may succeed another time: the next host may do better. */
-static void auth_defer(struct smtp_client *c, struct str text)
-{
-	if (c->txn) {
-		struct smtp_verdict v = {
-			.result = DELIVERY_DEFERRED, .error = RETRY_AUTH_FAILED, .stage = "AUTH", .host_error = true, .status = STR_LIT("4.7.0"),
-			.code = c->recv == SMTP_AUTH ? c->reply.code : 0, .text = str_taint(str_dup(c->txn->arena, text)),
-		};
-
-		smtp_verdict_give_all(c->txn, &v);
-	}
-	txn_done(c);
-	smtp_client_quit(c);
-}
-
-/* The next authenticator; when there is none, on without, where the host allows it. */
-static void auth_next(struct smtp_client *c)
-{
-	if ((c->profile->auth_try || c->profile->auth_require) && smtp_auth_find(c)) {
-		struct str failed = smtp_auth_current(c)->failed;
-
-		if (failed.len)
-			auth_defer(c, failed);
-		else
-			c->send = c->recv = SMTP_AUTH;
-		return;
-	}
-	if (!c->profile->auth_require)
-		txn_start(c);
-	else if (!(c->offers & SMTP_O_AUTH))
-		auth_defer(c, STR_LIT("authentication required but server did not advertise AUTH support"));
-	else if (!c->auth_tried)
-		auth_defer(c, STR_LIT("authentication required but no common mechanisms were found"));
-	else
-		auth_defer(c, STR_LIT("authentication required but authentication attempt(s) failed"));
-}
-
-/* Whatever helps then, the next authenticator or doing without: a wrong password should not go unnoticed. */
-static void auth_refusal(struct smtp_client *c)
-{
-	struct str words = str_sub(buf_str(&c->reply.text), 0, AUTH_WORDS_MAX);
-
-	buf_reset(&c->auth_refusal);
-	buf_add(&c->auth_refusal, words.p, words.len);
-	c->auth_refused = c->auth;
-}
-
-static void reply_auth(struct smtp_client *c)
-{
-	const char *why = smtp_auth_distrust(c);
-
-	if (why) { /* nor is it to get a password by the next authenticator */
-		auth_defer(c, c->txn ? str_printf(c->txn->arena, "%.*s authenticator failed: %s", STR_FMT(smtp_auth_current(c)->name), why) : STR_NULL);
-	} else if (reply_is(c, 2) && !c->auth_cancelled) {
-		c->authenticated = true;
-		txn_start(c);
-	} else if (reply_is(c, 3) && !c->auth_cancelled) {
-		smtp_auth_respond(c, &c->out);
-		command_end(c, SMTP_WAIT);
-	} else if (reply_is(c, 4) && !c->auth_cancelled) {
-		struct smtp_txn *t = c->txn;
-
-		auth_defer(c, t ? str_printf(t->arena, "%.*s authenticator failed: %.*s", STR_FMT(smtp_auth_current(c)->name),
-			STR_FMT(smtp_reply_words(t, &c->reply))) : STR_NULL);
-	} else {
-		c->auth_tried = true;
-		auth_refusal(c);
-		c->auth++;
-		auth_next(c);
-	}
-}
-
 /* ---- TLS ---- */
-
-static void tls_defer(struct smtp_client *c, struct str status, struct str text, bool host_error)
-{
-	if (c->txn) {
-		struct smtp_verdict v = {
-			.result = DELIVERY_DEFERRED, .error = host_error && c->tls_want == SMTP_TLS_MUST ? RETRY_TLS_REQUIRED : RETRY_OTHER, .stage = steps[c->recv].phrase,
-			.host_error = host_error, .status = status, .code = c->recv == SMTP_STARTTLS ? c->reply.code : 0, .text = text,
-		};
-
-		/* RFC 8689 section 4.2.1: no session that protects the message comes about, and none will. */
-		if (c->txn->requiretls_must && host_error && v.code / 100 != 4)
-			v = smtp_verdict_unfit(STR_LIT("5.7.10"), str_printf(c->txn->arena, "Encryption needed: %.*s", STR_FMT(text)));
-		smtp_verdict_give_all(c->txn, &v);
-	}
-}
-
-/* On with the session as it is; or not at all, where it has to be encrypted and is not. */
-static void session_open(struct smtp_client *c)
-{
-	bool offered = c->offers & SMTP_O_STARTTLS;
-
-	c->auth = 0;
-	if (c->tls || c->tls_want == SMTP_TLS_NO || (c->tls_want == SMTP_TLS_TRY && !offered)) {
-		auth_next(c);
-	} else if (offered) {
-		c->send = c->recv = SMTP_STARTTLS;
-	} else {
-		tls_defer(c, STR_LIT("4.7.4"), STR_LIT("a TLS session is required, but the server did not offer TLS support"), true);
-		txn_done(c);
-		smtp_client_quit(c);
-	}
-}
-
-static bool is_clear_after(const struct smtp_client *c, const struct smtp_reply *refusal)
-{
-	return c->tls_want == SMTP_TLS_TRY && (refusal->code >= 500 || c->clear_if_refused);
-}
-
-static void reply_starttls(struct smtp_client *c)
-{
-	if (reply_is(c, 2)) {
-		c->send = c->recv = SMTP_TLS;
-		c->phase = SMTP_SHAKE;
-	} else if (is_clear_after(c, &c->reply)) {
-		auth_next(c);
-	} else {
-		if (c->txn)
-			tls_defer(c, STR_LIT("4.7.0"), verdict_now(c, RETRY_OTHER).text, true);
-		txn_done(c);
-		smtp_client_quit(c);
-	}
-}
-
-/* All that was said in clear is forgotten (RFC 3207, section 4.2); where TLS came first, the banner is still to come. */
-void smtp_client_tls_done(struct smtp_client *c)
-{
-	bug_on(c->phase != SMTP_SHAKE);
-	c->tls = true;
-	c->offers = 0;
-	c->peer_size = 0;
-	buf_clear(&c->mechanisms);
-	c->phase = SMTP_BUSY;
-	c->send = c->recv = c->replies ? SMTP_EHLO : SMTP_BANNER;
-	if (!smtp_client_early(c))
-		client_send(c);
-}
-
-void smtp_client_tls_failed(struct smtp_client *c, const char *why, bool ours)
-{
-	bug_on(c->phase != SMTP_SHAKE);
-	c->again_clear = c->tls_want == SMTP_TLS_TRY && c->clear_if_failed && !ours;
-	if (!c->again_clear && c->txn)
-		tls_defer(c, STR_LIT("4.7.5"), str_taint(str_printf(c->txn->arena, "%.*s: %s",
-			STR_FMT(c->tls_phrase.len ? c->tls_phrase : STR_LIT("TLS session")), why)), !ours);
-	client_over(c);
-}
-
-void smtp_client_tls_first(struct smtp_client *c)
-{
-	bug_on(c->recv != SMTP_BANNER || c->replies);
-	c->send = c->recv = SMTP_TLS;
-	c->phase = SMTP_SHAKE;
-}
 
 static void reply_ehlo(struct smtp_client *c)
 {
-	if (reply_is(c, 2)) {
+	if (client_reply_is(c, 2)) {
 		smtp_offers_read(c);
 		if (c->ehlo_wanted && !c->tls) {
 			buf_reset(&c->ehlo);
@@ -477,8 +284,8 @@ static void reply_ehlo(struct smtp_client *c)
 		}
 		if (c->memory)
 			smtp_early_learn(c);
-		session_open(c);
-	} else if (reply_is(c, 5) && !c->profile->lmtp) {
+		client_session_open(c);
+	} else if (client_reply_is(c, 5) && !c->profile->lmtp) {
 		c->send = c->recv = SMTP_HELO;
 	} else {
 		client_refused(c);
@@ -487,8 +294,8 @@ static void reply_ehlo(struct smtp_client *c)
 
 static void reply_helo(struct smtp_client *c)
 {
-	if (reply_is(c, 2))
-		session_open(c);
+	if (client_reply_is(c, 2))
+		client_session_open(c);
 	else
 		client_refused(c);
 }
@@ -503,22 +310,22 @@ static void reply_mail(struct smtp_client *c)
 	struct smtp_txn *t = c->txn;
 
 	t->mail_answered = true;
-	if (reply_is(c, 3)) {
+	if (client_reply_is(c, 3)) {
 		client_malformed(c, "not a reply to this command");
 		return;
 	}
-	if (!reply_is(c, 2)) {
-		struct smtp_verdict v = verdict_now(c, RETRY_MAIL_4XX);
+	if (!client_reply_is(c, 2)) {
+		struct smtp_verdict v = client_verdict(c, RETRY_MAIL_4XX);
 
 		smtp_verdict_give_all(t, &v);
 		c->rset = true;
-		if (all_answered(c)) {
-			txn_done(c);
+		if (client_is_answered(c)) {
+			client_txn_done(c);
 			return;
 		}
 	}
 	c->recv = SMTP_RCPT;
-	c->recv_rcpt = rcpt_next(t, 0);
+	c->recv_rcpt = txn_rcpt_next(t, 0);
 }
 
 static void reply_rcpt(struct smtp_client *c)
@@ -526,169 +333,31 @@ static void reply_rcpt(struct smtp_client *c)
 	struct smtp_txn *t = c->txn;
 	struct smtp_rcpt *r = &t->rcpts[c->recv_rcpt];
 
-	if (reply_is(c, 3)) {
+	if (client_reply_is(c, 3)) {
 		client_malformed(c, "not a reply to this command");
 		return;
 	}
-	if (!reply_is(c, 2)) {
-		struct smtp_verdict v = verdict_now(c, RETRY_RCPT_4XX);
+	if (!client_reply_is(c, 2)) {
+		struct smtp_verdict v = client_verdict(c, RETRY_RCPT_4XX);
 
 		smtp_verdict_give(r, &v);
 	} else if (!r->result) {
 		r->accepted = true;
 		t->n_accepted++;
 	}
-	c->recv_rcpt = rcpt_next(t, c->recv_rcpt + 1);
+	c->recv_rcpt = txn_rcpt_next(t, c->recv_rcpt + 1);
 	c->recv = c->recv_rcpt < t->n_rcpts ? SMTP_RCPT : SMTP_DATA;
 	if (c->recv != SMTP_DATA)
 		return;
 	if (t->probe) {
 		c->rset = true;
-		txn_done(c);
+		client_txn_done(c);
 	} else if (c->body_ahead) {
 		c->body_ahead = false;
 		c->recv = SMTP_DOT;
-		c->recv_rcpt = rcpt_next_accepted(t, 0);
+		c->recv_rcpt = txn_rcpt_accepted(t, 0);
 		c->lone_dot = !t->n_accepted;
 	}
-}
-
-static void reply_data(struct smtp_client *c)
-{
-	if (reply_is(c, 2)) {
-		client_malformed(c, "not a reply to this command");
-	} else if (!reply_is(c, 3)) {
-		struct smtp_verdict v = verdict_now(c, RETRY_DATA_4XX);
-
-		smtp_verdict_give_all(c->txn, &v);
-		c->rset = true;
-		txn_done(c);
-	} else if (c->txn->n_accepted) {
-		c->recv = SMTP_CONTENT;
-		c->phase = SMTP_BODY;
-	} else if (c->profile->lmtp) { /* there may be no reply to the dot, as there is no recipient */
-		client_over(c);
-	} else {
-		buf_add(&c->out, ".\r\n", 3);
-		c->commands++;
-		c->lone_dot = true;
-		c->recv = SMTP_DOT;
-	}
-}
-
-/* Before the content has all been sent: nothing but an error makes sense, and the dialogue can't be continued; pieces have replies. */
-static void reply_content(struct smtp_client *c)
-{
-	struct smtp_verdict v;
-
-	if (c->chunks && reply_is(c, 2)) {
-		c->chunks--;
-		c->replies++;
-		return;
-	}
-
-	if (!reply_is(c, 4) && !reply_is(c, 5)) {
-		client_malformed(c, "too early");
-		return;
-	}
-	v = verdict_now(c, RETRY_DATA_4XX);
-	smtp_verdict_give_all(c->txn, &v);
-	client_over(c);
-}
-
-static void delivered(struct smtp_client *c, struct smtp_rcpt *r)
-{
-	struct smtp_verdict v = {
-		.result = DELIVERY_OK, .stage = steps[SMTP_DOT].phrase, .code = c->reply.code, .status = smtp_status_of(c->txn, &c->reply),
-		.text = c->txn->confirmation,
-	};
-
-	if (!r->result && r->accepted)
-		c->txn->n_delivered++;
-	smtp_verdict_give(r, &v);
-}
-
-/* PRDR: a reply for each recipient that was accepted; those who get a positive one wait for that to all. */
-static void reply_prdr(struct smtp_client *c)
-{
-	struct smtp_txn *t = c->txn;
-	struct smtp_rcpt *r = c->recv_rcpt < t->n_rcpts ? &t->rcpts[c->recv_rcpt] : NULL;
-	struct smtp_verdict v;
-
-	if (r) {
-		if (reply_is(c, 2)) {
-			r->text = smtp_reply_words(t, &c->reply);
-		} else {
-			v = verdict_now(c, RETRY_DATA_4XX);
-			smtp_verdict_give(r, &v);
-		}
-		c->recv_rcpt = rcpt_next_accepted(t, c->recv_rcpt + 1);
-		return;
-	}
-	if (!reply_is(c, 2))
-		v = verdict_now(c, RETRY_DATA_4XX);
-	for (uint32_t i = rcpt_next_accepted(t, 0); i < t->n_rcpts; i = rcpt_next_accepted(t, i + 1)) {
-		if (!reply_is(c, 2)) {
-			smtp_verdict_give(&t->rcpts[i], &v);
-			continue;
-		}
-		t->confirmation = str_taint(str_printf(t->arena, "%.*s\n%.*s", STR_FMT(t->rcpts[i].text), STR_FMT(smtp_reply_words(t, &c->reply))));
-		delivered(c, &t->rcpts[i]);
-	}
-	txn_done(c);
-}
-
-static void reply_dot(struct smtp_client *c)
-{
-	struct smtp_txn *t = c->txn;
-	struct smtp_verdict v;
-
-	if (c->chunks) { /* of a piece before the last one */
-		c->chunks--;
-		if (reply_is(c, 2))
-			return;
-		v = verdict_now(c, RETRY_DATA_4XX);
-		smtp_verdict_give_all(t, &v);
-		client_over(c);
-		return;
-	}
-	if (c->prdr_answers && !reply_is(c, 3)) {
-		reply_prdr(c);
-		return;
-	}
-	if (c->prdr_asked && !c->prdr_answers && c->reply.code == 353) {
-		c->prdr_answers = t->prdr = true;
-		c->owed = t->n_accepted + 1;
-		c->commands += c->owed;
-		return;
-	}
-
-	if (c->lone_dot) {
-		txn_done(c);
-		return;
-	}
-	if (reply_is(c, 3)) {
-		client_malformed(c, "not a reply to this command");
-		return;
-	}
-	if (reply_is(c, 2))
-		t->confirmation = smtp_reply_words(t, &c->reply);
-	else
-		v = verdict_now(c, RETRY_DATA_4XX);
-	for (;;) {
-		struct smtp_rcpt *r = &t->rcpts[c->recv_rcpt];
-
-		if (reply_is(c, 2))
-			delivered(c, r);
-		else
-			smtp_verdict_give(r, &v);
-		c->recv_rcpt = rcpt_next_accepted(t, c->recv_rcpt + 1);
-		if (c->recv_rcpt >= t->n_rcpts)
-			break;
-		if (c->profile->lmtp) /* one reply for each */
-			return;
-	}
-	txn_done(c);
 }
 
 static void reply_over(struct smtp_client *c)
@@ -700,16 +369,16 @@ static const struct step_row steps[SMTP_STEPS] = {
 	[SMTP_BANNER] = { "BANNER", "initial connection", SMTP_T_COMMAND, 0, NULL, reply_banner },
 	[SMTP_EHLO] = { "EHLO", "EHLO", SMTP_T_COMMAND, 0, send_hello, reply_ehlo },
 	[SMTP_HELO] = { "HELO", "HELO", SMTP_T_COMMAND, 0, send_hello, reply_helo },
-	[SMTP_STARTTLS] = { "STARTTLS", "STARTTLS", SMTP_T_COMMAND, 0, send_starttls, reply_starttls },
+	[SMTP_STARTTLS] = { "STARTTLS", "STARTTLS", SMTP_T_COMMAND, 0, step_send_starttls, step_reply_starttls },
 	[SMTP_TLS] = { "TLS", "TLS handshake", SMTP_T_COMMAND, 0, NULL, reply_over },
-	[SMTP_AUTH] = { "AUTH", "AUTH", SMTP_T_COMMAND, 0, send_auth, reply_auth },
+	[SMTP_AUTH] = { "AUTH", "AUTH", SMTP_T_COMMAND, 0, step_send_auth, step_reply_auth },
 	[SMTP_WAIT] = { "WAIT", "nothing", SMTP_T_NONE, 0, NULL, reply_over },
 	[SMTP_RSET] = { "RSET", "RSET", SMTP_T_COMMAND, STEP_AHEAD, send_rset, reply_rset },
 	[SMTP_MAIL] = { "MAIL", "MAIL FROM", SMTP_T_COMMAND, STEP_AHEAD, send_mail, reply_mail },
 	[SMTP_RCPT] = { "RCPT", "RCPT TO", SMTP_T_COMMAND, STEP_AHEAD, send_rcpt, reply_rcpt },
-	[SMTP_DATA] = { "DATA", "DATA", SMTP_T_COMMAND, 0, send_data, reply_data },
-	[SMTP_CONTENT] = { "CONTENT", "sending data block", SMTP_T_DATA, 0, NULL, reply_content },
-	[SMTP_DOT] = { "DOT", "end of data", SMTP_T_FINAL, 0, NULL, reply_dot },
+	[SMTP_DATA] = { "DATA", "DATA", SMTP_T_COMMAND, 0, step_send_data, step_reply_data },
+	[SMTP_CONTENT] = { "CONTENT", "sending data block", SMTP_T_DATA, 0, NULL, step_reply_content },
+	[SMTP_DOT] = { "DOT", "end of data", SMTP_T_FINAL, 0, NULL, step_reply_dot },
 	[SMTP_QUIT] = { "QUIT", "QUIT", SMTP_T_QUIT, 0, NULL, reply_over },
 	[SMTP_END] = { "END", "nothing", SMTP_T_NONE, 0, NULL, reply_over },
 };
@@ -722,12 +391,12 @@ static void reply_closing(struct smtp_client *c)
 
 	if (c->recv == SMTP_DOT || c->recv == SMTP_CONTENT || !c->txn)
 		return;
-	if (c->recv == SMTP_STARTTLS && is_clear_after(c, &c->reply)) {
+	if (c->recv == SMTP_STARTTLS && client_is_clear_after(c, &c->reply)) {
 		c->again_clear = true;
 		client_over(c);
 		return;
 	}
-	v = verdict_now(c, RETRY_LOST_CONNECTION);
+	v = client_verdict(c, RETRY_LOST_CONNECTION);
 	v.host_error = true;
 	if (c->recv == SMTP_STARTTLS && c->tls_want == SMTP_TLS_MUST)
 		v.error = RETRY_TLS_REQUIRED;
@@ -744,146 +413,10 @@ static void reply_closing(struct smtp_client *c)
 
 /* ---- early pipelining ---- */
 
-bool smtp_client_early(struct smtp_client *c)
-{
-	struct smtp_txn *t = c->txn;
-
-	bug_on(c->phase != SMTP_BUSY || (c->recv != SMTP_BANNER && c->recv != SMTP_EHLO));
-	if (!t || !smtp_early_recall(c))
-		return false;
-	c->early = SMTP_EARLY_GROUP;
-	hello_write(c, true, &c->out);
-	c->early_next = (uint8_t)smtp_early_next(c);
-	command_end(c, (enum smtp_step)c->early_next);
-	c->ahead = true;
-	c->early_uses = 0;
-	if (c->early_next == SMTP_MAIL) {
-		c->lone_dot = c->prdr_asked = c->prdr_answers = c->rset = false;
-		c->chunks = 0;
-	}
-	client_send(c);
-	if (c->early_next == SMTP_MAIL) {
-		c->early_uses = smtp_early_uses(c);
-		c->chunk_wanted = c->send == SMTP_DATA && is_chunking(c) && !t->probe && !c->prdr_asked && t->size <= SMTP_EARLY_BODY_MAX;
-	}
-	c->early_end = c->commands;
-	return true;
-}
-
-/* RFC 3030 section 2: the server takes the octets of a chunk from the stream whatever it answers, so that nothing is lost where all recipients
- * are refused. */
-void smtp_client_chunk_early(struct smtp_client *c, size_t octets)
-{
-	bug_on(!c->chunk_wanted);
-	buf_printf(&c->out, "BDAT %zu LAST\r\n", octets);
-	c->commands++;
-	c->send = SMTP_DOT;
-	c->chunk_wanted = false;
-	c->body_ahead = c->txn->chunked = c->txn->pipelined = true;
-	c->early_uses = smtp_early_uses(c);
-}
-
-/* The group was sent in vain. Where the content goes with it, the server may take it for all that. */
-static void early_break(struct smtp_client *c, bool forget)
-{
-	c->forget |= forget;
-	if (c->body_ahead) {
-		c->early = SMTP_EARLY_BROKEN;
-	} else {
-		c->early_failed = true;
-		client_over(c);
-	}
-}
-
-static void early_dot(struct smtp_client *c)
-{
-	struct smtp_txn *t = c->txn;
-
-	if (reply_is(c, 2)) {
-		t->early = true;
-		t->confirmation = smtp_reply_words(t, &c->reply);
-		for (uint32_t i = rcpt_next_accepted(t, 0); i < t->n_rcpts; i = rcpt_next_accepted(t, i + 1))
-			delivered(c, &t->rcpts[i]);
-	}
-	for (uint32_t i = 0; i < t->n_rcpts; i++)
-		c->early_failed |= !t->rcpts[i].skip && !t->rcpts[i].result;
-	client_over(c);
-}
-
-/* Replies of a group that is broken: only who got the message counts. */
-static void early_drain(struct smtp_client *c)
-{
-	struct smtp_txn *t = c->txn;
-
-	if (c->recv == SMTP_BANNER) {
-		c->recv = SMTP_EHLO;
-	} else if (c->recv == SMTP_EHLO) {
-		c->recv = SMTP_MAIL;
-	} else if (c->recv == SMTP_MAIL) {
-		c->recv = SMTP_RCPT;
-		c->recv_rcpt = rcpt_next(t, 0);
-	} else if (c->recv == SMTP_RCPT) {
-		t->rcpts[c->recv_rcpt].accepted = reply_is(c, 2);
-		t->n_accepted += reply_is(c, 2);
-		c->recv_rcpt = rcpt_next(t, c->recv_rcpt + 1);
-		if (c->recv_rcpt >= t->n_rcpts)
-			c->recv = SMTP_DOT;
-	} else {
-		early_dot(c);
-	}
-}
-
-/* What EHLO says now, beside what was taken for granted. */
-static void early_ehlo(struct smtp_client *c)
-{
-	uint8_t auth = c->auth, auth_sent = c->auth_sent, next;
-	bool offered;
-
-	smtp_offers_read(c);
-	offered = smtp_early_learn(c);
-	c->txn->early = true;
-	if (c->early_next == SMTP_WAIT) {
-		c->early = SMTP_EARLY_NOT;
-		session_open(c);
-		return;
-	}
-	next = (uint8_t)smtp_early_next(c);
-	if (!offered || next != c->early_next || (next == SMTP_AUTH && c->auth != auth) || c->early_uses & ~(uint32_t)c->offers) {
-		early_break(c, false);
-		if (c->early == SMTP_EARLY_BROKEN)
-			early_drain(c);
-		return;
-	}
-	c->auth_sent = auth_sent;
-	c->recv = next;
-	c->txn->dsn_passed = c->offers & SMTP_O_DSN;
-}
-
-/* True if there is no more to be done about the reply. */
-static bool early_reply(struct smtp_client *c)
-{
-	bool hello = c->recv == SMTP_BANNER || c->recv == SMTP_EHLO;
-
-	c->chunk_wanted = false;
-	if (c->early == SMTP_EARLY_GROUP && hello && !reply_is(c, 2))
-		early_break(c, true);
-	if (c->early == SMTP_EARLY_BROKEN) {
-		early_drain(c);
-		return true;
-	}
-	if (c->phase == SMTP_OVER)
-		return true;
-	if (c->recv == SMTP_EHLO) {
-		early_ehlo(c);
-		return true;
-	}
-	return false;
-}
-
 static void reply_take(struct smtp_client *c)
 {
 	c->replies++;
-	if (c->early && early_reply(c)) {
+	if (c->early && client_early_reply(c)) {
 		if (c->phase == SMTP_BUSY)
 			client_send(c);
 		return;
@@ -915,7 +448,7 @@ void smtp_client_begin(struct smtp_client *c, struct smtp_txn *txn)
 {
 	bug_on(c->phase != SMTP_READY || c->txn);
 	c->txn = txn;
-	txn_start(c);
+	client_txn_start(c);
 	if (c->phase == SMTP_BUSY)
 		client_send(c);
 }
@@ -933,7 +466,7 @@ void smtp_client_input(struct smtp_client *c, const char *p, size_t n)
 			return;
 		}
 		if (c->phase == SMTP_SHAKE) { /* by whom they were said, nobody can tell */
-			tls_defer(c, STR_LIT("4.5.0"), STR_LIT("octets in clear behind the reply to STARTTLS"), true);
+			client_tls_defer(c, STR_LIT("4.5.0"), STR_LIT("octets in clear behind the reply to STARTTLS"), true);
 			client_over(c);
 			return;
 		}
@@ -945,7 +478,7 @@ void smtp_client_input(struct smtp_client *c, const char *p, size_t n)
 		if (state == SMTP_REPLY_BAD)
 			client_malformed(c, c->reply.why);
 		else if (c->recv == SMTP_CONTENT)
-			reply_content(c);
+			step_reply_content(c);
 		else if (c->replies == asked)
 			client_malformed(c, "before its command");
 		else
@@ -958,25 +491,6 @@ void smtp_client_input(struct smtp_client *c, const char *p, size_t n)
 void smtp_client_sent(struct smtp_client *c, size_t n)
 {
 	buf_drop(&c->out, n);
-}
-
-void smtp_client_chunk(struct smtp_client *c, size_t octets, bool last)
-{
-	bug_on(c->phase != SMTP_BODY || !c->txn->chunked);
-	buf_printf(&c->out, "BDAT %zu%s\r\n", octets, last ? " LAST" : "");
-	if (last)
-		return;
-	c->commands++;
-	c->chunks++;
-}
-
-void smtp_client_body_sent(struct smtp_client *c)
-{
-	bug_on(c->phase != SMTP_BODY);
-	c->phase = SMTP_BUSY;
-	c->recv = SMTP_DOT;
-	c->recv_rcpt = rcpt_next_accepted(c->txn, 0);
-	c->commands += c->profile->lmtp ? c->txn->n_accepted : 1;
 }
 
 void smtp_client_lost(struct smtp_client *c, enum smtp_loss loss, const char *text)
@@ -1018,6 +532,11 @@ void smtp_client_quit(struct smtp_client *c)
 enum smtp_timer smtp_client_timer(const struct smtp_client *c)
 {
 	return steps[c->recv].timer;
+}
+
+const char *smtp_step_phrase(enum smtp_step step)
+{
+	return steps[step].phrase;
 }
 
 const char *smtp_step_name(enum smtp_step step)

@@ -3,7 +3,8 @@
  * Used by:    out_conn.c, which joins it to a socket; unit tests and the fuzz target drive it directly.
  * Owns:       its unfinished reply and what waits in `out`. Profile and transaction are lent by the caller until the client is
  *             cleared or the transaction is done.
- * Orders:     BANNER (EHLO [STARTTLS TLS EHLO] AUTH* | HELO) (TLS first of all, where the connection begins with it) then, for each message, [RSET] MAIL RCPT+ DATA BODY DOT+ and back to READY; QUIT from READY.
+ * Orders:     BANNER (EHLO [STARTTLS TLS EHLO] AUTH* | HELO) (TLS first of all, where the connection begins with it) then, for each message, [RSET] MAIL RCPT+ DATA BODY DOT+
+ *             and back to READY; QUIT from READY.
  *             Two positions walk along: `send` is the next command to go out, `recv` the one whose reply comes next. With
  *             PIPELINING send runs ahead, without it waits for recv; nothing else differs. A row of the table in
  *             smtp_client.c says of each step what is sent, what a reply does, which time-out holds and how far one may run

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /* smtp_command.h - the lines that the client sends, and what EHLO's reply offers.
- * Used by:    smtp_client.c.
- * Invariant:  a command line holds one CRLF, at its end: texts that would break that are refused or left out. */
+ * Used by:    the files of the dialogue (smtp_client_priv.h).
+ * Invariant:  a command line holds one CRLF, at its end: texts that would break that are refused or left out.
+ * Errors:     what can't be said to this peer becomes the result of whom it is about.
+ * Standards:  RFC 5321, 1870, 3461, 6531, 8689, 9422. */
 #ifndef SMTP_COMMAND_H
 #define SMTP_COMMAND_H
 
