@@ -266,6 +266,8 @@ void verb_xclient(struct session *s, struct str args)
 		return;
 	}
 	client_become(s, &x);
+	client_settings_unref(s->client);
+	s->client = NULL;
 	s->server->ops->client_changed(s);
 	client_settings_unref(s->client); /* remembered of an address whose name was looked up */
 	s->client = NULL;

@@ -117,7 +117,8 @@ static void mock_auth_ask(struct session *s, const struct ipc_auth_ask *ask)
 }
 static void mock_auth_forget(struct session *s) { (void)s; }
 static bool mock_etrn(struct session *s, const struct ipc_etrn *etrn) { (void)s; return etrn->part.len > 0; }
-static void mock_client_changed(struct session *s) { (void)s; }
+/* As the shell does: the address is one whose settings are remembered. */
+static void mock_client_changed(struct session *s) { s->client = client_settings_new(); }
 static void mock_tls_start(struct session *s) { mock_of(s)->tls_starts++; }
 static void mock_tls_go_on(struct session *s) { mock_of(s)->tls_chosen = true; }
 static const struct session_ops mock_ops = { mock_output, mock_ask, mock_ask_cancel, mock_begin, mock_recipients, mock_commit, mock_forget, mock_write,
