@@ -279,6 +279,79 @@ static void names_of_clients(void **state)
 	assert_false(tls_cert_names(STR_LIT("no certificate"), STR_LIT("mail.example.com")));
 }
 
+/* One dNSName (or none), and one CN, octet by octet. */
+static struct str trick_pem(struct str dns, struct str cn)
+{
+	X509 *cert = X509_new();
+	GENERAL_NAMES *names = sk_GENERAL_NAME_new_null();
+	BIO *bio = BIO_new(BIO_s_mem());
+	struct str pem;
+
+	X509_set_version(cert, 2);
+	X509_gmtime_adj(X509_getm_notBefore(cert), -3600);
+	X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
+	if (cn.len)
+		X509_NAME_add_entry_by_NID(X509_get_subject_name(cert), NID_commonName, V_ASN1_UTF8STRING, (const unsigned char *)cn.p, (int)cn.len, -1, 0);
+	if (dns.len) {
+		GENERAL_NAME *g = GENERAL_NAME_new();
+		ASN1_IA5STRING *text = ASN1_IA5STRING_new();
+
+		ASN1_STRING_set(text, dns.p, (int)dns.len);
+		GENERAL_NAME_set0_value(g, GEN_DNS, text);
+		sk_GENERAL_NAME_push(names, g);
+		X509_add1_ext_i2d(cert, NID_subject_alt_name, names, 0, 0);
+	}
+	X509_set_pubkey(cert, ec.key);
+	X509_sign(cert, ec.key, EVP_sha256());
+	PEM_write_bio_X509(bio, cert);
+	pem = pem_text(bio);
+	GENERAL_NAMES_free(names);
+	X509_free(cert);
+	return pem;
+}
+
+#define OCTETS(text) { text, sizeof text - 1, false }
+
+static void names_of_tricksters(void **state)
+{
+	static const struct { struct str dns, cn; const char *host; bool want; } tricks[] = {
+		{ OCTETS("mail.example.com"), OCTETS("x"), "mail.example.com", true },
+		{ OCTETS("mail.example.com\0.evil.example"), OCTETS("x"), "mail.example.com", false },
+		{ OCTETS("mail.example.com\0"), OCTETS("x"), "mail.example.com", false },
+		{ OCTETS(""), OCTETS("mail.example.com\0.evil.example"), "mail.example.com", false },
+		{ OCTETS(""), OCTETS("mail.example.com"), "mail.example.com", true },
+		{ OCTETS("other.example"), OCTETS("mail.example.com"), "mail.example.com", false },
+		{ OCTETS("*"), OCTETS("x"), "localhost", false },
+		{ OCTETS("*"), OCTETS("x"), "mail.example.com", false },
+		{ OCTETS("*.com"), OCTETS("x"), "example.com", false },
+		{ OCTETS("*.example.com"), OCTETS("x"), "mail.example.com", true },
+		{ OCTETS("*.*.com"), OCTETS("x"), "mail.example.com", false },
+		{ OCTETS("mail.*.com"), OCTETS("x"), "mail.example.com", false },
+		{ OCTETS("m*.example.com"), OCTETS("x"), "mail.example.com", false },
+		{ OCTETS("*l.example.com"), OCTETS("x"), "mail.example.com", false },
+		{ OCTETS("**.example.com"), OCTETS("x"), "mail.example.com", false },
+		{ OCTETS("*.example.com"), OCTETS("x"), ".example.com", false },
+		{ OCTETS("*.example.com"), OCTETS("x"), "a.b.example.com", false },
+		{ OCTETS(".example.com"), OCTETS("x"), "mail.example.com", false },
+		{ OCTETS("*.0.2.1"), OCTETS("x"), "192.0.2.1", false },
+		{ OCTETS("192.0.2.1"), OCTETS("192.0.2.1"), "192.0.2.1", false },
+		{ OCTETS(""), OCTETS("192.0.2.1"), "[192.0.2.1]", false },
+		{ OCTETS("*.xn--bcher-kva.example"), OCTETS("x"), "m.b\xc3\xbc""cher.example", true },
+		{ OCTETS("xn--*.example.com"), OCTETS("x"), "xn--a.example.com", false },
+		{ OCTETS("mail.example.com."), OCTETS("x"), "mail.example.com", false },
+		{ OCTETS("mail.example.com "), OCTETS("x"), "mail.example.com", false },
+	};
+	unsigned wrong = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof tricks / sizeof *tricks; i++)
+		if (tls_cert_names(trick_pem(tricks[i].dns, tricks[i].cn), str_of(tricks[i].host)) != tricks[i].want) {
+			print_error("row %zu: \"%s\", \"%s\" for %s: not %d\n", i, tricks[i].dns.p, tricks[i].cn.p, tricks[i].host, tricks[i].want);
+			wrong++;
+		}
+	assert_int_equal(wrong, 0);
+}
+
 static void keys_elsewhere(void **state)
 {
 	static const struct { const char *options; bool ec; } cases[] = { { "", false }, { "+no_tlsv1_3", false }, { "", true }, { "+no_tlsv1_3", true } };
@@ -672,7 +745,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names), cmocka_unit_test(ocsp), cmocka_unit_test(demands_of_clients),
-		cmocka_unit_test(names_of_clients), cmocka_unit_test(keys_elsewhere), cmocka_unit_test(resumption), cmocka_unit_test(resumption_of_little), cmocka_unit_test(demands), cmocka_unit_test(server_chooses),
+		cmocka_unit_test(names_of_clients), cmocka_unit_test(names_of_tricksters), cmocka_unit_test(keys_elsewhere), cmocka_unit_test(resumption), cmocka_unit_test(resumption_of_little), cmocka_unit_test(demands), cmocka_unit_test(server_chooses),
 		cmocka_unit_test(dane), cmocka_unit_test(tickets_without_end), cmocka_unit_test(refused),
 	};
 
