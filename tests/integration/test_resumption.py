@@ -106,6 +106,7 @@ def test_a_server_that_forgets(bulkhead, place):
 
 STRICTER = [
     ("tls_sni = other.example", True), ("tls_require_ciphers = ECDHE+AESGCM", True), ("tls_alpn = smtp", True),
+    ("interface = 127.0.0.2", True), ("tls_verify_cert_hostnames =", True), ("tls_verify_cert_hostnames =\n  hosts_request_ocsp =", True),
     ("tls_verify_hosts = *\n  tls_verify_cert_hostnames = *", False),     # the last: no other is tried then
 ]
 

@@ -310,6 +310,7 @@ def test_facts(bulkhead, place):
     place.leaf()
     place.leaf("client", "the client", names=())
     text = ("ver=$tls_in_ver bits=$tls_in_bits cipher=$tls_in_cipher std=$tls_in_cipher_std sni=$tls_in_sni dn=$tls_in_peerdn cv=$tls_in_certificate_verified "
+            "ocsp=$tls_in_ocsp "
             "ours=${certextract{subject}{$tls_in_ourcert}} theirs=${certextract{subject}{$tls_in_peercert}} proto=$received_protocol")
     b = bulkhead(main=main(place, "tls_try_verify_hosts = *\ntls_verify_certificates = %s\nacl_smtp_mail = acl_mail\n" % place.ca.pem), acl="""
 acl_mail:
@@ -336,11 +337,11 @@ clear:
   data = :fail: in clear
 """)
     client(b).mail("clear@b.example", "x@y.example", b"x\r\n")
-    b.wait_log(r"FACTS ver= bits=0 cipher= std= sni= dn= cv=0 ours= theirs= proto=esmtp$")
+    b.wait_log(r"FACTS ver= bits=0 cipher= std= sni= dn= cv=0 ocsp=0 ours= theirs= proto=esmtp$")
     assert "IS " not in b.log()
     c = secure(b, context(place.ca.pem, cert=(place.path("client.pem"), place.path("client.key"))))
     c.mail("secure@b.example", "x@y.example", b"x\r\n")
-    b.wait_log(r"FACTS ver=TLS1.3 bits=256 cipher=TLS1.3:TLS_AES_256_GCM_SHA384:256 std=TLS_AES_256_GCM_SHA384 sni=mx.test.example dn=CN=the client cv=1 "
+    b.wait_log(r"FACTS ver=TLS1.3 bits=256 cipher=TLS1.3:TLS_AES_256_GCM_SHA384:256 std=TLS_AES_256_GCM_SHA384 sni=mx.test.example dn=CN=the client cv=1 ocsp=0 "
                r"ours=CN=mx.test.example theirs=CN=the client proto=esmtps$")
     assert "IS encrypted" in b.log() and "IS that cipher" in b.log() and "IS verified" in b.log() and "IS another" not in b.log()
     b.wait_log(r"<= secure@b.example .* P=esmtps X=\S+ CV=yes DN=\"CN=the client\" SNI=")
@@ -960,6 +961,8 @@ openssl_options = +no_tlsv1_3
     assert "Server certificate" not in s_client(b.port, "-tls1_3", check=False)
     out = s_client(b.port, "-cipher", "DHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-CHACHA20-POLY1305")
     assert "Cipher is DHE-RSA-AES128-GCM-SHA256" in out and "Server Temp Key: DH, 2048 bits" in out
+    other = bulkhead(main=main(place, "tls_dhparam = %s/dh.pem\ntls_dh_max_bits = 2047\nopenssl_options = +no_tlsv1_3\n" % place.dir))
+    assert "Server certificate" not in s_client(other.port, "-cipher", "DHE-RSA-AES128-GCM-SHA256", check=False), "a larger group is none"
     out = s_client(b.port, "-bind", "127.0.0.2", "-groups", "P-256:P-384")
     assert "Cipher is ECDHE-RSA-CHACHA20-POLY1305" in out and "Server Temp Key: ECDH, secp384r1, 384 bits" in out
 
@@ -997,13 +1000,21 @@ def test_alpn(bulkhead, place):
 def test_ocsp_changes(bulkhead, place):
     """An answer comes, grows old, comes anew; the certificate serves all the while."""
     cert = place.leaf()[0]
-    b = bulkhead(main=main(place, "tls_ocsp_file = %s/mx.ocsp\n" % place.dir))
+    b = bulkhead(main=main(place, "tls_ocsp_file = %s/mx.ocsp\nacl_smtp_notquit = told\n" % place.dir), acl="""
+told:
+  warn logwrite = OCSP $tls_in_ocsp
+  accept
+acl_check_rcpt:
+  accept
+""")
 
     def stapled():
         return "OCSP Response Status: successful" in s_client(b.port, "-status")
     assert not stapled()
+    b.wait_log("OCSP 1$")                                       # asked for, and none there
     place.ca.ocsp(cert, "mx.ocsp")
     wait_for(stapled, 20, 0.3)
+    b.wait_log("OCSP 4$")
     place.ca.ocsp(cert, "mx.ocsp", days=0)                      # without an end
     wait_for(lambda: not stapled(), 20, 0.3)
     b.wait_log(r"mx.ocsp: the OCSP answer is out of date, or does not say")

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* dns_fake.h - a name server in a thread, for tests: answers from lines of a zone file.
  * Names that begin with "servfail", "refused", "silent", "cut" (UDP says truncated), "liar" (first a forged answer with another id) or
- * "noedns" (FORMERR to EDNS) are treated so. Answers carry AD when the name ends in "secure.example". */
+ * "noedns" (FORMERR to EDNS) are treated so. Answers carry AD when the name ends in "secure.example", AA when it begins with "own". */
 #ifndef TESTS_DNS_FAKE_H
 #define TESTS_DNS_FAKE_H
 
@@ -84,6 +84,7 @@ static size_t fake_answer(struct dns_fake *f, const uint8_t *in, size_t n, bool 
 	ldns_pkt_set_ra(answer, true);
 	ldns_pkt_push_rr(answer, LDNS_SECTION_QUESTION, ldns_rr_clone(q));
 	ldns_pkt_set_ad(answer, strlen(name) > 15 && !strcmp(name + strlen(name) - 15, "secure.example."));
+	ldns_pkt_set_aa(answer, !strncmp(name, "own", 3));
 	*liar = !strncmp(name, "liar", 4);
 	if (!strncmp(name, "servfail", 8))
 		ldns_pkt_set_rcode(answer, LDNS_RCODE_SERVFAIL);

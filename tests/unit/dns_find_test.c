@@ -39,6 +39,7 @@ static const char *const zone[] = {
 	"_smtp._tcp.nosrv.example. IN SRV 0 0 0 .", "nosrv.example. IN MX 10 a.example.",
 	"cut.example. IN MX 10 b.example.", "liar.example. IN A 192.0.2.7", "noedns.example. IN A 192.0.2.8",
 	"1.2.0.192.in-addr.arpa. IN PTR a.example.", "2.2.0.192.in-addr.arpa. IN PTR liar2.example.", "liar2.example. IN A 203.0.113.1",
+	"own.example. IN A 192.0.2.9", "own.trusted.example. IN A 192.0.2.10", "others.trusted.example. IN A 192.0.2.11",
 	"loop1.example. IN CNAME loop2.example.", "loop2.example. IN CNAME loop1.example.",
 	NULL,
 };
@@ -367,7 +368,38 @@ static void test_configuration(void **state)
 static bool listed(void *ctx, enum dns_list list, struct str domain)
 {
 	(void)ctx;
-	return list == DNS_LIST_AGAIN_NONEXIST && str_begins(domain, "servfail-again");
+	return (list == DNS_LIST_AGAIN_NONEXIST && str_begins(domain, "servfail-again")) ||
+		(list == DNS_LIST_TRUST_AA && str_endsi(domain, "trusted.example"));
+}
+
+/* AD is believed of this machine alone (the mapped address is no loopback address), or where resolv.conf says so; AA of domains in
+ * dns_trust_aa. */
+static void test_who_is_believed(void **state)
+{
+	static const struct { const char *server; bool trust_ad; const char *name; bool secure; } rows[] = {
+		{ "local", false, "h.secure.example", true }, { "strange", false, "h.secure.example", false },
+		{ "strange", true, "h.secure.example", true }, { "local", true, "a.example", false },
+		{ "local", false, "own.trusted.example", true }, { "local", false, "own.example", false },
+		{ "local", false, "others.trusted.example", false }, { "strange", false, "own.trusted.example", true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct dns_config c = { .retrans_ms = 100, .retry = 2, .edns = -1, .dnssec = -1, .listed = listed, .trust_ad = rows[i].trust_ad };
+		struct arena a = ARENA_INIT;
+		struct dns_answer x;
+		char text[64];
+		struct dns *d;
+
+		snprintf(text, sizeof text, !strcmp(rows[i].server, "strange") ? "::ffff:127.0.0.1#%u" : "127.0.0.1#%u", fake->port);
+		assert_int_equal(dns_config_server(&c, str_of(text), NULL), ST_OK);
+		d = dns_new(&c, NULL);
+		assert_int_equal(dns_query(d, &a, str_of(rows[i].name), DNS_A, 0, &x, NULL), ST_OK);
+		if (x.secure != rows[i].secure)
+			fail_msg("%s of %s: secure %d", rows[i].name, text, x.secure);
+		dns_free(d);
+		arena_clear(&a);
+	}
 }
 
 static int setup(void **state)
@@ -400,6 +432,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_hosts), cmocka_unit_test(test_random_order), cmocka_unit_test(test_addresses), cmocka_unit_test(test_reverse),
 		cmocka_unit_test(test_cache_and_lists), cmocka_unit_test(test_dead_server), cmocka_unit_test(test_slow_servers), cmocka_unit_test(test_configuration),
+		cmocka_unit_test(test_who_is_believed),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
