@@ -28,11 +28,14 @@ static struct str ip_text(struct session *s, bool ipv6, const uint8_t ip[16])
 
 static const char *protocol_plain(const struct session *s)
 {
-	bool must = s->txn && s->txn->flags & MSG_REQUIRETLS;
+	static const char *const names[][2] = { { "esmtp", "esmtpa" }, { "esmtps", "esmtpsa" }, { "esmtpS", "esmtpSa" } };
+	bool marked = s->txn && s->txn->flags & MSG_REQUIRETLS;
 
-	if (!s->local)
-		return s->tls_active ? s->esmtp ? must ? s->auth_method ? "esmtpSa" : "esmtpS" : s->auth_method ? "esmtpsa" : "esmtps" : "smtps" : s->esmtp ? s->auth_method ? "esmtpa" : "esmtp" : "smtp";
-	return s->helo ? s->esmtp ? "local-esmtp" : "local-smtp" : "local";
+	if (s->local)
+		return s->helo ? s->esmtp ? "local-esmtp" : "local-smtp" : "local";
+	if (!s->esmtp)
+		return s->tls_active ? "smtps" : "smtp";
+	return names[!s->tls_active ? 0 : marked ? 2 : 1][s->auth_method != NULL];
 }
 
 /* As Exim has it; "UTF8SMTP" of the registry is not used. */

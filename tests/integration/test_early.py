@@ -13,6 +13,7 @@ import pytest
 from bulkhead import UID_BASE, Client, wait_for
 from certs import Authority
 from peers import ROOTS, Exim, Opensmtpd, Postfix
+from socks_proxy import Microsocks
 
 GROUP = b"EHLO early.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<joe@local.example>\r\nDATA\r\n"
 ACL = "acl_check_rcpt:\n  accept\n"
@@ -550,6 +551,35 @@ def test_client_liar(bulkhead, name, chunking):
     else:
         assert len(liar.sessions) == 5 and " L*" not in lines[1], (lines, liar.sessions)
     assert " L*" in lines[3], lines
+
+
+def test_client_utf8(bulkhead):
+    """SMTPUTF8 is said early, too, where it is known and needed; where it is offered no more, the ASCII form goes by another connection."""
+    liar = Liar(lambda i: (OFFER + ["SMTPUTF8", "8BITMIME"] * (i < 2), {}))
+    b = client(bulkhead, liar.port)
+    for n in range(3):
+        assert b.client().mail("a@b.example", "b\u00fccher@peer.example".encode().decode("latin-1"), b"Subject: early\r\n\r\nx\r\n", params=" SMTPUTF8").startswith("250")
+        wait_for(lambda: len(liar.messages) > n, 30, why=b.logs)
+        wait_for(lambda: len(delivered(b)) > n, 30, why=b.logs)
+    mails = [[l for l in session if re.match("MAIL|RCPT", l)] for session in liar.sessions]
+    said = ["MAIL FROM:<a@b.example> SIZE=", "SMTPUTF8"]
+    assert [all(w in m[0] for w in said) for m in mails[:2]] == [True, True] and "L*" in delivered(b)[1], liar.sessions
+    assert "SMTPUTF8" not in mails[-1][0] and mails[-1][1] == "RCPT TO:<xn--bcher-kva@peer.example>" and len(mails) == 4, liar.sessions
+    liar.server.close()
+
+
+def test_client_socks(bulkhead, tmp_path):
+    """Through a proxy the group goes as soon as the tunnel is there."""
+    liar = Liar(lambda i: (OFFER, {}))
+    relay = Relay(liar.port)
+    proxy = Microsocks(str(tmp_path / "proxy"), None)
+    try:
+        b = client(bulkhead, relay.port, "  socks_proxy = 127.0.0.1 port=%d\n" % proxy.port)
+        lines = send(b, 2)
+        assert " L*" not in lines[0] and " L* " in lines[1] and relay.early(1).startswith(b"EHLO "), (lines, relay.sessions)
+    finally:
+        proxy.close()
+        relay.close()
 
 
 def test_client_partly(bulkhead):
