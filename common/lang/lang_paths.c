@@ -7,6 +7,7 @@
 #include "common/lang/lang.h"
 #include "common/lang/lang_list.h"
 #include "common/lang/lookup.h"
+#include "common/tls/tls.h"
 
 bool lang_path_covered(struct str directories, struct str path, struct arena *a)
 {
@@ -110,12 +111,13 @@ void lang_paths_check(struct conf *conf, struct conf_place place, struct str tex
 	arena_clear(&scratch);
 }
 
-/* Files of TLS: where the value is known before it is expanded. */
+/* Files and words of TLS: where the value is known before it is expanded. */
 void lang_keys_check(struct conf *conf, const struct conf_option *option, const struct conf_text *text)
 {
 	static const char *const options[] = { "tls_certificate", "tls_privatekey", "tls_ocsp_file", "tls_crl", "tls_dhparam", "tls_verify_certificates" };
 	struct lang_split split = LANG_SPLIT(text->text);
 	struct arena scratch = ARENA_INIT;
+	struct err err = ERR_INIT;
 	bool files = false;
 	struct str path;
 
@@ -129,6 +131,8 @@ void lang_keys_check(struct conf *conf, const struct conf_option *option, const 
 			file_warn(conf, text->place, "keyd", path, "tls_directories", &scratch);
 	}
 	arena_clear(&scratch);
+	if (str_find(text->text, '$') < 0 && str_find(text->text, '\\') < 0 && tls_text_check(option->name, text->text, &err))
+		conf_problem_add(conf, CONF_WARNING, text->place, "no TLS with %s = %.*s: %s", option->name, STR_FMT(str_sub(text->text, 0, 100)), err.text);
 }
 
 void lang_store_check(struct conf *conf, const struct conf_option *option, const char *owner, const struct conf_text *text)

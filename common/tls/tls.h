@@ -114,6 +114,10 @@ enum tls_io tls_write(struct tls_conn *c, const void *p, size_t n, size_t *n_out
 size_t tls_pending(const struct tls_conn *c);   /* octets decrypted and not read: the descriptor will not tell of them */
 void tls_shutdown(struct tls_conn *c);          /* close_notify, as far as it goes now */
 
+/* A value of tls_require_ciphers, dane_require_tls_ciphers or tls_eccurve that OpenSSL will not have, before a handshake needs it; of other
+ * options nothing is said. */
+enum status tls_text_check(const char *option, struct str text, struct err *err);
+
 /* The name that the client sent, empty: none; octets of a stranger, checked to be of a host name. */
 struct str tls_sni(const struct tls_conn *c);
 void tls_conn_ctx(struct tls_conn *c, struct tls_ctx *ctx);

@@ -72,3 +72,25 @@ enum status tls_openssl_options(struct str text, uint64_t *set, uint64_t *clear,
 	}
 	return ST_OK;
 }
+
+enum status tls_text_check(const char *option, struct str text, struct err *err)
+{
+	bool ciphers = !strcmp(option, "tls_require_ciphers") || !strcmp(option, "dane_require_tls_ciphers");
+	enum status st = ST_OK;
+	SSL_CTX *ctx;
+	char *words;
+
+	if (!ciphers && (strcmp(option, "tls_eccurve") || str_is(text, "auto")))
+		return ST_OK;
+	ERR_clear_error();
+	ctx = SSL_CTX_new(TLS_server_method());
+	if (!ctx)
+		return ST_OK; /* not the text's fault */
+	words = mem_memdup(text.p, text.len);
+	if (ciphers ? SSL_CTX_set_cipher_list(ctx, words) != 1 : SSL_CTX_set1_groups_list(ctx, words) != 1)
+		st = err_set(err, ST_ERROR, "OpenSSL finds no %s", ciphers ? "cipher in it (GnuTLS writes its lists otherwise)" : "group in it, or not all");
+	mem_free(words);
+	SSL_CTX_free(ctx);
+	ERR_clear_error();
+	return st;
+}

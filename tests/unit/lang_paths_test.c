@@ -43,6 +43,38 @@ static const struct {
 	{ "tls_require_ciphers = /nothing", NULL },
 };
 
+/* Words that OpenSSL will not have, before the first handshake needs them. */
+static void test_words(void **state)
+{
+	static const struct { const char *line; bool good; } words[] = {
+		{ "tls_require_ciphers = ECDHE+AESGCM:!aNULL", true },
+		{ "tls_require_ciphers = NORMAL:-VERS-TLS1.0:%SERVER_PRECEDENCE", false },
+		{ "tls_require_ciphers = ${if eq{a}{b}{NORMAL}{SECURE}}", true },
+		{ "tls_eccurve = auto", true },
+		{ "tls_eccurve = X25519:P-256", true },
+		{ "tls_eccurve = nonsense", false },
+		{ "begin transports\nt:\n driver = smtp\n dane_require_tls_ciphers = SECURE128", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+		struct lang_services services = { 0 };
+		struct conf *conf = test_conf(words[i].line);
+		struct lang *lang = lang_new(conf, &services);
+		struct conf_checks checks;
+		unsigned found = 0;
+
+		lang_checks(lang, &checks);
+		(void)conf_check(conf, &checks);
+		for (uint32_t k = 0; k < conf->n_problems; k++)
+			found += str_begins(conf->problems[k].text, "no TLS with ");
+		if (found != !words[i].good)
+			fail_msg("%s: %u warnings", words[i].line, found);
+		lang_free(lang);
+		conf_free(conf);
+	}
+}
+
 static void test_paths(void **state)
 {
 	(void)state;
@@ -77,7 +109,7 @@ static void test_paths(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_paths) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_paths), cmocka_unit_test(test_words) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
