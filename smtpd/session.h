@@ -78,7 +78,7 @@ struct session_ops {
 	/* A step of AUTH; the answer comes by session_on_auth(). A descriptor that came with the answer before goes along. */
 	void (*auth_ask)(struct session *s, const struct ipc_auth_ask *ask);
 	bool (*etrn)(struct session *s, const struct ipc_etrn *etrn); /* false: there is no qmgr now */
-	void (*client_changed)(struct session *s);          /* client_ip is another now: who is counted, and what is remembered of it */
+	void (*client_changed)(struct session *s);          /* client_ip is another now: who is counted, and what is remembered of it (s->client, NULL before) */
 	void (*auth_forget)(struct session *s);             /* that descriptor is not needed any more */
 	/* The session waits for TLS (SESSION_TLS). What follows comes by session_on_tls_...(), never from within. */
 	void (*tls_start)(struct session *s);

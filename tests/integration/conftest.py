@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from bulkhead import BIN, Instance, Sink
+from bulkhead import BIN, Instance, Sink, sanitizer_reports
 
 
 def pytest_configure(config):
@@ -39,6 +39,15 @@ def pytest_runtest_makereport(item, call):
         for value in item.funcargs.values():
             for i in value.made if isinstance(value, Factory) else [value] if isinstance(value, Instance) else []:
                 report.sections.append(("log of " + i.dir, i.logs()))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_teardown():
+    yield
+    if sanitizer_reports:
+        text = "\n".join(sanitizer_reports)
+        sanitizer_reports.clear()
+        pytest.fail("a sanitizer reports:\n" + text, pytrace=False)
 
 
 class Factory:

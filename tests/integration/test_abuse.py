@@ -14,7 +14,7 @@ import threading
 
 import pytest
 
-from bulkhead import UID_BASE, Client, Instance, wait_for
+from bulkhead import SANITIZED, UID_BASE, Client, Instance, wait_for
 from certs import Authority
 
 MAIN = """
@@ -332,7 +332,7 @@ ABUSES = {
     "messages of one address": (rated(), "451 4.*slow down|450|421", "slow down|temporarily rejected MAIL", 5),
     "messages of one address behind a proxy": (rated(V1 % 8), "451 4.*slow down|450|421", "slow down|temporarily rejected MAIL", 5),
     "no PROXY header": (lambda b, source: (lambda c: (c, c.rest()))(Abuser(b.port, source, greet=False)), r"(?s)220 .*421 4\.4\.2", "proxy header refused: it did not come in time", 0),
-    "a PROXY header octet by octet": (dribbled(b"PROXY TCP4 192.0.2.1 ", lambda c: c, greet=False), "220", "proxy header refused: it did not come in time|proxy header refused", 60),
+    "a PROXY header octet by octet": (dribbled(b"PROXY TCP4 192.0.2.1 ", lambda c: c, greet=False), "220|554 5.5.0 SMTP synchronization error", "proxy header refused: it did not come in time|proxy header refused", 60),
 }
 # The networks for which the configuration has rules of its own.
 NETWORK = {"connections of one address": "127.61.1.%d", "connections of one address behind a proxy": "127.61.9.%d", "messages of one address": "127.62.1.%d",
@@ -418,4 +418,5 @@ def test_others_are_served(abused):
 def test_nothing_is_left(abused):
     """The sessions are gone, and what they took in memory."""
     wait_for(lambda: sum(d["sessions"] if "sessions" in d else 0 for d in abused.b.daemons("smtpd")) == 0, 20)
-    assert abused.after < abused.before + 40000, "%d KB before, %d KB after" % (abused.before, abused.after)
+    if not SANITIZED:   # which keep what was freed
+        assert abused.after < abused.before + 40000, "%d KB before, %d KB after" % (abused.before, abused.after)

@@ -478,6 +478,11 @@ class Liar:
                 raise OSError
             c.sendall(text.encode() + b"\r\n")
             return text
+
+        def keep(what, body):
+            if says.get(what, usual[what]).startswith("2"):
+                self.messages.append(body)   # before the client hears of it
+            say(what)
         try:
             say("banner")
             while True:
@@ -487,17 +492,14 @@ class Liar:
                 self.sessions[i].append(line.decode().strip())
                 verb = line[:4].decode().lower().strip()
                 if verb == "bdat":
-                    body = f.read(int(line.split()[1]))
-                    if say(verb).startswith("2"):
-                        self.messages.append(body)
+                    keep(verb, f.read(int(line.split()[1])))
                     continue
                 text = say(verb)
                 if verb == "data" and text.startswith("354"):
                     body = b""
                     while not body.endswith(b"\r\n.\r\n"):
                         body += f.readline()
-                    if say("dot").startswith("2"):
-                        self.messages.append(body)
+                    keep("dot", body)
                 elif verb == "quit":
                     break
         except OSError:

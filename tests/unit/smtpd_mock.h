@@ -146,6 +146,7 @@ static void mock_init(struct mock *m)
 static void mock_clear(struct mock *m)
 {
 	session_clear(&m->session);
+	bug_on(m->server.everyone && m->server.everyone->refs != 1); /* the session has let go of all that it held */
 	client_settings_unref(m->server.everyone);
 	arena_clear(&m->server.scratch);
 	buf_clear(&m->out);
