@@ -316,6 +316,8 @@ static void events_send(const struct store *s)
 		bad += r.status != ST_OK;
 		arena_reset(&a);
 	}
+	hints_close(h);
+	arena_clear(&a);
 	_exit(bad != 0);
 }
 

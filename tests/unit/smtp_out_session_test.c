@@ -20,7 +20,7 @@
 #include "common/base/clock.h"
 #include "smtp-out/smtp_out.h"
 
-enum { HOSTS = 3, RESULTS = 8, DEADLINE_MS = 5000 };
+enum { HOSTS = 3, RESULTS = 8, DEADLINE_MS = 30000 };
 
 /* ---- a server: fixed replies, and what it received ---- */
 
