@@ -51,7 +51,7 @@ class Peer:
         self.write("/etc/resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
         self.write("/etc/hosts", "127.0.0.1 localhost peer.example\n::1 localhost\n")
         self.write("/etc/mailname", "peer.example\n")
-        for p in ("/var/mail/box", "/var/spool/mail/box"):
+        for p in ("/var/mail/box", "/var/mail/box.lock", "/var/spool/mail/box"):  # a lock of one that was killed in the middle
             try:
                 os.unlink(self.path(p))
             except OSError:
