@@ -101,7 +101,7 @@ static void conn_sent(struct out_conn *conn, size_t n)
 	smtp_client_sent(&conn->client, n);
 }
 
-/* The whole content goes with the first group, if it is no more than was thought. */
+/* The whole content goes with the first group, if it is no more than was thought, and can do no harm there. */
 static void conn_chunk_early(struct out_conn *conn)
 {
 	struct out_delivery *d = conn->delivery;
@@ -112,7 +112,7 @@ static void conn_chunk_early(struct out_conn *conn)
 	if (!c->chunk_wanted)
 		return;
 	d->content.dots.plain = true;
-	if (out_content_fill(&d->content, &piece, OUT_FILL, conn->so->scratch, &err) == ST_OK && d->content.ended) {
+	if (out_content_fill(&d->content, &piece, OUT_FILL, conn->so->scratch, &err) == ST_OK && d->content.ended && out_early_harmless(buf_str(&piece))) {
 		smtp_client_chunk_early(c, piece.len);
 		buf_add(&c->out, piece.p, piece.len);
 	} else { /* in the ordinary way, with its errors */

@@ -83,6 +83,20 @@ bool out_early_begin(struct out_conn *conn)
 	return smtp_client_early(c);
 }
 
+bool out_early_harmless(struct str content)
+{
+	struct str line;
+	unsigned n = 0;
+
+	while (content.len && n < EARLY_HARMLESS) {
+		str_split(&content, '\n', &line);
+		if (n ? !line.len || (line.p[0] != ' ' && line.p[0] != '\t') : !str_beginsi(line, "Received:"))
+			return false;
+		n++;
+	}
+	return n == EARLY_HARMLESS;
+}
+
 void out_early_keep(struct out_conn *conn)
 {
 	struct smtp_client *c = &conn->client;

@@ -289,6 +289,26 @@ def test_client_exim(bulkhead, exim, chunking):
     relay.close()
 
 
+def test_client_harmless(bulkhead, exim):
+    """An Exim that has come to dislike our EHLO reads content as commands: what a stranger wrote does not go ahead of its replies where
+    nothing of ours stands before it."""
+    content = b"EHLO evil.example\r\nMAIL FROM:<ceo@bank.example>\r\nRCPT TO:<box@peer.example>\r\nDATA\r\nSubject: smuggled\r\n\r\nx\r\n..\r\nQUIT\r\n"
+    peer = exim(more="acl_smtp_helo = ${if exists{/tmp/deny}{${if eq{$sender_helo_name}{mx.test.example}{deny}{accept}}}{accept}}\n")
+    relay = Relay(peer.port)
+    b = client(bulkhead, relay.port, main="received_header_text =\n")
+    assert " L* " in send(b, 2, content=content)[1]
+    assert re.search(rb"RCPT TO:<box@peer\.example>\r\n\Z", relay.early(1)), relay.sessions[1]
+    open(peer.path("/tmp/deny"), "w").close()
+    try:
+        b.send("a@b.example", "box@peer.example", content)
+        b.wait_log(r"after (pipelined )?(EHLO|HELO) mx.test.example: 550")
+    finally:
+        os.unlink(peer.path("/tmp/deny"))
+    wait_for(lambda: peer.mailbox().count(b"Subject: smuggled") == 2, why=peer.log)
+    assert "ceo@bank.example" not in peer.log()
+    relay.close()
+
+
 EXIM_TLS = """tls_advertise_hosts = *
 tls_certificate = /etc/exim4/mx.pem
 tls_privatekey = /etc/exim4/mx.key

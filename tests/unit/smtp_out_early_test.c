@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common/ipc/enums.h"
+#include "smtp-out/out_early.h"
 #include "smtp-out/smtp_early.h"
 
 #define PIPE "PIPELINING,PIPECONNECT"
@@ -236,9 +237,25 @@ static void test_learn(void **state)
 	arena_clear(&a);
 }
 
+/* Content that a server which does not take it would obey is not sent ahead. */
+static void test_harmless(void **state)
+{
+	static const struct { const char *content; bool harmless; } texts[] = {
+		{ "Received: from a\r\n\tby b\r\n\tid c;\r\n\tdate\r\nSubject: x\r\n\r\n", true }, { "received:\r\n a\r\n b\r\n\tc", true },
+		{ "Received: by mx;\r\n\tdate\r\n\r\nEHLO x\r\n", false }, { "Received: from a\r\n\tby b\r\n\tdate\r\nMAIL FROM:<>\r\n", false },
+		{ "Received: from a\r\n\tby b\r\n\r\n\tdate\r\n", false }, { "EHLO x\r\n\ta\r\n\tb\r\n\tc\r\n", false }, { "", false }, { "\r\n", false },
+		{ "Received: a\n\n\n\n", false }, { "Received: from a\r\n\tb\r\n\tc\r\n", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+		if (out_early_harmless(str_of(texts[i].content)) != texts[i].harmless)
+			fail_msg("row %zu", i);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_memory), cmocka_unit_test(test_groups), cmocka_unit_test(test_learn) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_harmless), cmocka_unit_test(test_memory), cmocka_unit_test(test_groups), cmocka_unit_test(test_learn) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
