@@ -449,7 +449,7 @@ static unsigned conn_wants(const struct out_conn *conn)
 
 	if (c->phase == SMTP_SHAKE)
 		return conn->tls_watch;
-	return LOOP_READ | (c->out.len || c->phase == SMTP_BODY || conn->tls_write_for_read ? LOOP_WRITE : 0);
+	return LOOP_READ | (c->out.len || c->phase == SMTP_BODY || conn->tls_socket.write_for_read ? LOOP_WRITE : 0);
 }
 
 /* Brings the connection as far as it goes now. May close it. */
@@ -511,7 +511,7 @@ static void conn_event(void *arg, unsigned ready)
 		conn_connected(conn);
 		return;
 	}
-	if (ready & LOOP_READ || conn->tls_write_for_read)
+	if (ready & LOOP_READ || conn->tls_socket.write_for_read)
 		conn_read(conn);
 	conn_work(conn);
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "smtp-out/out_tls.h"
 
-#include <errno.h>
 #include <stdio.h>
 
 #include "smtp-out/out_dane.h"
@@ -217,54 +216,23 @@ enum tls_io out_tls_shake(struct out_conn *conn, struct err *err)
 
 /* ---- octets ---- */
 
-static ssize_t result(struct out_conn *conn, enum tls_io io, size_t n)
-{
-	if (n)
-		return (ssize_t)n;
-	if (io == TLS_CLOSED)
-		return 0;
-	if (io == TLS_WANT_READ || io == TLS_WANT_WRITE) {
-		errno = EAGAIN;
-		return -1;
-	}
-	conn->tls_broken = true;
-	errno = ECONNRESET;
-	return -1;
-}
-
 /* Whole records only: of what stays within the library the descriptor would not tell. */
 ssize_t out_tls_recv(struct out_conn *conn, char *p, size_t n)
 {
 	enum { RECORD_MAX = 16384 };
-	size_t at = 0, done;
-	enum tls_io io;
 
 	bug_on(n < RECORD_MAX);
-	do {
-		io = tls_read(conn->tls, p + at, n - at, &done, NULL);
-		at += done;
-	} while (io == TLS_DONE && done && n - at >= RECORD_MAX);
-	conn->tls_write_for_read = io == TLS_WANT_WRITE;
-	return result(conn, io, at);
+	return tls_recv(conn->tls, p, n, RECORD_MAX, &conn->tls_socket);
 }
 
 ssize_t out_tls_send(struct out_conn *conn, const char *p, size_t n)
 {
-	size_t done;
-	enum tls_io io;
-
-	if (conn->tls_broken) {
-		errno = EPIPE;
-		return -1;
-	}
-	io = tls_write(conn->tls, p, n, &done, NULL);
-	/* Renegotiation is off, so it never waits for input; if it did, the peer is none of ours. */
-	return result(conn, io == TLS_WANT_READ || io == TLS_CLOSED ? TLS_FAILED : io, done);
+	return tls_send(conn->tls, p, n, &conn->tls_socket);
 }
 
 void out_tls_end(struct out_conn *conn)
 {
-	if (conn->tls && conn->client.tls && !conn->tls_broken)
+	if (conn->tls && conn->client.tls && !conn->tls_socket.broken)
 		tls_shutdown(conn->tls);
 	out_session_end(conn);
 	tls_conn_free(conn->tls);

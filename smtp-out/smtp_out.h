@@ -64,8 +64,7 @@ struct out_conn {
 	uint8_t fastopen;               /* enum out_fastopen */
 	uint8_t timer_kind;             /* enum smtp_timer */
 	uint8_t tls_watch;              /* LOOP_READ or LOOP_WRITE: what the handshake waits for */
-	bool tls_write_for_read;        /* TLS has to write before it can read */
-	bool tls_broken;                /* no farewell */
+	struct tls_socket tls_socket;
 	bool fault_logged;              /* the certificate's trouble was told */
 	char local_ip[46];
 };

@@ -219,7 +219,7 @@ static void conn_shut(struct conn *c)
 		return;
 	}
 	if (!c->shut) {
-		if (c->tls_step == CONN_TLS_ON && !c->tls_broken)
+		if (c->tls_step == CONN_TLS_ON && !c->tls_socket.broken)
 			tls_shutdown(c->tls);
 		shutdown(c->fd, SHUT_WR);
 	}
@@ -286,7 +286,7 @@ void conn_leave(struct conn *c)
 		want = 0;
 	if (c->tls_step > CONN_TLS_FLUSH && c->tls_step < CONN_TLS_ON)
 		want = c->tls_step == CONN_TLS_SHAKE ? c->tls_want : 0;
-	if ((c->out.len && !held) || (want && c->tls_write_for_read))
+	if ((c->out.len && !held) || (want && c->tls_socket.write_for_read))
 		want |= LOOP_WRITE;
 	if (c->watch.want != want && !loop_fd_set(&c->watch, want))
 		conn_end(c);
@@ -361,7 +361,7 @@ static void conn_on_fd(void *arg, unsigned ready)
 	else if (c->tls_step == CONN_CLEAR || c->tls_step == CONN_TLS_ON) {
 		if (ready & LOOP_WRITE)
 			conn_send(c);
-		if ((ready & LOOP_READ || c->tls_write_for_read) && !c->eof)
+		if ((ready & LOOP_READ || c->tls_socket.write_for_read) && !c->eof)
 			conn_read(c);
 	}
 	conn_leave(c);

@@ -24,7 +24,7 @@ void conn_tls_end(struct conn *c)
 {
 	if (!c->tls)
 		return;
-	if (c->tls_step == CONN_TLS_ON && !c->tls_broken && !c->shut)
+	if (c->tls_step == CONN_TLS_ON && !c->tls_socket.broken && !c->shut)
 		tls_shutdown(c->tls);
 	tls_conn_free(c->tls);
 	c->tls = NULL;
@@ -153,45 +153,12 @@ void conn_tls_step(struct conn *c)
 
 /* ---- octets ---- */
 
-static ssize_t result(struct conn *c, enum tls_io io, size_t n)
-{
-	if (n)
-		return (ssize_t)n;
-	if (io == TLS_CLOSED)
-		return 0;
-	if (io == TLS_WANT_READ || io == TLS_WANT_WRITE) {
-		errno = EAGAIN;
-		return -1;
-	}
-	c->tls_broken = true;
-	errno = ECONNRESET;
-	return -1;
-}
-
 ssize_t conn_tls_send(struct conn *c, const char *p, size_t n)
 {
-	size_t done;
-	enum tls_io io;
-
-	if (c->tls_broken) {
-		errno = EPIPE;
-		return -1;
-	}
-	io = tls_write(c->tls, p, n, &done, NULL);
-	/* Renegotiation is off, so it never waits for input; if it did, the client is none of ours. */
-	return result(c, io == TLS_WANT_READ || io == TLS_CLOSED ? TLS_FAILED : io, done);
+	return tls_send(c->tls, p, n, &c->tls_socket);
 }
 
-/* A record at a time is what the library gives: several of them are one read of ours. */
 ssize_t conn_tls_recv(struct conn *c, char *p, size_t n)
 {
-	size_t at = 0, done;
-	enum tls_io io;
-
-	do {
-		io = tls_read(c->tls, p + at, n - at, &done, NULL);
-		at += done;
-	} while (io == TLS_DONE && done && at < n);
-	c->tls_write_for_read = io == TLS_WANT_WRITE;
-	return result(c, io, at);
+	return tls_recv(c->tls, p, n, 1, &c->tls_socket);
 }

@@ -103,8 +103,7 @@ struct conn {
 	uint64_t held_ms;                 /* since when replies are held back for the rest of their group; 0: they are not */
 	bool stalled;                     /* there is input that can't be taken now */
 	bool shut, ended, eof;
-	bool tls_write_for_read;          /* TLS has to write before it can read */
-	bool tls_broken;                  /* no farewell */
+	struct tls_socket tls_socket;
 	struct buf proxy;                 /* octets of a header that is not complete */
 	uint8_t tls_step;                 /* enum conn_tls */
 	uint8_t tls_want;                 /* LOOP_READ, LOOP_WRITE: of the handshake */

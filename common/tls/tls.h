@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "common/base/err.h"
 #include "common/base/mem.h"
@@ -111,6 +112,14 @@ enum tls_io tls_handshake(struct tls_conn *c, struct err *err);
  * round. TLS_CLOSED: the peer said that it sends no more; TLS_FAILED: it broke off, or worse. */
 enum tls_io tls_read(struct tls_conn *c, void *p, size_t n, size_t *n_out, struct err *err);
 enum tls_io tls_write(struct tls_conn *c, const void *p, size_t n, size_t *n_out, struct err *err);
+/* The same as recv() and send() have it: octets, 0 for an orderly end, -1 and errno (EAGAIN: later). tls_recv() goes on as long as `room` octets
+ * are free, 1 or more. */
+struct tls_socket {
+	bool write_for_read;         /* TLS has to write before it can read */
+	bool broken;                 /* nothing goes any more, not even a farewell */
+};
+ssize_t tls_recv(struct tls_conn *c, char *p, size_t n, size_t room, struct tls_socket *s);
+ssize_t tls_send(struct tls_conn *c, const char *p, size_t n, struct tls_socket *s);
 size_t tls_pending(const struct tls_conn *c);   /* octets decrypted and not read: the descriptor will not tell of them */
 void tls_shutdown(struct tls_conn *c);          /* close_notify, as far as it goes now */
 
