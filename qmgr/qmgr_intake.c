@@ -370,14 +370,17 @@ void intake_tell(struct qmgr *q)
 		client_tell(list_entry(n, struct client, node));
 }
 
-static void gate_set(struct qmgr *q, bool closed, unsigned code, const char *text, uint64_t space_kb)
+#define SHORTAGE "space shortage, please try later"
+
+/* Clients are told the text; the administrator also where there is no room: why, or "". */
+static void gate_set(struct qmgr *q, bool closed, unsigned code, const char *text, const char *why, uint64_t space_kb)
 {
 	bool changed = closed != q->intake_is_closed || strcmp(text, q->intake_text) != 0;
 	/* Small changes of the free space are not worth a message. */
 	uint64_t before = q->intake_space_kb, moved = before > space_kb ? before - space_kb : space_kb - before;
 
 	if (closed != q->intake_is_closed)
-		log_line(q->log, LOG_MAIN | (closed ? LOG_PANIC : 0), "%s%s", closed ? "no new messages are accepted: " : "messages are accepted again", text);
+		log_line(q->log, LOG_MAIN | (closed ? LOG_PANIC : 0), "%s%s%s", closed ? "no new messages are accepted: " : "messages are accepted again", text, why);
 	q->intake_is_closed = closed;
 	q->intake_code = code;
 	snprintf(q->intake_text, sizeof q->intake_text, "%s", text);
@@ -397,23 +400,25 @@ void intake_check(struct qmgr *q)
 	if (health == SPOOL_BROKEN) {
 		/* Nothing is taken as if it had not happened: first all that is in memory must be on the disk. */
 		if (spool_check(q->spool, &err)) {
-			gate_set(q, true, 451, "the queue can not be written, try again later", 0);
+			gate_set(q, true, 451, "the queue can not be written, try again later", "", 0);
 			return;
 		}
 		log_line(q->log, LOG_MAIN | LOG_PANIC, "the spool was checked and works again");
 	} else if (health == SPOOL_FULL) {
-		gate_set(q, true, 452, "space shortage, please try later", 0);
+		gate_set(q, true, 452, SHORTAGE, " (the spool's disk is full)", 0);
 		return;
 	}
 	if (spool_space(q->spool, &kb, &inodes, &err)) {
-		gate_set(q, true, 451, "the queue can not be looked at, try again later", 0);
+		gate_set(q, true, 451, "the queue can not be looked at, try again later", "", 0);
 		return;
 	}
 	slack = q->intake_is_closed ? least / 8 : 0; /* a little more than the limit must be there to open again */
-	if ((least && kb < least + slack) || (q->set->inodes > 0 && inodes < (uint64_t)q->set->inodes) || house_log_short(q))
-		gate_set(q, true, 452, "space shortage, please try later", 0);
+	if ((least && kb < least + slack) || (q->set->inodes > 0 && inodes < (uint64_t)q->set->inodes))
+		gate_set(q, true, 452, SHORTAGE, " (check_spool_space, check_spool_inodes)", 0);
+	else if (house_log_short(q))
+		gate_set(q, true, 452, SHORTAGE, " (where the logs are: check_log_space, check_log_inodes)", 0);
 	else
-		gate_set(q, false, 0, "", least ? kb - least : 0);
+		gate_set(q, false, 0, "", "", least ? kb - least : 0);
 }
 
 void intake_health(struct qmgr *q, enum spool_health health, const char *text)
@@ -424,7 +429,7 @@ void intake_health(struct qmgr *q, enum spool_health health, const char *text)
 	}
 	log_line(q->log, LOG_MAIN | LOG_PANIC, "spool: %s", text);
 	if (health == SPOOL_FULL)
-		gate_set(q, true, 452, "space shortage, please try later", 0);
+		gate_set(q, true, 452, SHORTAGE, " (the spool's disk is full)", 0);
 	else
-		gate_set(q, true, 451, "the queue can not be written, try again later", 0);
+		gate_set(q, true, 451, "the queue can not be written, try again later", "", 0);
 }
