@@ -2,6 +2,7 @@
 /* out_dane.h - DANE with a host of a plan: whether it may be tried at all, and what its TLS then is. The table is in docs/DANE.md.
  * Used by:    out_tls.c.
  * Owns:       nothing; texts are in the caller's arena.
+ * Errors:     a verdict on the host; a state of the router's that nobody knows counts as a question that failed.
  * Standards:  RFC 6698, 7671, 7672. What the router found is in struct ipc_host. */
 #ifndef OUT_DANE_H
 #define OUT_DANE_H

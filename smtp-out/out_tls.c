@@ -182,9 +182,8 @@ static void fault_log(struct out_conn *conn)
 	struct tls_fault f;
 	struct str text;
 
-	if (conn->fault_logged || !tls_fault_get(conn->tls, &conn->tls_arena, &f))
+	if (!tls_fault_get(conn->tls, &conn->tls_arena, &f))
 		return;
-	conn->fault_logged = true;
 	if (f.name)
 		text = str_printf(&conn->tls_arena, "certificate name mismatch: DN=\"%.*s\" H=\"%.*s\"", STR_FMT(f.dn), STR_FMT(conn->to->host->name));
 	else

@@ -3,6 +3,7 @@
  * smtp_login.c, smtp_content.c, smtp_group.c.
  * Used by:    these alone.
  * Owns:       nothing; see smtp_client.h.
+ * Errors:     all trouble ends in results of recipients (smtp_result.h).
  * Order:      a step's reply moves `recv` on, or ends the transaction; client_send() then sends what may go. */
 #ifndef SMTP_CLIENT_PRIV_H
 #define SMTP_CLIENT_PRIV_H

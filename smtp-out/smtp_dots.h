@@ -4,6 +4,7 @@
  * Owns:       nothing; all zero but `bol` is the state at the start: SMTP_DOTS_INIT.
  * Invariant:  what comes out holds CR only before LF and LF only behind CR, whatever goes in and however it is cut up. A bare
  *             CR or LF becomes CRLF: content is checked at intake, but a spool file may have come from elsewhere.
+ * Errors:     none.
  * Standards:  RFC 5321 sections 2.3.8 and 4.5.2. */
 #ifndef SMTP_DOTS_H
 #define SMTP_DOTS_H

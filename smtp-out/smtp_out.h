@@ -65,7 +65,6 @@ struct out_conn {
 	uint8_t timer_kind;             /* enum smtp_timer */
 	uint8_t tls_watch;              /* LOOP_READ or LOOP_WRITE: what the handshake waits for */
 	struct tls_socket tls_socket;
-	bool fault_logged;              /* the certificate's trouble was told */
 	char local_ip[46];
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* smtp_result.h - from replies and losses to results of recipients, in the words of the log.
- * Used by:    smtp_client.c, out_delivery.c.
+ * Used by:    the files of the dialogue, out_delivery.c, out_tls.c, out_dane.c.
  * Owns:       nothing; texts go into the transaction's arena.
+ * Errors:     none: these are what becomes of errors.
  * Invariant:  a recipient that has a result keeps it. */
 #ifndef SMTP_RESULT_H
 #define SMTP_RESULT_H
