@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from scripted_server import ScriptedServer
+from test_smtputf8 import sendmail
 from test_tls import TlsClient, context
 from test_tls_out import Place, TRANSPORTS
 
@@ -87,6 +88,30 @@ def test_two_hops(bulkhead, place):
     send(b)
     b.wait_log(r"<= marked@local.example .* P=esmtp ")
     last.wait_log(r"<= marked@local.example .* P=esmtpS ")
+
+
+@pytest.mark.parametrize("acl", ["acl_smtp_predata", "acl_smtp_data", "acl_not_smtp"])
+def test_each_acl_may_mark(bulkhead, place, acl):
+    """Also of programs of this machine; redirection hands the mark on."""
+    with ScriptedServer({"EHLO": [CLEAR, OFFER]}, tls=place.context()) as server:
+        b = relay(bulkhead, place, server, main="%s = accept control = requiretls\n" % acl, routers="""
+alias:
+  driver = redirect
+  local_parts = alias
+  data = box@peer.example
+all:
+  driver = manualroute
+  route_list = * 127.0.0.1::{sink}
+  transport = smtp
+  self = send
+""")
+        if acl == "acl_not_smtp":
+            sendmail(b, ["-f", "a@b.example", "alias@peer.example"], MESSAGE.decode().replace("\r", ""))
+        else:
+            send(b, "a@b.example", "alias@peer.example")
+        server.wait_messages(1)
+        assert "RCPT TO:<box@peer.example>" in server.sessions[0].commands
+        assert any(re.match("MAIL FROM.* REQUIRETLS", c) for c in server.sessions[0].commands), server.sessions[0].commands
 
 
 def test_mark_is_kept(bulkhead, place, tmp_path):
