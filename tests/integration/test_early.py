@@ -471,9 +471,9 @@ class Liar:
     """A server with its own mind for each connection: `script(i)` gives the offers of connection i, and what it says at "banner", "ehlo",
     "starttls", "mail", "rcpt", "data", "dot" in place of the usual; "" closes."""
 
-    def __init__(self, script):
+    def __init__(self, script, host="127.0.0.1"):
         self.script, self.messages, self.sessions = script, [], []
-        self.server = socket.create_server(("127.0.0.1", 0))
+        self.server = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         self.port = self.server.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -632,6 +632,14 @@ def test_client_restart(bulkhead):
     assert b.command("hints", "forget", "127.0.0.1") == "127.0.0.1:%d.EHLO\n" % liar.port
     lines = send(b, 2)
     assert " L*" not in lines[2] and " L*" in lines[3], lines
+
+
+def test_client_ipv6(bulkhead):
+    """EPL6: the key has brackets about the address."""
+    liar = Liar(lambda i: (OFFER, {}), "::1")
+    b = client(bulkhead, liar.port, routers="out:\n  driver = manualroute\n  route_list = * \"</ [::1]:%d\"\n  transport = smtp\n  self = send\n" % liar.port)
+    assert " L*" in send(b, 2)[1]
+    assert b.command("hints", "forget", "::1") == "[::1]:%d.EHLO\n" % liar.port
 
 
 def test_client_expire(bulkhead):
