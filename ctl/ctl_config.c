@@ -119,6 +119,7 @@ int ctl_check_config(struct ctl *ctl, int argc, char **argv)
 	ctl->conf = conf_load(ctl, true);
 	if (!ctl->conf)
 		return CTL_CONFIG;
+	keys_try(ctl->conf);
 	warnings = problems_print(ctl, ctl->conf, CONF_WARNING);
 	if (!daemon_agrees(ctl, "router", V_ROUTER) || !daemon_agrees(ctl, "policyd", V_POLICYD))
 		return ctl_fail(CTL_CONFIG, "%s: 1 error", ctl->conf_path);

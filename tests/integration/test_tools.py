@@ -91,6 +91,16 @@ def test_what_the_router_alone_sees(tmp_path, router, why):
     assert code == 78 and "no errors" not in out and why in err and "router first" in err, (code, out, err)
 
 
+def test_files_of_tls_are_looked_for(tmp_path):
+    (tmp_path / "have.pem").write_text("")
+    text = "tls_directories = %s\ntls_certificate = %s/have.pem\ntls_privatekey = %s/gone.key : ${if eq{a}{b}{/nowhere}}\n" % ((tmp_path,) * 3)
+    code, out, err = run("-C", conf(tmp_path, text + "acl_smtp_rcpt = deny\n" + REST), "check-config")
+    assert code == 0 and "No such file" not in err, err  # what is expanded is keyd's affair
+    code, out, err = run("-C", conf(tmp_path, text.replace(" : ${if eq{a}{b}{/nowhere}}", "") + "acl_smtp_rcpt = deny\n" + REST), "check-config")
+    assert code == 0 and 'b.conf:4: warning: option "tls_privatekey": %s/gone.key: No such file or directory' % tmp_path in err, err
+    assert "have.pem: No such" not in err
+
+
 def test_config_show(tmp_path):
     path = conf(tmp_path, "acl_smtp_rcpt = deny\nhide redis_servers = 127.0.0.1/0/sesame\nsmtp_accept_max = 77\n" + REST)
     code, out, err = run("-C", path, "config", "show")
