@@ -10,6 +10,7 @@
 #include "common/base/hash.h"
 #include "common/conf/conf.h"
 #include "common/ipc/channel.h"
+#include "keyd/key_asker.h"
 #include "keyd/key_store.h"
 
 enum {
@@ -66,13 +67,17 @@ static void on_cert(void *owner, struct ipc_in *in)
 	struct ipc_cert_answer answer = { 0 };
 	struct store_cert cert;
 	struct err err = ERR_INIT;
-	enum status st = store_cert(((struct keyd *)d->state)->store, ask->cert, ask->key, ask->ocsp, loop_now(d->loop), &cert, &err);
+	struct daemon_link *link = owner;
+	enum status st = key_asker_may(d->conf, link->peer->name, ask) ?
+		store_cert(((struct keyd *)d->state)->store, ask->cert, ask->key, ask->ocsp, loop_now(d->loop), &cert, &err) :
+		err_set(&err, ST_ERROR, "%s wanted the certificate \"%.*s\", which no transport names", link->name, STR_FMT(str_sub(ask->cert, 0, 200)));
 
 	answer.status = st;
 	if (st) {
 		answer.text = str_of(err.text);
 		problem_log(d, err.text);
 	} else {
+		key_asker_give(link->state, cert.key);
 		answer.chain = cert.chain;
 		answer.ocsp = cert.ocsp;
 		answer.key = cert.key;
@@ -130,12 +135,16 @@ static void on_file(void *owner, struct ipc_in *in)
 static void on_sign(void *owner, struct ipc_in *in)
 {
 	struct daemon *d = daemon_of(owner);
+	struct daemon_link *link = owner;
 	const struct ipc_sign_ask *ask = in->msg;
 	struct ipc_sign_answer answer = { 0 };
 	struct buf signature = BUF_LIMIT(2048);
 	struct err err = ERR_INIT;
 
-	answer.status = store_sign(((struct keyd *)d->state)->store, ask->key, ask->raw, ask->octets, &signature, &err);
+	if (key_asker_has(link->state, ask->key))
+		answer.status = store_sign(((struct keyd *)d->state)->store, ask->key, ask->raw, ask->octets, &signature, &err);
+	else
+		answer.status = err_set(&err, ST_FAIL, "there is no key %llu", (unsigned long long)ask->key);
 	if (answer.status)
 		answer.text = str_of(err.text);
 	answer.signature = buf_str(&signature);
@@ -194,10 +203,18 @@ static void drained_look(void *arg)
 		daemon_finish(d);
 }
 
+static void peer_opened(struct daemon_link *link)
+{
+	link->state = mem_new(sizeof(struct key_asker));
+}
+
 /* The link is freed behind this. */
 static void peer_closed(struct daemon_link *link, const char *why)
 {
 	(void)why;
+	key_asker_clear(link->state);
+	mem_free(link->state);
+	link->state = NULL;
 	loop_defer(link->daemon->loop, drained_look, link->daemon);
 }
 
@@ -209,8 +226,8 @@ static void keyd_drain(struct daemon *d, uint64_t deadline_ms)
 }
 
 static const struct daemon_peer peers[] = {
-	{ .name = "smtpd", .handlers = handlers, .closed = peer_closed },
-	{ .name = "smtp-out", .handlers = handlers, .closed = peer_closed },
+	{ .name = "smtpd", .handlers = handlers, .opened = peer_opened, .closed = peer_closed },
+	{ .name = "smtp-out", .handlers = handlers, .opened = peer_opened, .closed = peer_closed },
 	{ .name = NULL },
 };
 
