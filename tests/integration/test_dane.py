@@ -323,13 +323,27 @@ def test_dan_tls_required_no(world):
     """RFC 8689: the sender waives what the recipient's side has published, for TLS as good as it comes."""
     i = started(world)
     try:
-        address = "tried@mismatch.dane.test"
-        i.send("s@local.example", address, b"TLS-Required: No\r\nSubject: x\r\n\r\nx\r\n")
-        line = wait_for(lambda: lines_of(i.log(), address), 30, why=i.logs)[-1]
-        assert " => " in line and " X=TLS" in line and "CV=dane" not in line, line
+        for address in ("tried@mismatch.dane.test", "tried@pkix-only.dane.test"):   # what would fail, and what would not even be tried
+            i.send("s@local.example", address, b"TLS-Required: No\r\nSubject: x\r\n\r\nx\r\n")
+            line = wait_for(lambda: lines_of(i.log(), address), 30, why=i.logs)[-1]
+            assert " => " in line and " X=TLS" in line and "CV=dane" not in line, line
         address = "required@mismatch.dane.test"
         i.send("s@local.example", address, b"TLS-Required: No\r\nSubject: x\r\n\r\nx\r\n")
         assert " == " in wait_for(lambda: lines_of(i.log(), address), 30, why=i.logs)[-1]
+    finally:
+        i.destroy()
+
+
+def test_dan_and_requiretls(world):
+    """RFC 8689: a host's name that an unsigned MX record gave is none for a marked message; under DANE only the promise is missing."""
+    i = started(world, main="acl_smtp_data = accept control = requiretls\n")
+    try:
+        for address, why in (("tried@insecure-mx.plain.test", "comes from an MX record that is not signed"),
+                                     ("tried@ee-spki-256.dane.test", "REQUIRETLS support required")):
+            i.send("s@local.example", address, b"Subject: x\r\n\r\nx\r\n")
+            line = wait_for(lambda: lines_of(i.log(), address), 30, why=i.logs)[-1]
+            assert " ** " in line and why in line, line
+            assert not [g for r in world.rows if r.target for g in r.target.got if g[0] == address and not g[1]], "nothing in clear"
     finally:
         i.destroy()
 
