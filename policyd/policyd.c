@@ -283,11 +283,12 @@ static uint32_t scanners_sys(const struct conf *conf, bool spam)
 {
 	struct str text = spam ? conf->main.spamd_address.text : conf->main.av_scanner.text;
 	struct arena a = ARENA_INIT;
-	struct scan_servers *servers = arena_alloc(&a, sizeof *servers);
+	struct scan_servers *servers;
 	uint32_t sys = 0;
 
 	if (!scan_wanted(conf, spam))
 		return 0;
+	servers = arena_alloc(&a, sizeof *servers);
 	if (scan_text_expands(text) || scan_servers_parse(&a, text, spam, servers, NULL))
 		sys = DAEMON_SYS_CONNECT;
 	else

@@ -311,6 +311,30 @@ static void complete(void **state)
 	conf_free(conf);
 }
 
+/* Which sockets the system call filter lets policyd make. */
+static void sockets(void **state)
+{
+	static const struct { const char *conf; uint32_t connect; } cases[] = {
+		{ "", 0 },
+		{ "av_scanner = clamd:/run/clamd.ctl\nspamd_address = 127.0.0.1 783\n", DAEMON_SYS_CONNECT_UNIX | DAEMON_SYS_CONNECT },
+		{ "spamd_address = 127.0.0.1 783\nbegin acl\na:\n  deny spam = nobody\n", DAEMON_SYS_CONNECT },
+		{ "spamd_address = /run/spamd.ctl\nbegin acl\na:\n  deny spam = nobody\n", DAEMON_SYS_CONNECT_UNIX },
+		{ "av_scanner = clamd:/run/clamd.ctl\nbegin acl\na:\n  deny malware = *\n", DAEMON_SYS_CONNECT_UNIX },
+		{ "av_scanner = clamd:127.0.0.1 3310\nbegin acl\na:\n  deny malware = *\n", DAEMON_SYS_CONNECT },
+		{ "av_scanner = ${if eq{1}{1}{clamd:/run/clamd.ctl}}\nbegin acl\na:\n  deny malware = *\n", DAEMON_SYS_CONNECT },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct conf *conf = test_conf(cases[i].conf);
+		uint32_t got = policyd_spec.sys_for(conf) & (DAEMON_SYS_CONNECT | DAEMON_SYS_CONNECT_UNIX);
+
+		conf_free(conf);
+		if (got != cases[i].connect)
+			fail_msg("%s: %x, want %x", cases[i].conf, got, cases[i].connect);
+	}
+}
+
 static int teardown(void **state)
 {
 	(void)state;
@@ -322,7 +346,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(scopes), cmocka_unit_test(tls_settings), cmocka_unit_test(names), cmocka_unit_test(stages), cmocka_unit_test(files), cmocka_unit_test(files_answered),
-		cmocka_unit_test(complete),
+		cmocka_unit_test(complete), cmocka_unit_test(sockets),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, teardown);
