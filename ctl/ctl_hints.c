@@ -100,7 +100,7 @@ int ctl_hints(struct ctl *ctl, int argc, char **argv)
 	close(fd);
 	if (st) {
 		json_decref(gone);
-		return ctl_fail(st == ST_FAIL ? CTL_FAILED : CTL_UNAVAILABLE, "hints: %s", err.text);
+		return ctl_fail(st == ST_FAIL ? CTL_FAILED : CTL_UNAVAILABLE, "hints forget: %s", err.text);
 	}
 	if (ctl->json) {
 		ctl_json_print(gone);
