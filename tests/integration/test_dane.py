@@ -334,6 +334,18 @@ def test_dan_tls_required_no(world):
         i.destroy()
 
 
+def test_dan11_status_beside_a_key_of_its_own(world):
+    """hosts_require_ocsp is the administrator's affair; that it adds nothing to usage 3 is told."""
+    i = started(world, transports=TRANSPORTS.replace("allow_localhost\n", "allow_localhost\n  hosts_require_ocsp = *\n"))
+    try:
+        i.send("s@local.example", "tried@ee-spki-256.dane.test", b"Subject: x\r\n\r\nx\r\n")
+        line = wait_for(lambda: lines_of(i.log(), "tried@ee-spki-256.dane.test"), 30, why=i.logs)[-1]
+        assert " == " in line and "certificate status" in line, line
+        i.wait_log(r"DANE: the TLSA records of ee-spki-256.mx.dane.test name its own key: .*hosts_require_ocsp")
+    finally:
+        i.destroy()
+
+
 def test_dan_and_requiretls(world):
     """RFC 8689: a host's name that an unsigned MX record gave is none for a marked message; under DANE only the promise is missing."""
     i = started(world, main="acl_smtp_data = accept control = requiretls\n")
