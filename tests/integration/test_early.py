@@ -174,15 +174,16 @@ class Relay:
 
     def talk(self, c, session):
         import select
+        data = b""
+        if select.select([c], [], [], self.wait)[0]:   # before the server can greet
+            data = c.recv(65536)
+            session.append(("c", data))
         try:
             s = socket.create_connection(("127.0.0.1", self.port_to), timeout=20)
+            s.sendall(data)
         except OSError:
             c.close()
             return
-        if select.select([c], [], [], self.wait)[0]:
-            data = c.recv(65536)
-            session.append(("c", data))
-            s.sendall(data)
         open_ = [c, s]
         while open_:
             for x in select.select(open_, [], [])[0]:
