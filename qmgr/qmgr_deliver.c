@@ -457,24 +457,50 @@ struct hosts_end {
 };
 
 /* What the hosts' states say, for the table and for the recipients that they failed. */
+/* The plan's host of which an agent tells; NULL: the plan has none such, and of others it has nothing to tell. */
+static const struct ipc_host *host_told(const struct ipc_plan *plan, const struct ipc_host_state *h)
+{
+	for (uint32_t i = 0; i < plan->n_hosts; i++)
+		if (str_eq(plan->hosts[i].name, h->name) && str_eq(plan->hosts[i].ip, h->ip) && (!plan->hosts[i].port || plan->hosts[i].port == h->port))
+			return &plan->hosts[i];
+	return NULL;
+}
+
+/* False: there is nothing to learn of hosts. */
+static bool plan_again(const struct qmgr *q, const struct delivery *d, const struct ipc_delivered *msg, struct arena *a, struct ipc_plan *out)
+{
+	bool wanted = msg->n_hosts && q->n_retry;
+
+	for (uint32_t i = 0; !wanted && i < msg->n_hosts; i++)
+		wanted = msg->hosts[i].error != 0;
+	return wanted && ipc_decode(&ipc_type_plan, d->plan->encoded, a, out, NULL) == ST_OK;
+}
+
 static void hosts_learn(struct qmgr *q, const struct delivery *d, const struct ipc_delivered *msg, struct hosts_end *out)
 {
 	struct ipc_strs addr_rules = rules_of_domain(d->a, d->leaves->l);
+	struct arena scratch = ARENA_INIT;
+	struct ipc_plan plan;
 
 	*out = (struct hosts_end){ .next = d->plan->skipped_next, .alive = d->plan->skipped_alive };
+	if (!plan_again(q, d, msg, &scratch, &plan))
+		plan.n_hosts = 0;
 	for (uint32_t i = 0; i < msg->n_hosts; i++) {
 		const struct ipc_host_state *h = &msg->hosts[i];
-		struct retry_fault fault = { .error = enum_bound(h->error, RETRY_ERRORS_END, RETRY_OTHER), .via = h->mx ? 'M' : 'A', .quota_age = -1 };
+		const struct ipc_host *known = host_told(&plan, h);
+		struct retry_fault fault = { .error = enum_bound(h->error, RETRY_ERRORS_END, RETRY_OTHER), .via = known && known->mx ? 'M' : 'A', .quota_age = -1 };
 		char text[RETRY_KEY_MAX];
 		struct str key = retry_host_key(text, h->name, d->plan->retry_by_name ? STR_NULL : h->ip, h->port);
 		struct retry_entry *e;
 
+		if (!known)
+			continue;
 		if (!h->error) {
 			retry_worked(q, key);
 			continue;
 		}
 		out->any = true;
-		out->rule = rule_for(q->set, h->retry_rules, addr_rules, &fault);
+		out->rule = rule_for(q->set, known->retry_rules, addr_rules, &fault);
 		e = retry_failed(q, key, out->rule, fault.error, 0);
 		if (!e) {
 			out->no_rule = true;
@@ -484,7 +510,7 @@ static void hosts_learn(struct qmgr *q, const struct delivery *d, const struct i
 		if (e->next_try < out->next)
 			out->next = e->next_try;
 	}
-	(void)d;
+	arena_clear(&scratch);
 }
 
 static void overdue_learn(struct message *m, const struct retry_rule *rule)

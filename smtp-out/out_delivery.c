@@ -246,6 +246,7 @@ static void host_note(struct out_delivery *d, uint32_t host)
 		s->ip = h->ip;
 		s->port = h->port ? h->port : d->plan->options.port;
 		s->retry_rules = h->retry_rules;
+		s->mx = h->mx;
 		s->error = d->txn.host_error;
 		s->text = d->txn.host_text;
 	}
