@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* The spool on a full disk and on a broken one: failures injected through the table of system calls. */
+#include "common/spool/priv.h"
 #include "tests/unit/spool_world.h"
 
 enum { SEGMENT = 256 * 1024 };
@@ -126,6 +127,7 @@ static void test_full(void **state)
 	int fd;
 
 	(void)state;
+	w->spool->opt.settle_ms = 60000; /* not before there is no room */
 	for (unsigned i = 0; i < 10; i++)
 		msg[i] = commit(w, i, 1000, 1);
 	wait_for(w, 10);
@@ -141,6 +143,7 @@ static void test_full(void **state)
 	assert_int_equal(w->failed, 1);
 	assert_non_null(strstr(w->last_error, "No space"));
 	spool_abort(w->spool, large);
+	w->spool->opt.settle_ms = 1;
 	for (unsigned i = 0; i < 500 && w->health != SPOOL_FULL; i++) { /* settles, in vain */
 		usleep(2000);
 		spool_turn(w->spool, false);
