@@ -69,6 +69,7 @@ struct fake {
 	struct ipc_report_answer words;    /* what is answered */
 	char report_to[128];               /* of the last question, with its kind and delay */
 	const char *key;         /* NULL: the domain */
+	const char *told_of;     /* the host that an agent has something to tell of; NULL: that of the delivery */
 	/* the command */
 	unsigned rows, ends;
 	struct ipc_queue_end end;
@@ -227,7 +228,8 @@ static void fake_answer_one(struct fake *f, struct fake_sent *s)
 	struct fake_link *l = s->agent == FAKE_PEERS ? &f->local : &f->agents[s->agent];
 	struct ipc_outcome *outcomes = calloc(s->n, sizeof *outcomes);
 	struct str rest = str_of(s->recipients), line;
-	struct ipc_host_state host = { .name = str_of(s->key), .ip = STR_LIT("192.0.2.1"), .port = 25, .retry_rules = { rules, 1 } };
+	struct ipc_host_state host = { .name = str_of(f->told_of ? f->told_of : s->key), .ip = STR_LIT("192.0.2.1"), .port = 25,
+		.retry_rules = { rules, 1 } };
 	struct ipc_delivered msg = { .delivery = s->delivery, .outcomes = outcomes, .n_outcomes = s->n, .host = str_of(s->key), .ip = STR_LIT("192.0.2.1"),
 		.port = 25, .hosts = &host, .n_hosts = s->agent == FAKE_PEERS ? 0 : 1 };
 	bool down = false;

@@ -78,6 +78,31 @@ static void test_hostile(void **state)
 	}
 }
 
+/* smtp-out was taken over: of hosts that it was not sent to it teaches nothing, neither that they are down nor that they are back. */
+static void test_hostile_agent(void **state)
+{
+	struct fake f;
+
+	(void)state;
+	fake_start(&f);
+	fake_agent_join(&f, 0);
+	f.told_of = "c.test";
+	assert_true(fake_mail_one(&f, "s@x.test", "down@a.test"));
+	fake_turns(&f, 30);
+	assert_int_equal(f.n_sent, 1);
+	assert_int_equal(f.q->n_retry, 0);
+	f.told_of = NULL;
+	assert_true(fake_mail_one(&f, "s@x.test", "down@c.test"));
+	fake_turns(&f, 30);
+	assert_int_equal(f.q->n_retry, 1);
+	f.told_of = "c.test";
+	assert_true(fake_mail_one(&f, "s@x.test", "u@b.test"));
+	fake_turns(&f, 30);
+	assert_int_equal(f.n_sent, 3);
+	assert_int_equal(f.q->n_retry, 1);
+	fake_stop(&f);
+}
+
 /* The fields that log_selector adds, in the order of Exim's lines. */
 static const struct log_case {
 	const char *name, *selector, *rcpt, *want;
@@ -119,7 +144,7 @@ static void test_log(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_flow), cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_flow), cmocka_unit_test(test_hostile), cmocka_unit_test(test_hostile_agent),
 		cmocka_unit_test(test_log),
 	};
 
