@@ -139,6 +139,21 @@ smtpd_relay_restrictions = permit_mynetworks, reject
         subprocess.run(["chroot", self.root, "install", "-o", "postfix", "-m", "644", "/dev/null", "/var/log/postfix.log"], check=True)
 
 
+class TlsPostfix(Postfix):
+    """As a server that demands TLS, with this certificate."""
+    def __init__(self, pem, key):
+        self.pem, self.key = pem, key
+        super().__init__(None)
+
+    def configure(self):
+        super().configure()
+        for src, dst in ((self.pem, "server.pem"), (self.key, "server.key")):
+            shutil.copy(src, self.path("/etc/postfix/" + dst))
+        with open(self.path("/etc/postfix/main.cf"), "a") as f:
+            f.write("smtpd_tls_security_level = encrypt\nsmtpd_tls_cert_file = /etc/postfix/server.pem\nsmtpd_tls_key_file = /etc/postfix/server.key\n"
+                    "smtpd_tls_loglevel = 2\n")
+
+
 class Exim(Peer):
     name, queues = "exim", ("/var/spool/exim4/input", "/var/spool/exim4/msglog", "/var/spool/exim4/db")
     command, logs = ("exim4", "-bdf", "-q1m"), ("/var/log/exim4/mainlog", "/var/log/exim4/paniclog")

@@ -8,42 +8,10 @@ import subprocess
 import pytest
 
 from bulkhead import BIN, free_port, wait_for
+from redis_server import redis
 from test_tls import NAME, client, context, main as tls_main, place, secure
 
-PASSWORD = "s3same/@:x"
-
-
-class Redis:
-    def __init__(self, directory):
-        self.port, self.dir = free_port(), directory
-        self.url = "redis://:%s@127.0.0.1:%d/4" % (PASSWORD, self.port)
-        self.start()
-
-    def start(self):
-        self.proc = subprocess.Popen(["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.dir, "--save", "",
-                                      "--requirepass", PASSWORD], stdout=subprocess.DEVNULL)
-        wait_for(lambda: "PONG" in self.cli("PING"), 20)
-
-    def cli(self, *words, input=None):
-        return subprocess.run(["redis-cli", "-p", str(self.port), "-a", PASSWORD, "--no-auth-warning", "-n", "4", *words], input=input,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout.decode("latin-1")
-
-    def keys(self, pattern):
-        return self.cli("KEYS", pattern).split()
-
-    def stop(self):
-        self.proc.kill()
-        self.proc.wait(10)
-
-
-@pytest.fixture
-def redis(tmp_path):
-    os.chmod(tmp_path, 0o755)
-    r = Redis(str(tmp_path))
-    yield r
-    r.stop()
-
-
+REDIS_PASSWORD = "s3same/@:x"
 LIMIT = """
 acl_check_rcpt:
   deny ratelimit = 4.5 / 1h / per_rcpt / strict / %s
@@ -67,7 +35,7 @@ def test_rates_are_shared(bulkhead, redis):
     assert all(int(redis.cli("TTL", k)) > 0 for k in keys)
     assert not os.path.exists(os.path.join(a.dir, "hints", "hints.mdb"))
     for i in (a, b):
-        assert PASSWORD not in i.logs() and PASSWORD not in i.command("config", "show")
+        assert redis.password not in i.logs() and redis.password not in i.command("config", "show")
 
 
 def test_redis_dies_and_mail_flows(bulkhead, redis):
@@ -77,11 +45,11 @@ def test_redis_dies_and_mail_flows(bulkhead, redis):
     redis.stop()
     assert a.client().mail("r@b.example", "joe@local.example", b"x\r\n").startswith("250")
     a.wait_maildir("joe")
-    a.wait_log(r"hints: .*127.0.0.1:\d+/4: .*: going on without")
+    a.wait_log(r"hints: .*127.0.0.1:\d+/2: .*: going on without")
     a.wait_log(r"ratelimit: hints: .*: statement passed over")
     redis.start()
     wait_for(lambda: refused(a, 1) == [True], 40, 0.5)
-    assert "hints: within reach again" in a.log() and PASSWORD not in a.logs()
+    assert "hints: within reach again" in a.log() and redis.password not in a.logs()
 
 
 ROUTERS = """

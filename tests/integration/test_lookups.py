@@ -14,34 +14,7 @@ import pytest
 
 from bulkhead import BIN, Client, free_port, wait_for
 from oracle import Oracle
-
-
-class Redis:
-    def __init__(self, directory, password="sesame"):
-        self.port, self.dir, self.password = free_port(), directory, password
-        self.start()
-
-    def start(self):
-        self.proc = subprocess.Popen(["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.dir, "--save", "",
-                                      "--unixsocket", self.dir + "/redis.sock", "--unixsocketperm", "777", "--requirepass", self.password,
-                                      "--enable-debug-command", "yes"], stdout=subprocess.DEVNULL)
-        wait_for(lambda: "PONG" in self.cli("PING"), 20)
-
-    def cli(self, *words):
-        return subprocess.run(["redis-cli", "-p", str(self.port), "-a", self.password, "--no-auth-warning", "-n", "2", *words],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout.decode()
-
-    def stop(self):
-        self.proc.terminate()
-        self.proc.wait(10)
-
-
-@pytest.fixture
-def redis(tmp_path):
-    os.chmod(tmp_path, 0o755)
-    r = Redis(str(tmp_path))
-    yield r
-    r.stop()
+from redis_server import redis
 
 
 ACL = """

@@ -9,9 +9,9 @@ import subprocess
 import pytest
 
 from bulkhead import Client, free_port, wait_for
-from peers import Exim, Postfix
+from peers import Exim, Postfix, TlsPostfix
 from scripted_server import Close, ScriptedServer
-from test_hints_redis import Redis, redis
+from redis_server import redis
 from test_tls import NAME, Place as ServerPlace, context, main as tls_main
 from test_tls_out import RETRY, TRANSPORTS, Place, exim_with, place, send
 
@@ -242,16 +242,7 @@ def test_ocsp_of_a_resumed_session(bulkhead, place):
 
 def test_postfix_as_the_server(bulkhead, place):
     pem, key = place.leaf()
-
-    class TlsPostfix(Postfix):
-        def configure(self):
-            super().configure()
-            for src, dst in ((pem, "server.pem"), (key, "server.key")):
-                shutil.copy(src, self.path("/etc/postfix/" + dst))
-            with open(self.path("/etc/postfix/main.cf"), "a") as f:
-                f.write("smtpd_tls_security_level = encrypt\nsmtpd_tls_cert_file = /etc/postfix/server.pem\nsmtpd_tls_key_file = /etc/postfix/server.key\n"
-                        "smtpd_tls_loglevel = 2\n")
-    postfix = TlsPostfix(None)
+    postfix = TlsPostfix(pem, key)
     try:
         b = sender(bulkhead, place, postfix, "tls_verify_hosts = *")
         # It gives no ticket where one was taken, and we take none twice.

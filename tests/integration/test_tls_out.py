@@ -13,7 +13,7 @@ import pytest
 from bulkhead import UID_BASE, free_port, wait_for
 from certs import Authority
 from dns_zone import have_nsd
-from peers import Exim, Postfix
+from peers import Exim, TlsPostfix
 from scripted_server import Close, Raw, Reset, ScriptedServer, Silent
 
 KEYD = UID_BASE + 6
@@ -689,16 +689,7 @@ def test_ocsp_revoked(bulkhead, place):
 
 def test_postfix(bulkhead, place):
     pem, key = place.leaf()
-
-    class TlsPostfix(Postfix):
-        def configure(self):
-            super().configure()
-            for src, dst in ((pem, "server.pem"), (key, "server.key")):
-                shutil.copy(src, self.path("/etc/postfix/" + dst))
-            with open(self.path("/etc/postfix/main.cf"), "a") as f:
-                f.write("smtpd_tls_security_level = encrypt\nsmtpd_tls_cert_file = /etc/postfix/server.pem\nsmtpd_tls_key_file = /etc/postfix/server.key\n"
-                        "smtpd_tls_loglevel = 1\n")
-    postfix = TlsPostfix(None)
+    postfix = TlsPostfix(pem, key)
     try:
         b = client(bulkhead, place, postfix, "tls_verify_hosts = *")
         for i in range(3):
